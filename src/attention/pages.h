@@ -1,0 +1,89 @@
+// Pages: where rows live. A page holds kPageRows tokens of *all* planes of one side (the
+// decoder's own rows, or the encoder's), so that a sequence has one page table whatever its layers
+// store. Pages are reference-counted: forks (beams, shared prefixes) share them, and the first
+// write to a shared page copies it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "kernels/kernels.h"
+#include "tensor/device.h"
+
+namespace slim {
+
+// The planes of a page, each aligned to 64 bytes.
+class PageLayout {
+ public:
+  // Adds a plane and says where it lies.
+  Plane add(const RowFormat& format);
+  int64_t page_bytes() const noexcept { return page_bytes_; }
+  // Row bytes of one token over all planes, without alignment.
+  int64_t token_bytes() const noexcept { return token_bytes_; }
+
+ private:
+  int64_t page_bytes_ = 0;
+  int64_t token_bytes_ = 0;
+};
+
+// Allocates pages of one size; keeps freed ones for reuse. Thread-safe. Must outlive its tables.
+class PagePool {
+ public:
+  PagePool(Device& device, int64_t page_bytes);
+
+  int64_t page_bytes() const noexcept { return page_bytes_; }
+  int64_t pages_in_use() const;  // pages held by tables, shared ones counted once
+  int64_t held_bytes() const { return pages_in_use() * page_bytes_; }
+  void trim();  // gives free pages back to the device
+
+ private:
+  friend class PageTable;
+  struct Page;
+  Page* take();  // one reference; throws Error{out_of_memory}
+  void retain(Page* page) noexcept;
+  void release(Page* page) noexcept;  // the last release makes it free
+  bool shared(const Page* page) const;
+
+  Device& device_;
+  int64_t page_bytes_;
+  mutable std::mutex mutex_;
+  std::vector<std::unique_ptr<Page>> pages_;
+  std::vector<Page*> free_;
+};
+
+// The rows of one sequence. Not thread-safe: it belongs to one request.
+class PageTable {
+ public:
+  explicit PageTable(PagePool& pool);
+  ~PageTable();
+  PageTable(PageTable&& other) noexcept;
+  PageTable& operator=(PageTable&& other) noexcept;
+  PageTable(const PageTable&) = delete;
+  PageTable& operator=(const PageTable&) = delete;
+
+  int64_t rows() const noexcept { return rows_; }
+  // Makes `count` more rows writable: allocates pages, copies a shared last page. On
+  // Error{out_of_memory} the table is as before.
+  void reserve(int64_t count);
+  // Counts `count` reserved rows as present.
+  void advance(int64_t count);
+  // Forgets all rows from `rows` on; frees their pages.
+  void truncate(int64_t rows);
+  // Another table over the same rows; O(pages), copies none.
+  PageTable fork() const;
+
+  std::byte* const* pages() const noexcept { return data_.data(); }
+  int64_t held_bytes() const noexcept;
+
+ private:
+  PagePool* pool_;
+  int64_t rows_ = 0;
+  std::vector<PagePool::Page*> pages_;
+  std::vector<std::byte*> data_;  // what kernels read
+};
+
+}  // namespace slim

@@ -1,0 +1,53 @@
+// The plan: which kind and row type each attention layer gets, and why. Pure: it looks at specs and
+// conditioning, never at weights or devices.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "attention/scheme.h"
+
+namespace slim {
+
+// What the user asked for. "auto": slim wherever a kind is sound (self without rotation: x; cross:
+// encoder; else kv), rows of f16. kind "kv", "x" (x and encoder) or "k" apply to every layer.
+struct CacheChoice {
+  std::string kind = "auto";
+  std::optional<DType> row_type;  // none: f16; f32 for k
+  bool forced = false;            // run a refused combination all the same (verify, to show it)
+};
+
+struct LayerRequest {
+  int64_t layer = 0;
+  AttentionSpec spec;
+  Conditioning conditioning;
+};
+
+struct LayerPlan {
+  int64_t layer = 0;
+  bool cross = false;
+  std::string kind;
+  DType row_type = DType::f32;
+  std::optional<double> condition_k;
+  int64_t bytes_per_token = 0;     // of this kind; a shared encoder row counts in its first layer
+  int64_t kv_bytes_per_token = 0;  // of the standard cache in rows of the same type
+  std::optional<double> predicted_error;
+  std::string reason;
+};
+
+// Throws Error{bad_request} with the scheme's reason where the choice does not fit a layer (and is
+// not forced), or names no kind.
+std::vector<LayerPlan> plan(std::span<const LayerRequest> layers, const CacheChoice& choice);
+
+// Bytes one sequence holds, whole pages counted as `rows` says: self layers at `tokens` rows, cross
+// layers at `positions` rows, encoder rows once.
+struct ContextSize {
+  int64_t kv = 0;
+  int64_t slim = 0;
+};
+ContextSize context_size(std::span<const LayerPlan> layers, int64_t tokens, int64_t positions);
+
+}  // namespace slim

@@ -1,0 +1,53 @@
+// JsonObject: a JSON object from a file, read with types. A missing field, a wrong type or an
+// out-of-range number is an Error{bad_file} that names the file and the field's full path
+// ("models/x/config.json, field 'rope.scale'"); it is never a default.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace slim {
+
+class JsonObject {
+ public:
+  // Reads and parses a file of at most 512 MiB; depth is limited to 64.
+  static JsonObject read(const std::filesystem::path& path);
+  // Parses text; `place` stands for the file in messages.
+  static JsonObject parse(std::string_view text, std::string place);
+
+  bool has(std::string_view field) const;   // present and not null
+  std::vector<std::string> fields() const;  // in file order
+
+  // Numbers must be integral and within [low, high].
+  int64_t integer(std::string_view field, int64_t low, int64_t high) const;
+  double real(std::string_view field) const;
+  bool boolean(std::string_view field) const;
+  std::string string(std::string_view field) const;
+  JsonObject object(std::string_view field) const;
+  std::vector<int64_t> integers(std::string_view field, int64_t low, int64_t high) const;
+  std::vector<std::string> strings(std::string_view field) const;
+  std::vector<JsonObject> objects(std::string_view field) const;
+  // A list of equal-typed lists of integers ([[3, 1], [4, 2]]).
+  std::vector<std::vector<int64_t>> integer_lists(std::string_view field, int64_t low,
+                                                  int64_t high) const;
+  bool is_string(std::string_view field) const;
+  bool is_list(std::string_view field) const;
+  bool is_object(std::string_view field) const;
+
+  const std::string& place() const noexcept { return place_; }
+  // The Error for a field whose value makes no sense to the caller.
+  [[noreturn]] void reject(std::string_view field, std::string_view why) const;
+
+ private:
+  struct Node;
+  JsonObject(std::shared_ptr<const Node> node, std::string place);
+  std::shared_ptr<const Node> node_;
+  std::string place_;
+};
+
+}  // namespace slim

@@ -1,0 +1,179 @@
+// Kernels: everything a device can do, as one abstract class of coarse operations on plain argument
+// structs. Three implementations: reference (naive loops, double accumulation: the specification
+// and the oracle), cpu, and later cuda. Tests iterate kernel_names() and compare each with
+// reference. Kernels know matrices and paged rows; they do not know caches, layers or models.
+//
+// Shapes: T tokens of this step, N outputs, K inputs, H heads, G key heads, C head width, D model
+// width, S cached rows. Activations are f32 matrices; weights may be f32, f16 or bf16 and are never
+// expanded as a whole. Accumulation is at least f32. NaN and infinity propagate. Results do not
+// depend on the number of threads, nor on the other sequences of a batch, beyond f32 rounding.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tensor/device.h"
+#include "tensor/row_format.h"
+#include "tensor/tensor.h"
+
+namespace slim {
+
+enum class Activation : uint8_t { none, relu, gelu, gelu_tanh, silu };  // gelu: exact, with erf
+
+// y[t, n] = activation(sum_k x[t, k] * weight[n, k] + bias[n]) + (accumulate ? y[t, n] : 0)
+struct Linear {
+  ConstMatrix x;                // [T, K] f32
+  ConstMatrix weight;           // [N, K] f32, f16 or bf16
+  const float* bias = nullptr;  // [N] or none
+  Matrix y;                     // [T, N] f32
+  Activation activation = Activation::none;
+  bool accumulate = false;  // adds to y: the residual stream
+};
+
+// One product per group: y[t, g*N + n] = sum_k x[t, g*K + k] * weight[g*N + n, k].
+// Absorbs W_K into queries (K = C, N = D) and applies W_V,i or M_i to mixed rows (K = D, N = C).
+struct GroupedLinear {
+  ConstMatrix x;                // [T, groups * K] f32
+  ConstMatrix weight;           // [groups * N, K] f32, f16 or bf16
+  const float* bias = nullptr;  // [groups * N] or none
+  Matrix y;                     // [T, groups * N] f32
+  int64_t groups = 1;
+};
+
+// y = (x - mean(x)) / sqrt(var(x) + epsilon) * gain + offset, over each row.
+struct LayerNorm {
+  ConstMatrix x;                  // [T, D] f32
+  const float* gain = nullptr;    // [D] or none (1)
+  const float* offset = nullptr;  // [D] or none (0)
+  float epsilon = 1e-5F;
+  Matrix y;  // [T, D] f32; may be x itself
+};
+
+// y[t] = table[ids[t]] + positions[places[t]]
+struct Embed {
+  std::span<const int32_t> ids;     // [T], each in [0, rows of table): the caller has checked
+  ConstMatrix table;                // [V, D] f32, f16 or bf16
+  std::span<const int32_t> places;  // [T]
+  ConstMatrix positions;            // [P, D] f32, f16 or bf16
+  Matrix y;                         // [T, D] f32
+};
+
+// One-dimensional convolution with three taps and one sample of zero padding at both ends:
+// y[b, t, o] = activation(bias[o] + sum_{i, j} weight[o, j, i] * x[b, t*stride + j - 1, i]).
+// Channels come last on both sides. (weight is stored tap-major; files have [out, in, tap].)
+struct Convolve {
+  ConstMatrix x;       // [batch * frames, in] f32
+  ConstMatrix weight;  // [out, 3 * in] f32, f16 or bf16
+  const float* bias = nullptr;
+  Matrix y;  // [batch * ceil(frames / stride), out] f32
+  int64_t batch = 1;
+  int64_t stride = 1;  // 1 or 2
+  Activation activation = Activation::none;
+};
+
+// Full (unmasked) self-attention within each of `batch` runs of rows / batch rows; nothing cached.
+// out[t, h*C + c] = sum_s softmax_s(scale * q[t, h] . k[s, h]) * v[s, h*C + c]
+struct AttendDense {
+  ConstMatrix q;  // [batch * S, H * C] f32
+  ConstMatrix k;  // [batch * S, H * C] f32
+  ConstMatrix v;  // [batch * S, H * C] f32
+  Matrix out;     // [batch * S, H * C] f32
+  int64_t heads = 1;
+  int64_t batch = 1;
+  float scale = 1.0F;
+};
+
+// Where one plane of paged rows lies: row s is at
+// pages[s / kPageRows] + offset + (s % kPageRows) * format.bytes().
+struct Plane {
+  RowFormat format;
+  int64_t offset = 0;  // bytes from the start of a page
+};
+
+// One sequence's part of a step. `pages` covers at least `rows` rows.
+struct Slice {
+  int64_t first = 0;  // its first token in the step's matrices
+  int64_t count = 0;  // its tokens in this step
+  int64_t rows = 0;   // rows it may read, those of this step included
+  std::byte* const* pages = nullptr;
+};
+
+// Encodes x[first + i] into row (rows - count + i) of each slice, for i < count. The bytes are
+// those of encode_row.
+struct StoreRows {
+  ConstMatrix x;  // [T, width] f32
+  Plane plane;
+  std::span<const Slice> slices;
+};
+
+// Attention of a step's queries over paged rows. Head i scores columns
+// [i*key_stride, i*key_stride + key_width) of a key row, with key_stride 0 where every head scores
+// the whole row (x, encoder), and mixes columns [i*value_stride, + value_width) of a value row,
+// with value_stride 0 where every head mixes the whole row (k, x, encoder):
+//   p[s] = softmax_s(scale * query[t, i] . key[s]),   mixed[t, i] = sum_s p[s] * value[s]
+// Causal: the query at i of a slice sees rows [0, rows - count + i]; else it sees all rows.
+// A query that sees no row gets zeros. Softmax runs in f32 with a running maximum.
+struct Attend {
+  ConstMatrix queries;  // [T, H * key_width] f32
+  Matrix mixed;         // [T, H * value_width] f32
+  std::span<const Slice> slices;
+  Plane keys;
+  Plane values;  // the same as keys in attend_shared
+  int64_t heads = 1;
+  int64_t key_width = 0;
+  int64_t key_stride = 0;
+  int64_t value_width = 0;
+  int64_t value_stride = 0;
+  int64_t heads_per_key = 1;  // grouped queries: head i uses key and value head i / heads_per_key
+  float scale = 1.0F;
+  bool causal = true;
+};
+
+// y[t] = x[t] - log(sum exp(x[t])), over each row.
+struct LogSoftmax {
+  ConstMatrix x;  // [T, V] f32
+  Matrix y;       // [T, V] f32; may be x itself
+};
+
+class Kernels {
+ public:
+  virtual ~Kernels() = default;
+  virtual std::string_view name() const = 0;
+  virtual Device& device() = 0;
+  virtual int threads() const = 0;
+
+  virtual void linear(const Linear& arguments) = 0;
+  virtual void grouped_linear(const GroupedLinear& arguments) = 0;
+  virtual void layer_norm(const LayerNorm& arguments) = 0;
+  virtual void embed(const Embed& arguments) = 0;
+  virtual void convolve(const Convolve& arguments) = 0;
+  virtual void attend_dense(const AttendDense& arguments) = 0;
+  virtual void store_rows(const StoreRows& arguments) = 0;
+  // Keys and values are two planes (kv), or any two planes at all: the general body.
+  virtual void attend_pair(const Attend& arguments) = 0;
+  // Keys and values are the same rows, so one read serves both. The default calls attend_pair, so a
+  // new kind runs on every device the day it is written.
+  virtual void attend_shared(const Attend& arguments) { attend_pair(arguments); }
+  virtual void log_softmax(const LogSoftmax& arguments) = 0;
+
+  // For the time of one call into the engine: places the calling thread (ThreadPool::CallerPin).
+  class Session {
+   public:
+    virtual ~Session() = default;
+  };
+  virtual std::unique_ptr<Session> begin_session() { return nullptr; }
+};
+
+// "reference", "cpu", and one "cpu:<target>" per instruction set that this machine has and that
+// can be forced ("cpu:scalar", "cpu:avx2", "cpu:avx3", ...). The first is the oracle.
+std::vector<std::string> kernel_names();
+
+// `name` from kernel_names(); `threads` as for ThreadPool. Throws Error{bad_request} naming the
+// devices there are.
+std::unique_ptr<Kernels> make_kernels(std::string_view name, int threads);
+
+}  // namespace slim

@@ -1,0 +1,56 @@
+// Device and Buffer: where bytes live. Every large allocation of the engine goes through a Device,
+// which counts it; that count is what `--stats` and `bench` report as held memory.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+namespace slim {
+
+class Device;
+
+// Owned bytes of one device, 64-byte aligned; freed (and uncounted) on destruction.
+class Buffer {
+ public:
+  Buffer(Device& device, std::byte* data, size_t size);
+  ~Buffer();
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+
+  std::byte* data() const noexcept { return data_; }
+  size_t size() const noexcept { return size_; }
+
+ private:
+  Device& device_;
+  std::byte* data_;
+  size_t size_;
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual std::string_view name() const = 0;
+
+  // Uninitialised bytes. Throws Error{out_of_memory}, after which the device is still usable.
+  std::shared_ptr<Buffer> allocate(size_t bytes);
+  // Bytes currently allocated, and the most there ever were. Thread-safe.
+  int64_t allocated_bytes() const noexcept { return allocated_.load(); }
+  int64_t peak_bytes() const noexcept { return peak_.load(); }
+
+ protected:
+  virtual std::byte* acquire(size_t bytes) = 0;  // nullptr if there is no memory
+  virtual void release(std::byte* data, size_t bytes) noexcept = 0;
+
+ private:
+  friend class Buffer;
+  std::atomic<int64_t> allocated_{0};
+  std::atomic<int64_t> peak_{0};
+};
+
+// Ordinary memory, shared by the reference and the CPU kernels. Lives for the whole process.
+Device& host_device();
+
+}  // namespace slim

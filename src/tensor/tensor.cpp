@@ -1,0 +1,109 @@
+// Construction, slicing and conversion of tensors.
+#include "tensor/tensor.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace slim {
+namespace {
+
+int64_t product(const std::vector<int64_t>& shape) {
+  int64_t elements = 1;
+  for (const int64_t size : shape) elements *= size;
+  return elements;
+}
+
+template <typename T>
+void convert(const std::byte* from, float* to, int64_t count) {
+  const T* values = reinterpret_cast<const T*>(from);
+  for (int64_t i = 0; i < count; ++i) to[i] = to_float(values[i]);
+}
+
+template <typename T>
+void convert_integers(const std::byte* from, float* to, int64_t count) {
+  const T* values = reinterpret_cast<const T*>(from);
+  for (int64_t i = 0; i < count; ++i) to[i] = static_cast<float>(values[i]);
+}
+
+}  // namespace
+
+Tensor Tensor::allocate(Device& device, DType type, std::vector<int64_t> shape) {
+  Tensor tensor;
+  tensor.type_ = type;
+  tensor.shape_ = std::move(shape);
+  tensor.writable_ = true;
+  // At least one byte, so that a tensor without elements still has an address.
+  const auto buffer =
+      device.allocate(static_cast<size_t>(std::max<int64_t>(1, tensor.elements() * size_of(type))));
+  tensor.data_ = buffer->data();
+  tensor.owner_ = buffer;
+  return tensor;
+}
+
+Tensor Tensor::borrow(std::shared_ptr<const void> owner, std::span<const std::byte> bytes,
+                      DType type, std::vector<int64_t> shape) {
+  Tensor tensor;
+  tensor.type_ = type;
+  tensor.shape_ = std::move(shape);
+  check(static_cast<int64_t>(bytes.size()) == tensor.bytes(), "borrowed bytes fit the shape");
+  tensor.data_ = bytes.data();
+  tensor.owner_ = std::move(owner);
+  return tensor;
+}
+
+Tensor Tensor::from(std::span<const float> values, std::vector<int64_t> shape) {
+  Tensor tensor = allocate(host_device(), DType::f32, std::move(shape));
+  check(static_cast<int64_t>(values.size()) == tensor.elements(), "values fit the shape");
+  std::copy(values.begin(), values.end(), tensor.writable<float>());
+  return tensor;
+}
+
+int64_t Tensor::elements() const noexcept { return product(shape_); }
+
+ConstMatrix Tensor::matrix() const {
+  const int64_t columns = shape_.empty() ? 1 : shape_.back();
+  const int64_t rows = columns == 0 ? 0 : elements() / columns;
+  return {data_, type_, rows, columns, columns};
+}
+
+Matrix Tensor::writable_matrix() {
+  check(writable_, "only an allocated tensor is written");
+  const ConstMatrix view = matrix();
+  return {const_cast<std::byte*>(view.data), view.type, view.rows, view.columns, view.stride};
+}
+
+Tensor Tensor::slice(int64_t begin, int64_t count) const {
+  check(!shape_.empty() && begin >= 0 && count >= 0 && begin + count <= shape_[0],
+        "a slice lies within its tensor");
+  Tensor part = *this;
+  part.shape_[0] = count;
+  const int64_t row_bytes = shape_[0] == 0 ? 0 : bytes() / shape_[0];
+  part.data_ = data_ + begin * row_bytes;
+  return part;
+}
+
+Tensor Tensor::reshape(std::vector<int64_t> shape) const {
+  check(product(shape) == elements(), "reshaping keeps the number of elements");
+  Tensor other = *this;
+  other.shape_ = std::move(shape);
+  return other;
+}
+
+Tensor Tensor::to_f32() const {
+  if (type_ == DType::f32) return *this;
+  Tensor result = allocate(host_device(), DType::f32, shape_);
+  float* to = result.writable<float>();
+  switch (type_) {
+    case DType::i16:
+      convert_integers<int16_t>(data_, to, elements());
+      break;
+    case DType::i32:
+      convert_integers<int32_t>(data_, to, elements());
+      break;
+    default:
+      visit(type_, [&](auto tag) { convert<typename decltype(tag)::type>(data_, to, elements()); });
+  }
+  return result;
+}
+
+}  // namespace slim

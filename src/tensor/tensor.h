@@ -1,0 +1,98 @@
+// Tensor: a typed, shaped, reference-counted array. Either an owned Buffer or bytes borrowed from a
+// mapped file, which it keeps alive. Rows-major, contiguous. Views into it are Matrix.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/check.h"
+#include "tensor/device.h"
+#include "tensor/dtype.h"
+
+namespace slim {
+
+// A non-owning matrix: `rows` rows of `columns` elements, row starts `stride` elements apart.
+template <typename Bytes>
+struct BasicMatrix {
+  Bytes* data = nullptr;
+  DType type = DType::f32;
+  int64_t rows = 0;
+  int64_t columns = 0;
+  int64_t stride = 0;
+
+  template <typename T>
+  auto* row(int64_t index) const {
+    using Element = std::conditional_t<std::is_const_v<Bytes>, const T, T>;
+    return reinterpret_cast<Element*>(data) + index * stride;
+  }
+  // Columns [begin, begin + count) of every row.
+  BasicMatrix columns_from(int64_t begin, int64_t count) const {
+    return {data + begin * size_of(type), type, rows, count, stride};
+  }
+  BasicMatrix rows_from(int64_t begin, int64_t count) const {
+    return {data + begin * stride * size_of(type), type, count, columns, stride};
+  }
+  operator BasicMatrix<const std::byte>() const  // NOLINT(google-explicit-constructor)
+      requires(!std::is_const_v<Bytes>) {
+    return {data, type, rows, columns, stride};
+  }
+};
+using Matrix = BasicMatrix<std::byte>;
+using ConstMatrix = BasicMatrix<const std::byte>;
+
+class Tensor {
+ public:
+  Tensor() = default;
+
+  // Uninitialised, on `device`. Throws Error{out_of_memory}.
+  static Tensor allocate(Device& device, DType type, std::vector<int64_t> shape);
+  // Borrows read-only bytes; `owner` keeps them alive. `bytes` must be exactly the tensor's size.
+  static Tensor borrow(std::shared_ptr<const void> owner, std::span<const std::byte> bytes,
+                       DType type, std::vector<int64_t> shape);
+  // Copies f32 values to host memory.
+  static Tensor from(std::span<const float> values, std::vector<int64_t> shape);
+
+  bool empty() const noexcept { return data_ == nullptr; }
+  DType type() const noexcept { return type_; }
+  const std::vector<int64_t>& shape() const noexcept { return shape_; }
+  int64_t size(size_t axis) const { return shape_.at(axis); }
+  int64_t elements() const noexcept;
+  int64_t bytes() const noexcept { return elements() * size_of(type_); }
+  const std::byte* data() const noexcept { return data_; }
+
+  // Typed access; T must match type(). Writing needs an allocated tensor.
+  template <typename T>
+  const T* values() const {
+    check(sizeof(T) == static_cast<size_t>(size_of(type_)), "a tensor is read with its own type");
+    return reinterpret_cast<const T*>(data_);
+  }
+  template <typename T>
+  T* writable() {
+    check(writable_, "only an allocated tensor is written");
+    check(sizeof(T) == static_cast<size_t>(size_of(type_)),
+          "a tensor is written with its own type");
+    return reinterpret_cast<T*>(const_cast<std::byte*>(data_));
+  }
+
+  // As a matrix: the last axis is the columns, all others together the rows.
+  ConstMatrix matrix() const;
+  Matrix writable_matrix();
+  // Rows [begin, begin + count) along axis 0, sharing the bytes.
+  Tensor slice(int64_t begin, int64_t count) const;
+  // The same bytes under another shape of as many elements.
+  Tensor reshape(std::vector<int64_t> shape) const;
+  // A host copy with every value converted to f32 (i8, i16 and i32 by plain value).
+  Tensor to_f32() const;
+
+ private:
+  std::shared_ptr<const void> owner_;
+  const std::byte* data_ = nullptr;
+  DType type_ = DType::f32;
+  bool writable_ = false;
+  std::vector<int64_t> shape_;
+};
+
+}  // namespace slim

@@ -1,0 +1,67 @@
+// Checkpoint: the tensors of a model on disk, by one canonical set of names, whatever the format.
+// Bytes stay in the mapped file. A format is one file here and one line in the table of
+// checkpoint.cpp; a family says which canonical names it needs and never mentions a format.
+//
+// Canonical names (weights are [outputs, inputs]; "?" marks what may be absent):
+//   <side> = encoder | decoder;  <block> = <side>.layers.N
+//   <side>.conv1.weight [out, in, 3], .bias;  <side>.conv2.weight, .bias
+//   <side>.embed.weight [V, D];  <side>.positions.weight [P, D];  head.weight [V, D]?
+//   <block>.self.{norm,q,k,v,out}.{weight,bias?}
+//   <block>.cross.{norm,q,k,v,out}.{weight,bias?}
+//   <block>.mlp.{norm,up,down}.{weight,bias?}
+//   <side>.norm.{weight,bias}
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tensor/tensor.h"
+
+namespace slim {
+
+class Checkpoint {
+ public:
+  // Opens the weights of a model directory: model.safetensors, model.safetensors.index.json with
+  // its shards, or model.bin (CTranslate2). Everything is validated before this returns: headers
+  // and sizes with overflow checks, offsets inside the file, no overlap (two names over the same
+  // bytes would make K equal V and slim look perfect), no duplicates, dtypes known.
+  // Throws Error{bad_file} naming file and tensor. `names` maps file names to canonical ones for
+  // formats without names of their own (safetensors): see TensorNames.
+  static std::shared_ptr<const Checkpoint> open(const std::filesystem::path& directory);
+
+  // The format's name ("safetensors", "ctranslate2").
+  const std::string& format() const noexcept { return format_; }
+  // Where the weights came from, for messages.
+  const std::filesystem::path& path() const noexcept { return path_; }
+  // For CTranslate2: "WhisperSpec"; empty for formats that do not say what they hold.
+  const std::string& content() const noexcept { return content_; }
+
+  bool has(std::string_view name) const;
+  // Throws Error{bad_file} "…: tensor 'x' is missing".
+  const Tensor& get(std::string_view name) const;
+  // As get, and throws unless the shape is the given one (-1 matches any size).
+  const Tensor& get(std::string_view name, const std::vector<int64_t>& shape) const;
+  std::vector<std::string> names() const;
+  // Scalars a format stores beside tensors ("encoder.heads"); -1 if it has none of that name.
+  int64_t scalar(std::string_view name) const;
+
+  // Renames: each tensor whose name starts with `from` after the replacements of a family's table.
+  // Returns a checkpoint over the same bytes.
+  using Renames = std::vector<std::pair<std::string, std::string>>;
+  std::shared_ptr<const Checkpoint> renamed(const Renames& renames) const;
+
+ private:
+  friend class CheckpointBuilder;
+  std::string format_;
+  std::string content_;
+  std::filesystem::path path_;
+  std::map<std::string, Tensor, std::less<>> tensors_;
+  std::map<std::string, int64_t, std::less<>> scalars_;
+};
+
+}  // namespace slim
