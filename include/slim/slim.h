@@ -141,7 +141,7 @@ struct BenchRow {
   std::string cache;  // "kv" or "slim"
   std::string row_type;
   int batch = 0;
-  double encode_seconds = 0;       // the batch's windows together
+  double encode_seconds = 0;       // one window
   double first_token_seconds = 0;  // from encoder output to the first logits
   double step_seconds = 0;         // one token for each of the batch
   double tokens_per_second = 0;
@@ -163,7 +163,6 @@ class Engine {
   // 16 kHz mono samples.
   Transcription transcribe_samples(const std::vector<float>& samples,
                                    const TranscribeOptions& options, Stats* stats = nullptr);
-  Inspection inspect() const;
   // Transcribes the audio with kv in f32, then scores those tokens, one at a time, under both.
   Verification verify(const std::string& audio, const TranscribeOptions& options);
   // kv and slim (in the chosen kind and type), each at every batch size.

@@ -1,0 +1,41 @@
+// SpeechTokens: the ids that steer a speech model's decoder, found by name in its tokenizer, and
+// the ids that must never be sampled.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "text/tokenizer.h"
+
+namespace slim {
+
+struct SpeechTokens {
+  int32_t start = 0;            // <|startoftranscript|>
+  int32_t end = 0;              // <|endoftext|>
+  int32_t previous = 0;         // <|startofprev|>
+  int32_t no_speech = 0;        // <|nospeech|>, <|nocaptions|> in older vocabularies
+  int32_t no_timestamps = 0;    // <|notimestamps|>
+  int32_t first_timestamp = 0;  // <|0.00|>; all later ids are timestamps, 20 ms apart
+  int32_t transcribe = -1;      // <|transcribe|>
+  int32_t blank = -1;           // " ": must not come first; -1 if the vocabulary lacks it
+  struct Language {
+    std::string code;  // "en"
+    int32_t id;
+  };
+  std::vector<Language> languages;  // in id order; empty for English-only models
+  // Never sampled: brackets, music notes and other non-speech marks, and every steering token
+  // (openai-whisper's suppress_tokens "-1").
+  std::vector<int32_t> suppressed;
+
+  bool multilingual() const { return !languages.empty(); }
+  // Throws Error{bad_request} for a language the model does not know, naming those it knows.
+  int32_t language(std::string_view code) const;
+};
+
+// `vocabulary` is the model's: English-only models (below 51865 ids) list language tokens that they
+// were never trained on. Throws Error{unsupported_model} if a steering token is missing.
+SpeechTokens speech_tokens(const Tokenizer& tokenizer, bool multilingual);
+
+}  // namespace slim

@@ -1,0 +1,61 @@
+// Slices over page tables. Consecutive sequences over the same encoder rows become one cross slice,
+// so that a kernel reads those rows once for all of them.
+#include "engine/step_batch.h"
+
+#include "base/check.h"
+
+namespace slim {
+
+void StepBatch::clear() {
+  sequences_.clear();
+  counts_.clear();
+  tokens_.clear();
+  positions_.clear();
+  logits_for_.clear();
+  self_.clear();
+  cross_.clear();
+}
+
+void StepBatch::add(Sequence& sequence, std::span<const int32_t> tokens) {
+  const auto last = static_cast<int64_t>(tokens.size()) - 1;
+  add(sequence, tokens, std::span(&last, 1));
+}
+
+void StepBatch::add(Sequence& sequence, std::span<const int32_t> tokens,
+                    std::span<const int64_t> logits_at) {
+  check(!tokens.empty(), "a step adds at least one token to a sequence");
+  const auto count = static_cast<int64_t>(tokens.size());
+  sequence.rows.reserve(count);
+  const auto first = static_cast<int64_t>(tokens_.size());
+  const int64_t before = sequence.rows.rows();
+  for (const int64_t index : logits_at) logits_for_.push_back(first + index);
+  tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+  for (int64_t i = 0; i < count; ++i) positions_.push_back(static_cast<int32_t>(before + i));
+  self_.push_back({first, count, before + count, sequence.rows.pages()});
+  const bool joins = !sequences_.empty() && sequences_.back()->encoded == sequence.encoded;
+  if (joins) {
+    cross_.back().count += count;
+  } else {
+    cross_.push_back({first, count, sequence.encoded->rows(), sequence.encoded->pages()});
+  }
+  sequences_.push_back(&sequence);
+  counts_.push_back(count);
+}
+
+void StepBatch::run() {
+  const int64_t vocabulary = model_.spec().vocabulary;
+  if (logits_.empty() || logits_.size(0) < rows()) {
+    logits_ = Tensor::allocate(model_.kernels().device(), DType::f32, {rows(), vocabulary});
+  }
+  model_.forward({tokens_, positions_, self_, cross_, logits_for_, all_logits()});
+  for (size_t i = 0; i < sequences_.size(); ++i) sequences_[i]->rows.advance(counts_[i]);
+}
+
+std::span<float> StepBatch::logits(int64_t row) {
+  const int64_t vocabulary = model_.spec().vocabulary;
+  return {logits_.writable<float>() + row * vocabulary, static_cast<size_t>(vocabulary)};
+}
+
+Matrix StepBatch::all_logits() { return logits_.writable_matrix().rows_from(0, rows()); }
+
+}  // namespace slim

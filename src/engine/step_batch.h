@@ -1,0 +1,53 @@
+// StepBatch: gathers the next tokens of several sequences into one decoder pass. The one place
+// where the engine turns page tables into slices; transcription, verification and benchmarks share
+// it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "models/encoder_decoder.h"
+
+namespace slim {
+
+// One sequence being decoded: its own rows, and the encoder rows it attends to (shared by beams and
+// by every sequence over the same window).
+struct Sequence {
+  PageTable rows;
+  const PageTable* encoded = nullptr;
+};
+
+class StepBatch {
+ public:
+  explicit StepBatch(const EncoderDecoder& model) : model_(model) {}
+
+  // Starts the next step.
+  void clear();
+  // Appends `tokens` to `sequence` (at most once per step; it must live until run() returns).
+  // `logits_at` are indices into tokens, ascending. Throws Error{out_of_memory}: then the sequences
+  // are as before.
+  void add(Sequence& sequence, std::span<const int32_t> tokens, std::span<const int64_t> logits_at);
+  // As above with logits for the last token only.
+  void add(Sequence& sequence, std::span<const int32_t> tokens);
+  // Runs the pass; every sequence has its new rows afterwards.
+  void run();
+
+  // Rows of logits in the order they were asked for; valid until the next run().
+  int64_t rows() const { return static_cast<int64_t>(logits_for_.size()); }
+  std::span<float> logits(int64_t row);
+  Matrix all_logits();
+
+ private:
+  const EncoderDecoder& model_;
+  std::vector<Sequence*> sequences_;
+  std::vector<int64_t> counts_;
+  std::vector<int32_t> tokens_;
+  std::vector<int32_t> positions_;
+  std::vector<int64_t> logits_for_;
+  std::vector<Slice> self_;
+  std::vector<Slice> cross_;
+  Tensor logits_;  // grows to the largest step seen
+};
+
+}  // namespace slim

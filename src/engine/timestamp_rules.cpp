@@ -1,0 +1,110 @@
+// The rules, one at a time.
+#include "engine/timestamp_rules.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+
+namespace slim {
+namespace {
+
+constexpr float kForbidden = -std::numeric_limits<float>::infinity();
+
+void forbid(std::span<float> logits, int64_t begin, int64_t end) {
+  const auto size = static_cast<int64_t>(logits.size());
+  begin = std::clamp<int64_t>(begin, 0, size);
+  end = std::clamp<int64_t>(end, begin, size);
+  std::fill(logits.begin() + begin, logits.begin() + end, kForbidden);
+}
+
+void forbid_unpaired(const SpeechTokens& tokens, std::span<const int32_t> sampled,
+                     std::span<float> logits) {
+  const auto vocabulary = static_cast<int64_t>(logits.size());
+  const auto is_timestamp = [&](int32_t id) { return id >= tokens.first_timestamp; };
+  const size_t count = sampled.size();
+  const bool last = count >= 1 && is_timestamp(sampled[count - 1]);
+  const bool penultimate = count < 2 || is_timestamp(sampled[count - 2]);
+  if (last && penultimate) {
+    forbid(logits, tokens.first_timestamp, vocabulary);
+  } else if (last) {
+    forbid(logits, 0, tokens.end);  // an end of segment: another timestamp or the end of text
+  }
+  const auto latest = std::find_if(sampled.rbegin(), sampled.rend(), is_timestamp);
+  if (latest == sampled.rend()) return;
+  // A segment that has just ended may be followed by one that starts at the same time.
+  const int32_t lowest = last && !penultimate ? *latest : *latest + 1;
+  forbid(logits, tokens.first_timestamp, lowest);
+}
+
+// log(sum(exp(values))): about 1,500 timestamps, most of them forbidden.
+float log_sum_exp(std::span<const float> values) {
+  float largest = kForbidden;
+  for (const float value : values) largest = std::max(largest, value);
+  if (!(largest > kForbidden)) return kForbidden;
+  double sum = 0;
+  for (const float value : values) {
+    if (value > kForbidden) sum += std::exp(static_cast<double>(value - largest));
+  }
+  return largest + static_cast<float>(std::log(sum));
+}
+
+}  // namespace
+
+void apply_rules(const SamplingRules& rules, std::span<const int32_t> sampled,
+                 std::span<float> logits) {
+  const SpeechTokens& tokens = *rules.tokens;
+  const auto vocabulary = static_cast<int64_t>(logits.size());
+  for (const int32_t id : tokens.suppressed) forbid(logits, id, id + 1);
+  if (sampled.empty()) {
+    if (tokens.blank >= 0) forbid(logits, tokens.blank, tokens.blank + 1);
+    forbid(logits, tokens.end, tokens.end + 1);
+  }
+  if (!rules.timestamps) return;
+  forbid(logits, tokens.no_timestamps, tokens.no_timestamps + 1);
+  forbid_unpaired(tokens, sampled, logits);
+  if (sampled.empty()) {
+    forbid(logits, 0, tokens.first_timestamp);
+    forbid(logits, int64_t{tokens.first_timestamp} + rules.max_initial + 1, vocabulary);
+  }
+}
+
+int64_t argmax(std::span<const float> values) {
+  // Eight independent maxima, so that the compiler can keep them in one vector register.
+  constexpr size_t kLanes = 8;
+  std::array<float, kLanes> best;
+  best.fill(kForbidden);
+  size_t i = 0;
+  for (; i + kLanes <= values.size(); i += kLanes) {
+    for (size_t j = 0; j < kLanes; ++j) {
+      best[j] = values[i + j] > best[j] ? values[i + j] : best[j];
+    }
+  }
+  float largest = kForbidden;
+  for (const float value : best) largest = std::max(largest, value);
+  for (; i < values.size(); ++i) largest = values[i] > largest ? values[i] : largest;
+  if (largest == kForbidden) return -1;
+  return std::find(values.begin(), values.end(), largest) - values.begin();
+}
+
+Choice choose_greedily(const SamplingRules& rules, std::span<const float> logprobs) {
+  const SpeechTokens& tokens = *rules.tokens;
+  const auto first = std::min(static_cast<size_t>(tokens.first_timestamp), logprobs.size());
+  const int64_t text = argmax(logprobs.first(first));
+  const float text_logprob = text < 0 ? kForbidden : logprobs[static_cast<size_t>(text)];
+  if (rules.timestamps && first < logprobs.size()) {
+    const std::span<const float> times = logprobs.subspan(first);
+    const float together = log_sum_exp(times);
+    if (together > text_logprob) {
+      const int64_t time = argmax(times);
+      return {tokens.first_timestamp + static_cast<int32_t>(time),
+              times[static_cast<size_t>(time)] - together};
+    }
+  }
+  if (text < 0) return {tokens.end, kForbidden};
+  if (rules.timestamps) return {static_cast<int32_t>(text), text_logprob};
+  const int64_t any = argmax(logprobs);
+  return {static_cast<int32_t>(any), logprobs[static_cast<size_t>(any)]};
+}
+
+}  // namespace slim

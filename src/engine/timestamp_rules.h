@@ -1,0 +1,39 @@
+// What may be sampled next: openai-whisper's timestamp rules, blank rule and suppress list, as a
+// filter on one row of logits.
+//
+//  * suppressed ids never; a blank and the end never first; <|notimestamps|> never
+//  * timestamps come in pairs (end of one segment, start of the next), never decrease, and no
+//    segment has length zero; the first token is a timestamp of at most max_initial
+//  * where the timestamps together are more likely than any single other token, one of them it is
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "engine/speech_tokens.h"
+
+namespace slim {
+
+struct SamplingRules {
+  const SpeechTokens* tokens = nullptr;
+  bool timestamps = true;
+  int32_t max_initial = 50;  // in timestamp steps of 20 ms
+};
+
+// Sets forbidden logits to -infinity; `sampled` is what this window has produced so far.
+void apply_rules(const SamplingRules& rules, std::span<const int32_t> sampled,
+                 std::span<float> logits);
+
+struct Choice {
+  int32_t token = 0;
+  float logprob = 0;  // under the filtered, renormalised distribution
+};
+
+// The most likely token of a row of filtered log-probabilities (lowest id on a tie), after the rule
+// on timestamps together. The end token if all are forbidden (a row of NaN too: nothing follows).
+Choice choose_greedily(const SamplingRules& rules, std::span<const float> logprobs);
+
+// The largest value's index (lowest on a tie; NaN never wins); -1 if all are NaN or -infinity.
+int64_t argmax(std::span<const float> values);
+
+}  // namespace slim

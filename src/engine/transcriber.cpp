@@ -1,0 +1,99 @@
+// The loop over windows.
+#include "engine/transcriber.h"
+
+#include <algorithm>
+
+#include "base/stopwatch.h"
+
+namespace slim {
+
+bool Transcriber::report(std::span<const std::unique_ptr<Recording>> recordings,
+                         size_t first) const {
+  const auto& callback = setting_.options.on_progress;
+  if (!callback) return true;
+  for (size_t i = 0; i < recordings.size(); ++i) {
+    if (!callback(first + i, recordings[i]->seconds_done(), recordings[i]->seconds())) return false;
+  }
+  return true;
+}
+
+void Transcriber::detect(std::span<Recording* const> active,
+                         const std::vector<PageTable>& encoded) {
+  std::vector<const PageTable*> unknown;
+  std::vector<Recording*> waiting;
+  for (size_t i = 0; i < active.size(); ++i) {
+    if (!active[i]->needs_language()) continue;
+    unknown.push_back(&encoded[i]);
+    waiting.push_back(active[i]);
+  }
+  if (unknown.empty()) return;
+  const SpeechTokens& tokens = *setting_.tokens;
+  const std::vector<DetectedLanguage> detected = detect_languages(model_, unknown, tokens);
+  for (size_t i = 0; i < waiting.size(); ++i) {
+    const SpeechTokens::Language& language = tokens.languages[detected[i].index];
+    waiting[i]->set_language(language.id, language.code, detected[i].probability);
+  }
+}
+
+void Transcriber::decode(std::span<Recording* const> active, Stats* stats) {
+  const auto batch = static_cast<int64_t>(active.size());
+  const int64_t frames = setting_.window_frames;
+  const int64_t bins = model_.spec().mel_bins;
+  Stopwatch clock;
+  Tensor mel = Tensor::allocate(model_.kernels().device(), DType::f32, {batch * frames, bins});
+  const std::span<float> all(mel.writable<float>(), static_cast<size_t>(mel.elements()));
+  const auto window = static_cast<size_t>(frames * bins);
+  for (size_t i = 0; i < active.size(); ++i)
+    active[i]->read_window(all.subspan(i * window, window));
+  stats->mel_seconds += clock.lap();
+
+  const Tensor encoded = model_.encode(mel.matrix(), batch);
+  const int64_t positions = encoded.size(0) / batch;
+  std::vector<PageTable> rows;
+  rows.reserve(active.size());
+  for (int64_t i = 0; i < batch; ++i) {
+    rows.push_back(model_.remember(encoded.slice(i * positions, positions).matrix()));
+  }
+  stats->encode_seconds += clock.lap();
+
+  detect(active, rows);
+  std::vector<WindowRequest> requests;
+  for (size_t i = 0; i < active.size(); ++i) requests.push_back(active[i]->request(&rows[i]));
+  SamplingRules rules{setting_.tokens, !setting_.options.without_timestamps,
+                      static_cast<int32_t>(setting_.options.max_initial_timestamp / 0.02 + 0.5)};
+  const int64_t limit =
+      setting_.options.max_tokens > 0 ? setting_.options.max_tokens : setting_.text_positions / 2;
+  DecodeCounts counts;
+  const std::vector<WindowResult> results = decode_windows(model_, requests, rules, limit, &counts);
+  for (size_t i = 0; i < active.size(); ++i) {
+    if (on_window_) {
+      const auto first = static_cast<int64_t>(i) * positions;
+      on_window_({requests[i].prompt, results[i].tokens, encoded.slice(first, positions).matrix()});
+    }
+    active[i]->accept(results[i]);
+  }
+  stats->decode_seconds += clock.lap();
+  stats->windows += batch;
+  stats->steps += counts.steps;
+  stats->tokens += counts.tokens;
+  stats->context_peak_bytes = std::max(stats->context_peak_bytes, counts.context_peak_bytes);
+}
+
+bool Transcriber::run(std::span<const std::unique_ptr<Recording>> recordings, size_t first,
+                      Stats* stats) {
+  const auto width = static_cast<size_t>(std::max(1, setting_.options.batch_size));
+  size_t next = 0;
+  std::vector<Recording*> active;
+  while (true) {
+    std::erase_if(active, [](Recording* recording) { return !recording->next_window(); });
+    while (active.size() < width && next < recordings.size()) {
+      Recording* recording = recordings[next++].get();
+      if (recording->next_window()) active.push_back(recording);
+    }
+    if (active.empty()) return report(recordings, first);
+    decode(active, stats);
+    if (!report(recordings, first)) return false;
+  }
+}
+
+}  // namespace slim

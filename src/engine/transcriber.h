@@ -1,0 +1,47 @@
+// Transcriber: recordings in, segments out. Several recordings advance together, one window each,
+// so that the encoder and every decoder pass serve them all.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/recording.h"
+#include "models/encoder_decoder.h"
+
+namespace slim {
+
+// What a window was decoded from and to: what verification scores.
+struct DecodedWindow {
+  std::vector<int32_t> prompt;
+  std::vector<int32_t> tokens;
+  ConstMatrix encoded;  // [S, D]; valid during the call
+};
+
+class Transcriber {
+ public:
+  Transcriber(const EncoderDecoder& model, const TranscriptionSetting& setting)
+      : model_(model), setting_(setting) {}
+
+  // Called for every window as it is decoded; may be empty.
+  void on_window(std::function<void(const DecodedWindow&)> callback) {
+    on_window_ = std::move(callback);
+  }
+
+  // Decodes all recordings to their ends, at most options.batch_size at a time. `first` is the
+  // number of the first one, for on_progress. False if on_progress stopped it.
+  bool run(std::span<const std::unique_ptr<Recording>> recordings, size_t first, Stats* stats);
+
+ private:
+  bool report(std::span<const std::unique_ptr<Recording>> recordings, size_t first) const;
+  void detect(std::span<Recording* const> active, const std::vector<PageTable>& encoded);
+  // One window of each active recording.
+  void decode(std::span<Recording* const> active, Stats* stats);
+
+  const EncoderDecoder& model_;
+  TranscriptionSetting setting_;
+  std::function<void(const DecodedWindow&)> on_window_;
+};
+
+}  // namespace slim
