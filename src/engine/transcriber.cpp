@@ -76,7 +76,10 @@ void Transcriber::decode(std::span<Recording* const> active, Stats* stats) {
   stats->windows += batch;
   stats->steps += counts.steps;
   stats->tokens += counts.tokens;
-  stats->context_peak_bytes = std::max(stats->context_peak_bytes, counts.context_peak_bytes);
+  if (counts.peak.slim > stats->context_peak_bytes) {
+    stats->context_peak_bytes = counts.peak.slim;
+    stats->context_peak_kv_bytes = counts.peak.kv;
+  }
 }
 
 bool Transcriber::run(std::span<const std::unique_ptr<Recording>> recordings, size_t first,

@@ -17,14 +17,29 @@ struct Active {
   double sum_logprob = 0;
 };
 
-int64_t held_bytes(const std::vector<Active>& active) {
+// What pages of the standard cache would take, in place of one page of each side's own.
+int64_t kv_page_bytes(const EncoderDecoder& model, bool cross) {
   int64_t bytes = 0;
-  std::unordered_set<const PageTable*> encoded;
-  for (const Active& one : active) {
-    bytes += one.sequence.rows.held_bytes();
-    if (encoded.insert(one.sequence.encoded).second) bytes += one.sequence.encoded->held_bytes();
+  for (const LayerPlan& layer : model.plan()) {
+    if (layer.cross == cross) bytes += layer.kv_bytes_per_token * kPageRows;
   }
   return bytes;
+}
+
+void raise_peak(const EncoderDecoder& model, const std::vector<Active>& active,
+                ContextBytes* peak) {
+  int64_t own = 0;
+  int64_t encoder = 0;
+  std::unordered_set<const PageTable*> encoded;
+  for (const Active& one : active) {
+    own += one.sequence.rows.held_bytes();
+    const bool first = encoded.insert(one.sequence.encoded).second;
+    if (first) encoder += one.sequence.encoded->held_bytes();
+  }
+  if (own + encoder <= peak->slim) return;
+  peak->slim = own + encoder;
+  peak->kv = own / model.self_pages().page_bytes() * kv_page_bytes(model, false) +
+             encoder / model.cross_pages().page_bytes() * kv_page_bytes(model, true);
 }
 
 // Prefill: the prompts of all windows in one pass. The row of a window's last prompt token comes to
@@ -97,7 +112,7 @@ std::vector<WindowResult> decode_windows(const EncoderDecoder& model,
   prefill(batch, windows, *rules.tokens, active, results);
   while (true) {
     ++counts->steps;
-    counts->context_peak_bytes = std::max(counts->context_peak_bytes, held_bytes(active));
+    raise_peak(model, active, &counts->peak);
     sample(model, batch, rules, max_tokens, active, results);
     if (active.empty()) break;
     batch.clear();

@@ -9,6 +9,7 @@
 #include "engine/step_batch.h"
 #include "engine/timestamp_rules.h"
 #include "models/encoder_decoder.h"
+#include "slim/slim.h"
 
 namespace slim {
 
@@ -27,7 +28,7 @@ struct WindowResult {
 struct DecodeCounts {
   int64_t steps = 0;               // decoder passes
   int64_t tokens = 0;              // sampled
-  int64_t context_peak_bytes = 0;  // most that the pages of these windows held at once
+  ContextBytes peak;               // most that the pages of these windows held at once
 };
 
 // `max_tokens` sampled tokens per window at most; also ends where the decoder's positions do.

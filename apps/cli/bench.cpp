@@ -1,0 +1,70 @@
+// slim bench: encoder and decoder times, kv and slim in turn in one run.
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "command.h"
+
+namespace slim::cli {
+namespace {
+
+struct Options {
+  ModelOptions model;
+  BenchOptions bench;
+  bool json = false;
+};
+
+void print_json(const std::vector<BenchRow>& rows) {
+  nlohmann::ordered_json all = nlohmann::ordered_json::array();
+  for (const BenchRow& row : rows) {
+    all.push_back({{"cache", row.cache},
+                   {"row_type", row.row_type},
+                   {"batch", row.batch},
+                   {"encode_seconds", row.encode_seconds},
+                   {"first_token_seconds", row.first_token_seconds},
+                   {"step_seconds", row.step_seconds},
+                   {"tokens_per_second", row.tokens_per_second},
+                   {"context_bytes", row.context_bytes},
+                   {"peak_rss_bytes", row.peak_rss_bytes}});
+  }
+  std::printf("%s\n", all.dump(2).c_str());
+}
+
+void print_table(const std::vector<BenchRow>& rows) {
+  std::printf(
+      "batch  cache  rows  encoder s  first token s  ms/step  tokens/s  vs kv  context    "
+      "peak RSS\n");
+  double kv_speed = 0;
+  for (const BenchRow& row : rows) {
+    // The standard cache in f32 comes first at each batch size.
+    if (row.cache == "kv" && row.row_type == "f32") kv_speed = row.tokens_per_second;
+    std::printf("%5d  %-5s  %-4s  %9.3f  %13.3f  %7.2f  %8.0f  %4.2fx  %-9s  %s\n", row.batch,
+                row.cache.c_str(), row.row_type.c_str(), row.encode_seconds,
+                row.first_token_seconds, row.step_seconds * 1e3, row.tokens_per_second,
+                kv_speed > 0 ? row.tokens_per_second / kv_speed : 0,
+                bytes_text(row.context_bytes).c_str(), bytes_text(row.peak_rss_bytes).c_str());
+  }
+}
+
+}  // namespace
+
+Action add_bench(CLI::App& app) {
+  const auto options = std::make_shared<Options>();
+  add_model_options(app, options->model);
+  app.add_option("-b,--batch", options->bench.batches, "Batch sizes, as 1,16,64")
+      ->delimiter(',')
+      ->capture_default_str();
+  app.add_option("-n,--tokens", options->bench.tokens, "Decoder steps timed")
+      ->capture_default_str();
+  app.add_option("--repeats", options->bench.repeats, "Medians of this many")
+      ->capture_default_str();
+  app.add_flag("--json", options->json, "Print JSON");
+  return [options] {
+    Engine engine(options->model.model, options->model.engine);
+    const std::vector<BenchRow> rows = engine.bench(options->bench);
+    options->json ? print_json(rows) : print_table(rows);
+    return 0;
+  };
+}
+
+}  // namespace slim::cli

@@ -1,0 +1,115 @@
+// The slim binary: parses the command line, runs one command, turns an Error into one sentence on
+// stderr and an exit status.
+#include <cstdio>
+#include <exception>
+#include <iterator>
+#include <new>
+#include <vector>
+
+#include "command.h"
+
+namespace slim::cli {
+namespace {
+
+struct Entry {
+  const char* name;
+  const char* help;
+  Action (*add)(CLI::App&);
+};
+
+constexpr Entry kCommands[] = {
+    {"transcribe", "Turn speech into text", add_transcribe},
+    {"inspect", "Show a model's cache plan: kinds, sizes, conditioning", add_inspect},
+    {"verify", "Measure how far a cache is from a standard one in f32", add_verify},
+    {"bench", "Time encoder and decoder, standard cache and slim in turn", add_bench},
+};
+
+int run(int argc, char** argv) {
+  CLI::App app{"Slim: inference with slim attention (half the context memory, or less)", "slim"};
+  app.set_version_flag("--version", std::string("slim ") + version());
+  app.require_subcommand(1);
+  std::vector<std::pair<CLI::App*, Action>> actions;
+  for (const Entry& entry : kCommands) {
+    CLI::App* command = app.add_subcommand(entry.name, entry.help);
+    actions.emplace_back(command, entry.add(*command));
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int status = app.exit(error);
+    return status == 0 ? 0 : exit_status(ErrorCode::bad_request);
+  }
+  for (const auto& [command, action] : actions) {
+    if (command->parsed()) return action();
+  }
+  return 0;
+}
+
+}  // namespace
+
+int exit_status(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::bad_request:
+      return 2;
+    case ErrorCode::unsupported_model:
+      return 3;
+    case ErrorCode::bad_file:
+      return 4;
+    case ErrorCode::out_of_memory:
+      return 5;
+    case ErrorCode::device:
+      return 6;
+    case ErrorCode::internal:
+      break;
+  }
+  return 70;
+}
+
+std::string bytes_text(int64_t bytes) {
+  static constexpr const char* kUnits[] = {"B", "kB", "MB", "GB", "TB"};
+  double value = static_cast<double>(bytes);
+  size_t unit = 0;
+  while (value >= 1000 && unit + 1 < std::size(kUnits)) {
+    value /= 1000;
+    ++unit;
+  }
+  char text[32];
+  std::snprintf(text, sizeof text, unit == 0 ? "%.0f %s" : "%.2f %s", value, kUnits[unit]);
+  return text;
+}
+
+void add_model_options(CLI::App& app, ModelOptions& options) {
+  app.add_option("-m,--model", options.model, "Model directory (Hugging Face or CTranslate2)")
+      ->required();
+  app.add_option("--device", options.engine.device, "Where to run")
+      ->check(CLI::IsMember(devices()))
+      ->capture_default_str();
+  app.add_option("-t,--threads", options.engine.threads, "Threads (0: one per processor)")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  app.add_option("--cache", options.engine.cache, "What is cached")
+      ->check(CLI::IsMember({"auto", "kv", "x", "k"}))
+      ->capture_default_str();
+  app.add_option("--cache-type", options.engine.cache_type,
+                 "Type of cached rows (default: f16; f32 for k)")
+      ->check(CLI::IsMember({"f32", "f16", "bf16", "i8"}));
+  app.add_flag("--force-cache", options.engine.force_cache,
+               "Run a cache that the plan refuses, to look at its error");
+}
+
+}  // namespace slim::cli
+
+int main(int argc, char** argv) {
+  try {
+    return slim::cli::run(argc, argv);
+  } catch (const slim::Error& error) {
+    std::fprintf(stderr, "slim: %s\n", error.what());
+    return slim::cli::exit_status(error.code());
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "slim: There is not enough memory.\n");
+    return slim::cli::exit_status(slim::ErrorCode::out_of_memory);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "slim: %s\n", error.what());
+    return slim::cli::exit_status(slim::ErrorCode::internal);
+  }
+}

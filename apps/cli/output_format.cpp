@@ -1,0 +1,145 @@
+// Subtitles, tables and JSON.
+#include "output_format.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+namespace slim::cli {
+namespace {
+
+std::string trimmed(const std::string& text) {
+  const size_t begin = text.find_first_not_of(" \t\r\n");
+  if (begin == std::string::npos) return {};
+  return text.substr(begin, text.find_last_not_of(" \t\r\n") - begin + 1);
+}
+
+// An arrow inside a cue would read as a time line.
+std::string cue(const std::string& text) {
+  std::string safe = trimmed(text);
+  for (size_t at = safe.find("-->"); at != std::string::npos; at = safe.find("-->", at)) {
+    safe.replace(at, 3, "->");
+  }
+  return safe;
+}
+
+long long milliseconds(double seconds) { return std::llround(seconds * 1000); }
+
+// 00:01:02,345; hours may be left out where they are zero (vtt).
+std::string clock_text(double seconds, char point, bool hours_always) {
+  const long long ms = milliseconds(seconds);
+  const long long hours = ms / 3600000;
+  char text[48];
+  if (hours > 0 || hours_always) {
+    std::snprintf(text, sizeof text, "%02lld:%02lld:%02lld%c%03lld", hours, ms / 60000 % 60,
+                  ms / 1000 % 60, point, ms % 1000);
+  } else {
+    std::snprintf(text, sizeof text, "%02lld:%02lld%c%03lld", ms / 60000, ms / 1000 % 60, point,
+                  ms % 1000);
+  }
+  return text;
+}
+
+std::string as_txt(const Transcription& transcription) {
+  std::string out;
+  for (const Segment& segment : transcription.segments) out += trimmed(segment.text) + "\n";
+  return out;
+}
+
+std::string as_srt(const Transcription& transcription) {
+  std::string out;
+  for (const Segment& segment : transcription.segments) {
+    out += std::to_string(segment.id) + "\n" + clock_text(segment.start, ',', true) + " --> " +
+           clock_text(segment.end, ',', true) + "\n" + cue(segment.text) + "\n\n";
+  }
+  return out;
+}
+
+std::string as_vtt(const Transcription& transcription) {
+  std::string out = "WEBVTT\n\n";
+  for (const Segment& segment : transcription.segments) {
+    out += clock_text(segment.start, '.', false) + " --> " + clock_text(segment.end, '.', false) +
+           "\n" + cue(segment.text) + "\n\n";
+  }
+  return out;
+}
+
+std::string as_tsv(const Transcription& transcription) {
+  std::string out = "start\tend\ttext\n";
+  for (const Segment& segment : transcription.segments) {
+    std::string text = trimmed(segment.text);
+    for (char& c : text) c = c == '\t' ? ' ' : c;
+    out += std::to_string(milliseconds(segment.start)) + "\t" +
+           std::to_string(milliseconds(segment.end)) + "\t" + text + "\n";
+  }
+  return out;
+}
+
+std::string as_json(const Transcription& transcription) {
+  nlohmann::ordered_json segments = nlohmann::ordered_json::array();
+  for (const Segment& segment : transcription.segments) {
+    segments.push_back({{"id", segment.id},
+                        {"seek", segment.seek},
+                        {"start", segment.start},
+                        {"end", segment.end},
+                        {"text", segment.text},
+                        {"tokens", segment.tokens},
+                        {"temperature", segment.temperature},
+                        {"avg_logprob", segment.avg_logprob},
+                        {"compression_ratio", segment.compression_ratio},
+                        {"no_speech_prob", segment.no_speech_prob},
+                        {"words", nullptr}});
+  }
+  const nlohmann::ordered_json all = {{"text", transcription.text()},
+                                      {"language", transcription.language},
+                                      {"language_probability", transcription.language_probability},
+                                      {"duration", transcription.duration},
+                                      {"segments", segments}};
+  return all.dump(2) + "\n";
+}
+
+struct Form {
+  const char* name;
+  std::string (*write)(const Transcription&);
+};
+constexpr Form kForms[] = {
+    {"txt", as_txt}, {"srt", as_srt}, {"vtt", as_vtt}, {"tsv", as_tsv}, {"json", as_json}};
+
+[[noreturn]] void fail_writing(const std::string& path) {
+  throw Error(ErrorCode::bad_file, std::string("Writing failed: ") + std::strerror(errno) + ".",
+              path);
+}
+
+}  // namespace
+
+std::vector<std::string> format_names() {
+  std::vector<std::string> names;
+  for (const Form& form : kForms) names.emplace_back(form.name);
+  return names;
+}
+
+std::string format(const std::string& name, const Transcription& transcription) {
+  for (const Form& form : kForms) {
+    if (name == form.name) return form.write(transcription);
+  }
+  throw Error(ErrorCode::bad_request, "There is no such output format.", name);
+}
+
+void write_file(const std::string& path, const std::string& text) {
+  const std::string temporary = path + ".partial-" + std::to_string(getpid());
+  std::FILE* file = std::fopen(temporary.c_str(), "wb");
+  if (file == nullptr) fail_writing(path);
+  const bool written = std::fwrite(text.data(), 1, text.size(), file) == text.size();
+  const bool closed = std::fclose(file) == 0;
+  if (written && closed && std::rename(temporary.c_str(), path.c_str()) == 0) return;
+  const int reason = errno;
+  std::remove(temporary.c_str());
+  errno = reason;
+  fail_writing(path);
+}
+
+}  // namespace slim::cli

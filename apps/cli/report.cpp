@@ -1,0 +1,56 @@
+// One line a layer.
+#include "report.h"
+
+#include <cstdio>
+#include <optional>
+#include <string>
+
+namespace slim::cli {
+namespace {
+
+nlohmann::ordered_json optional_json(const std::optional<double>& value) {
+  return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
+}
+
+std::string optional_text(const std::optional<double>& value) {
+  if (!value) return "-";
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1e", *value);
+  return text;
+}
+
+}  // namespace
+
+nlohmann::ordered_json layers_json(const std::vector<LayerReport>& layers) {
+  nlohmann::ordered_json all = nlohmann::ordered_json::array();
+  for (const LayerReport& layer : layers) {
+    all.push_back({{"layer", layer.layer},
+                   {"attention", layer.attention},
+                   {"kind", layer.kind},
+                   {"row_type", layer.row_type},
+                   {"condition_k", optional_json(layer.condition_k)},
+                   {"bytes_per_token", layer.bytes_per_token},
+                   {"kv_bytes_per_token", layer.kv_bytes_per_token},
+                   {"predicted_error", optional_json(layer.predicted_error)},
+                   {"reason", layer.reason}});
+  }
+  return all;
+}
+
+nlohmann::ordered_json context_json(const ContextBytes& context) {
+  return {{"kv", context.kv}, {"slim", context.slim}, {"ratio", context.ratio()}};
+}
+
+void print_layers(const std::vector<LayerReport>& layers) {
+  std::printf("layer  attention  kind     rows  cond(W_K)  bytes/token  as kv  error    reason\n");
+  for (const LayerReport& layer : layers) {
+    std::printf("%5lld  %-9s  %-7s  %-4s  %9s  %11lld  %5lld  %-7s  %s\n",
+                static_cast<long long>(layer.layer), layer.attention.c_str(), layer.kind.c_str(),
+                layer.row_type.c_str(), optional_text(layer.condition_k).c_str(),
+                static_cast<long long>(layer.bytes_per_token),
+                static_cast<long long>(layer.kv_bytes_per_token),
+                optional_text(layer.predicted_error).c_str(), layer.reason.c_str());
+  }
+}
+
+}  // namespace slim::cli

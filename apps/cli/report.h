@@ -1,0 +1,15 @@
+// How layers and context sizes are shown, in tables and in JSON: one place for all commands.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "slim/slim.h"
+
+namespace slim::cli {
+
+nlohmann::ordered_json layers_json(const std::vector<LayerReport>& layers);
+nlohmann::ordered_json context_json(const ContextBytes& context);
+void print_layers(const std::vector<LayerReport>& layers);
+
+}  // namespace slim::cli

@@ -1,0 +1,156 @@
+// slim transcribe: speech to text. Text on stdout, or files in --output-dir; everything else on
+// stderr. A file that fails does not stop the others; the exit status is that of the first failure.
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+#include "command.h"
+#include "output_format.h"
+#include "progress.h"
+
+namespace slim::cli {
+namespace {
+
+struct Options {
+  ModelOptions model;
+  std::vector<std::string> audio;
+  TranscribeOptions transcribe;
+  std::string format = "txt";
+  std::string directory;
+  bool stats = false;
+};
+
+std::string stem_of(const std::string& path) {
+  return path == "-" ? "stdin" : std::filesystem::path(path).stem().string();
+}
+
+// Two inputs of one name would overwrite each other's files: refused before anything runs.
+void check_stems(const Options& options) {
+  if (options.directory.empty()) return;
+  std::vector<std::string> stems;
+  for (const std::string& path : options.audio) stems.push_back(stem_of(path));
+  std::sort(stems.begin(), stems.end());
+  const auto twice = std::adjacent_find(stems.begin(), stems.end());
+  if (twice == stems.end()) return;
+  throw Error(ErrorCode::bad_request, "Two inputs would write the same output files.", *twice);
+}
+
+void write(const Options& options, const std::string& path, const Transcription& transcription) {
+  const std::vector<std::string> forms =
+      options.format == "all" ? format_names() : std::vector<std::string>{options.format};
+  if (options.directory.empty()) {
+    for (const std::string& form : forms) {
+      const std::string text = format(form, transcription);
+      if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() ||
+          std::fflush(stdout) != 0) {
+        throw Error(ErrorCode::bad_file, "Writing the text failed.", "standard output");
+      }
+    }
+    return;
+  }
+  for (const std::string& form : forms) {
+    const auto file = std::filesystem::path(options.directory) / (stem_of(path) + "." + form);
+    write_file(file.string(), format(form, transcription));
+  }
+}
+
+void print_stats(const Stats& stats) {
+  const double speed = stats.total_seconds > 0 ? stats.audio_seconds / stats.total_seconds : 0;
+  std::fprintf(stderr, "audio    %9.2f s, %lld windows, %lld tokens in %lld decoder passes\n",
+               stats.audio_seconds, static_cast<long long>(stats.windows),
+               static_cast<long long>(stats.tokens), static_cast<long long>(stats.steps));
+  std::fprintf(stderr, "time     %9.2f s (%.1f times real time) after loading in %.2f s\n",
+               stats.total_seconds, speed, stats.load_seconds);
+  std::fprintf(stderr, "  of it  %9.2f s mel, %.2f s encoder, %.2f s decoder\n", stats.mel_seconds,
+               stats.encode_seconds, stats.decode_seconds);
+  std::fprintf(stderr, "weights  %12s\n", bytes_text(stats.weight_bytes).c_str());
+  std::fprintf(stderr, "context  %12s held at most; a standard cache: %s (%.1f times as much)\n",
+               bytes_text(stats.context_peak_bytes).c_str(),
+               bytes_text(stats.context_peak_kv_bytes).c_str(),
+               stats.context_peak_bytes > 0 ? static_cast<double>(stats.context_peak_kv_bytes) /
+                                                  static_cast<double>(stats.context_peak_bytes)
+                                            : 0.0);
+}
+
+int run(Options& options) {
+  if (options.format == "all" && options.directory.empty()) options.directory = ".";
+  check_stems(options);
+  if (!options.directory.empty()) {
+    std::error_code failure;
+    std::filesystem::create_directories(options.directory, failure);
+    if (failure) {
+      throw Error(ErrorCode::bad_file, "The directory cannot be made: " + failure.message() + ".",
+                  options.directory);
+    }
+  }
+  Engine engine(options.model.model, options.model.engine);
+  Progress progress(true);
+  Stats stats;
+  int status = 0;
+  const auto fail = [&](const Error& error) {
+    progress.clear();
+    std::fprintf(stderr, "slim: %s\n", error.what());
+    if (status == 0) status = exit_status(error.code());
+  };
+  const auto group = static_cast<size_t>(std::max(1, options.transcribe.batch_size));
+  for (size_t first = 0; first < options.audio.size(); first += group) {
+    const size_t last = std::min(first + group, options.audio.size());
+    const std::vector<std::string> paths(options.audio.begin() + static_cast<ptrdiff_t>(first),
+                                         options.audio.begin() + static_cast<ptrdiff_t>(last));
+    options.transcribe.on_progress = [&](size_t index, double done, double total) {
+      progress.show(paths[index], done, total);
+      return true;
+    };
+    try {
+      const std::vector<Transcription> results =
+          engine.transcribe(paths, options.transcribe, &stats);
+      progress.clear();
+      for (size_t i = 0; i < results.size(); ++i) write(options, paths[i], results[i]);
+    } catch (const Error& error) {
+      fail(error);
+    }
+  }
+  progress.clear();
+  if (options.stats) print_stats(stats);
+  return status;
+}
+
+}  // namespace
+
+Action add_transcribe(CLI::App& app) {
+  const auto options = std::make_shared<Options>();
+  TranscribeOptions& transcribe = options->transcribe;
+  add_model_options(app, options->model);
+  app.add_option("audio", options->audio, "Audio files (wav, flac, ogg, mp3, ...); - is stdin")
+      ->required();
+  app.add_option("-l,--language", transcribe.language, "Language code (default: detected)");
+  std::vector<std::string> forms = format_names();
+  forms.emplace_back("all");
+  app.add_option("-f,--output-format,--output_format", options->format, "Form of the text")
+      ->check(CLI::IsMember(forms))
+      ->capture_default_str();
+  app.add_option("-o,--output-dir,--output_dir", options->directory,
+                 "Write files here instead of to stdout");
+  app.add_option("-b,--batch-size", transcribe.batch_size, "Files decoded together")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  app.add_flag("--without-timestamps", transcribe.without_timestamps, "Text without times");
+  app.add_flag("--condition-on-previous-text,!--no-condition-on-previous-text",
+               transcribe.condition_on_previous_text,
+               "Prompt each window with the text before it (default)");
+  app.add_option("--no-speech-threshold", transcribe.no_speech_threshold,
+                 "Windows above this probability of silence are skipped")
+      ->capture_default_str();
+  app.add_option("--logprob-threshold", transcribe.logprob_threshold,
+                 "... unless their mean log-probability is above this")
+      ->capture_default_str();
+  app.add_option("--max-tokens", transcribe.max_tokens, "Tokens per window (0: half the context)")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_flag("--stats", options->stats, "Print times and memory to stderr");
+  return [options] { return run(*options); };
+}
+
+}  // namespace slim::cli
