@@ -1,0 +1,194 @@
+"""faster-whisper and slim on the same audio, in turn, in one run: ratios of wall time, CPU time and
+peak memory, word error rates.
+
+usage: peers.py [--models DIR] [--runs N] [--seconds S] [--threads T] [--json FILE]
+
+Settings on both sides: greedy (beam 1), temperature 0, previous text as prompt, timestamps, the same
+CTranslate2 directory of weights, T threads. Time is that of transcribing, after loading: for
+faster-whisper the second transcription in its process (the first warms up and lets its threads be
+pinned: on some virtual machines the kernel packs two spinning threads on one core, which costs it a
+factor of ten); for slim the only one of its process. Memory is the peak of the whole process.
+"""
+import argparse
+import json
+import os
+import pathlib
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import wave
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def words(text: str) -> list[str]:
+    text = re.sub(r"[-\n]", " ", text.lower().replace("mr.", "mister"))
+    return re.sub(r"[^a-z0-9' ]", "", text).split()
+
+
+def word_errors(reference: str, text: str) -> tuple[int, int]:
+    """(edit distance in words, words of the reference)."""
+    a, b = words(reference), words(text)
+    row = list(range(len(b) + 1))
+    for i, word in enumerate(a, 1):
+        previous, row[0] = row[0], i
+        for j, other in enumerate(b, 1):
+            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (word != other))
+    return row[-1], len(a)
+
+
+def join(clips: list[pathlib.Path], target: pathlib.Path, seconds: float) -> float:
+    """The clips one after another, again and again, until `seconds` are full; returns the length."""
+    with wave.open(str(target), "wb") as out:
+        done = 0.0
+        while done < seconds:
+            for clip in clips:
+                with wave.open(str(clip), "rb") as part:
+                    if done == 0:
+                        out.setparams(part.getparams())
+                    out.writeframes(part.readframes(part.getnframes()))
+                    out.writeframes(bytes(part.getframerate()))  # half a second of silence
+                    done += part.getnframes() / part.getframerate() + 0.5
+        return done
+
+
+# ---- one run of faster-whisper, in a process of its own ------------------------------------------
+
+def pin_hot_threads(work, count: int) -> None:
+    """Runs work() and pins the `count` threads that used most CPU meanwhile to processors of their
+    own."""
+    def times():
+        found = {}
+        for task in os.listdir("/proc/self/task"):
+            try:
+                stat = pathlib.Path(f"/proc/self/task/{task}/stat").read_text().rsplit(")", 1)[1].split()
+                found[int(task)] = int(stat[11]) + int(stat[12])
+            except OSError:
+                pass
+        return found
+
+    before, processors, stop = times(), sorted(os.sched_getaffinity(0)), threading.Event()
+
+    def pin():
+        now = times()
+        hot = sorted((t for t in now if now[t] - before.get(t, 0) >= 5),
+                     key=lambda t: before.get(t, 0) - now[t])[:count]
+        for task, processor in zip(hot, processors):
+            try:
+                os.sched_setaffinity(task, {processor})
+            except OSError:
+                pass
+
+    def repeat():
+        while not stop.wait(0.15):
+            pin()
+
+    pinner = threading.Thread(target=repeat, daemon=True)
+    pinner.start()
+    work()
+    stop.set()
+    pinner.join()
+    pin()
+
+
+def faster_whisper_run(model: str, audio: str, compute_type: str, threads: int) -> None:
+    import time
+
+    from faster_whisper import WhisperModel
+    whisper = WhisperModel(model, device="cpu", compute_type=compute_type, cpu_threads=threads)
+
+    def transcribe():
+        segments, _ = whisper.transcribe(audio, language="en", beam_size=1, temperature=0.0)
+        return "".join(segment.text for segment in segments)
+
+    pin_hot_threads(transcribe, threads)
+    usage, start = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+    text = transcribe()
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
+    cpu = after.ru_utime + after.ru_stime - usage.ru_utime - usage.ru_stime
+    print(json.dumps({"wall": wall, "cpu": cpu, "peak_mb": after.ru_maxrss / 1024, "text": text}))
+
+
+# ---- the comparison ------------------------------------------------------------------------------
+
+def run_peer(model, audio, compute_type, threads) -> dict:
+    command = [sys.executable, __file__, "--peer", str(model), str(audio), compute_type, str(threads)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def run_slim(model, audio, threads, extra=()) -> dict:
+    command = [str(ROOT / "build/release/slim"), "transcribe", "-m", str(model), str(audio),
+               "--language", "en", "--threads", str(threads), "--stats", *extra]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # Both pipes are small here; wait4 gives this child's own resources.
+    text, stats = process.stdout.read(), process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        sys.exit(f"slim failed: {stats}")
+    found = re.search(r"time +([\d.]+) s .*loading in ([\d.]+) s", stats)
+    return {"wall": float(found[1]), "cpu": usage.ru_utime + usage.ru_stime,
+            "peak_mb": usage.ru_maxrss / 1024, "text": text}
+
+
+def median(runs: list[dict], key: str) -> float:
+    return statistics.median(run[key] for run in runs)
+
+
+def compare(arguments) -> list[dict]:
+    speech = arguments.models / "speech"
+    lines = [line.split("\t") for line in (speech / "transcripts.tsv").read_text().splitlines()]
+    clips = [speech / f"{name}.wav" for name, _ in lines]
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        audio = pathlib.Path(folder) / "long.wav"
+        seconds = join(clips, audio, arguments.seconds)
+        repeats = round(seconds / join(clips, pathlib.Path(folder) / "once.wav", 1))
+        reference = " ".join(text for _, text in lines * repeats)
+        print(f"{seconds:.0f} s of speech, {arguments.threads} threads, medians of {arguments.runs} runs in turn")
+        print(f"{'model':<16} {'engine':<24} {'wall s':>7} {'x real time':>11} {'cpu s':>7} {'peak MB':>8} {'WER %':>6}  time, CPU, memory against slim")
+        for name in ("whisper-tiny.en", "whisper-base"):
+            model = arguments.models / name
+            contenders = {
+                "slim": lambda: run_slim(model, audio, arguments.threads),
+                "faster-whisper float32": lambda: run_peer(model, audio, "float32", arguments.threads),
+                "faster-whisper int8": lambda: run_peer(model, audio, "int8", arguments.threads),
+            }
+            runs = {engine: [] for engine in contenders}
+            for _ in range(arguments.runs):
+                for engine, run in contenders.items():
+                    runs[engine].append(run())
+            for engine, results in runs.items():
+                errors, total = word_errors(reference, results[-1]["text"])
+                row = {"model": name, "engine": engine, "wall_s": median(results, "wall"),
+                       "cpu_s": median(results, "cpu"), "peak_mb": median(results, "peak_mb"),
+                       "wer": 100 * errors / total}
+                for key, run_key in (("wall_s", "wall"), ("cpu_s", "cpu"), ("peak_mb", "peak_mb")):
+                    row[f"{key}_ratio"] = statistics.median(
+                        theirs[run_key] / ours[run_key] for theirs, ours in zip(results, runs["slim"]))
+                rows.append(row)
+                print(f"{name:<16} {engine:<24} {row['wall_s']:7.2f} {seconds / row['wall_s']:11.1f} {row['cpu_s']:7.2f} "
+                      f"{row['peak_mb']:8.0f} {row['wer']:6.2f}  {row['wall_s_ratio']:.2f}, {row['cpu_s_ratio']:.2f}, {row['peak_mb_ratio']:.2f}", flush=True)
+    return rows
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--peer"]:
+        faster_whisper_run(sys.argv[2], sys.argv[3], sys.argv[4], int(sys.argv[5]))
+        return
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", type=pathlib.Path, default=ROOT / "models")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=240)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=pathlib.Path)
+    arguments = parser.parse_args()
+    rows = compare(arguments)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+main()
