@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -60,55 +61,113 @@ uint64_t number(const char* bytes, int length, bool big_endian) {
   return value;
 }
 
+struct Chunk {
+  std::array<char, 4> name = {};
+  int64_t content = 0;  // offset
+  int64_t size = 0;
+  int64_t end() const { return content + size + size % 2; }
+  bool is(std::string_view other) const { return std::string_view(name.data(), 4) == other; }
+};
+
+std::optional<Chunk> chunk_at(std::FILE* file, int64_t offset, bool big_endian) {
+  std::array<char, 8> head;
+  if (!read_at(file, offset, head.data(), head.size())) return std::nullopt;
+  Chunk chunk;
+  std::copy_n(head.begin(), 4, chunk.name.begin());
+  chunk.content = offset + 8;
+  chunk.size = static_cast<int64_t>(number(head.data() + 4, 4, big_endian));
+  return chunk;
+}
+
+bool is_big_endian(const Chunk& form) { return form.is("FORM") || form.is("RIFX"); }
+
+// The chunk of the samples in the IFF file of this form; RF64 has its size in a chunk before.
+std::optional<Chunk> audio_chunk(std::FILE* file, const Chunk& form) {
+  std::optional<int64_t> long_size;
+  auto chunk = chunk_at(file, 12, is_big_endian(form));
+  for (; chunk; chunk = chunk_at(file, chunk->end(), is_big_endian(form))) {
+    if (chunk->is(form.is("FORM") ? "SSND" : "data")) {
+      chunk->size = long_size.value_or(chunk->size);
+      return chunk;
+    }
+    std::array<char, 8> size;  // the second number of ds64
+    if (chunk->is("ds64") && read_at(file, chunk->content + 8, size.data(), size.size())) {
+      long_size = static_cast<int64_t>(number(size.data(), 8, false) & INT64_MAX >> 1);
+    }
+  }
+  return std::nullopt;
+}
+
+// Whether chunks with printable names, the last of them ending with the file, follow from `offset`.
+bool is_row_of_chunks(std::FILE* file, int64_t offset, bool big_endian) {
+  const int64_t end = size_of_file(file);
+  while (offset < end) {
+    const auto chunk = chunk_at(file, offset, big_endian);
+    const auto is_printable = [](char letter) { return letter >= ' ' && letter <= '~'; };
+    if (!chunk || !std::all_of(chunk->name.begin(), chunk->name.end(), is_printable)) return false;
+    offset = chunk->end();
+  }
+  return offset == end || offset == end + 1;  // the last padding is often forgotten
+}
+
+// Where a wav file has audio in a chunk of size 0: the offset of that size.
+std::optional<int64_t> forgotten_size(std::FILE* file) {
+  const auto form = chunk_at(file, 0, false);
+  if (!form || !(form->is("RIFF") || form->is("RIFX"))) return std::nullopt;
+  const auto audio = audio_chunk(file, *form);
+  if (!audio || audio->size != 0) return std::nullopt;
+  if (is_row_of_chunks(file, audio->content, is_big_endian(*form))) return std::nullopt;
+  return audio->content - 4;
+}
+
+void state_unknown_size(std::FILE* file, int64_t offset, const std::string& name) {
+  constexpr std::array<unsigned char, 4> kUnknown = {0xFF, 0xFF, 0xFF, 0xFF};
+  if (::pwrite(::fileno(file), kUnknown.data(), kUnknown.size(), offset) !=
+      static_cast<ssize_t>(kUnknown.size())) {
+    throw Error(ErrorCode::bad_file, "Its temporary copy cannot be written: " + reason() + ".",
+                name);
+  }
+}
+
 }  // namespace
 
 SeekableFile open_seekable(const std::string& path) {
+  const std::string name = path == "-" ? "standard input" : path;
   SeekableFile file;
+  bool is_copy = false;
+  const auto copy = [&](int descriptor) {
+    file = copy_to_temporary(descriptor, name);
+    is_copy = true;
+  };
   if (path == "-") {
-    file = copy_to_temporary(STDIN_FILENO, "standard input");
+    copy(STDIN_FILENO);
   } else {
     file.reset(std::fopen(path.c_str(), "rbe"));
-    if (!file) throw Error(ErrorCode::bad_file, "It cannot be opened: " + reason() + ".", path);
     struct stat status = {};
-    if (::fstat(::fileno(file.get()), &status) != 0) {
-      throw Error(ErrorCode::bad_file, "It cannot be opened: " + reason() + ".", path);
+    if (!file || ::fstat(::fileno(file.get()), &status) != 0) {
+      throw Error(ErrorCode::bad_file, "It cannot be opened: " + reason() + ".", name);
     }
-    if (S_ISDIR(status.st_mode)) throw Error(ErrorCode::bad_file, "It is a directory.", path);
-    if (!S_ISREG(status.st_mode)) file = copy_to_temporary(::fileno(file.get()), path);
+    if (S_ISDIR(status.st_mode)) throw Error(ErrorCode::bad_file, "It is a directory.", name);
+    if (!S_ISREG(status.st_mode)) copy(::fileno(file.get()));
   }
   if (size_of_file(file.get()) == 0) {
-    throw Error(ErrorCode::bad_file, "It is empty: 0 bytes, not even a header.",
-                path == "-" ? "standard input" : path);
+    throw Error(ErrorCode::bad_file, "It is empty: 0 bytes, not even a header.", name);
+  }
+  if (const auto offset = forgotten_size(file.get())) {
+    if (!is_copy) copy(::fileno(file.get()));
+    state_unknown_size(file.get(), *offset, name);
   }
   return file;
 }
 
 std::optional<PromisedBytes> promised_bytes(std::FILE* file) {
-  std::array<char, 12> head;
-  if (!read_at(file, 0, head.data(), head.size())) return std::nullopt;
-  const std::string_view form(head.data(), 4);
-  const bool big_endian = form == "FORM" || form == "RIFX";
-  if (!big_endian && form != "RIFF" && form != "RF64") return std::nullopt;
-  const std::string_view audio_chunk = form == "FORM" ? "SSND" : "data";
-
-  const int64_t end = size_of_file(file);
-  std::optional<int64_t> long_size;  // RF64: the real size of `data`, from the chunk before it
-  for (int64_t offset = 12; read_at(file, offset, head.data(), 8);) {
-    const std::string_view chunk(head.data(), 4);
-    const auto size = static_cast<int64_t>(number(head.data() + 4, 4, big_endian));
-    const int64_t content = offset + 8;
-    if (std::array<char, 8> real; chunk == "ds64" &&
-                                  read_at(file, content + 8, real.data(), real.size()) &&
-                                  number(real.data(), 8, false) < uint64_t{1} << 62) {
-      long_size = static_cast<int64_t>(number(real.data(), 8, false));
-    }
-    if (chunk == audio_chunk) {
-      if (size == 0 || (size >= kUnknownSize && !long_size)) return std::nullopt;
-      return PromisedBytes{long_size.value_or(size), end - content};
-    }
-    offset = content + size + size % 2;
-  }
-  return std::nullopt;
+  auto form = chunk_at(file, 0, false);
+  if (!form) return std::nullopt;
+  if (!is_big_endian(*form) && !form->is("RIFF") && !form->is("RF64")) return std::nullopt;
+  const auto audio = audio_chunk(file, *form);
+  if (!audio) return std::nullopt;
+  if (!form->is("RF64") && audio->size >= kUnknownSize) return std::nullopt;
+  return PromisedBytes{audio->size, size_of_file(file) - audio->content};
 }
 
 }  // namespace slim
