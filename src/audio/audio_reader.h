@@ -1,6 +1,6 @@
-// AudioReader: any audio libsndfile reads (wav, flac, ogg, mp3, aiff, ...) at any rate and channel
-// count as 16 kHz mono f32, in pieces: memory does not grow with the file. Channels are averaged;
-// resampling is libsoxr's high quality.
+// AudioReader: mp3 and any audio libsndfile reads (wav, flac, ogg, aiff, ...) at any rate and
+// channel count as 16 kHz mono f32, in pieces: memory does not grow with the file. Channels are
+// averaged; resampling is libsoxr's high quality; 16 kHz passes through bit by bit.
 #pragma once
 
 #include <cstdint>
@@ -15,9 +15,10 @@ constexpr int64_t kSampleRate = 16000;
 
 class AudioReader {
  public:
-  // "-" reads standard input, through an unlinked temporary file so that it can be read twice.
-  // Throws Error{bad_file} with path and reason: missing, empty, not audio, a rate outside
-  // [1000, 768000], a header that promises more frames than the file has.
+  // "-" reads standard input; it, as any pipe, goes through an unlinked temporary file so that it
+  // can be read twice. Throws Error{bad_file} with path and reason: missing, empty, not audio, a
+  // rate outside [1000, 768000], a header that promises more frames than the file has (wav and aiff
+  // here; flac and mp3 in read(); other formats do not tell).
   static std::unique_ptr<AudioReader> open(const std::string& path);
   // 16 kHz mono samples in memory (tests, bindings); copies them.
   static std::unique_ptr<AudioReader> from_samples(std::span<const float> samples,
@@ -25,7 +26,8 @@ class AudioReader {
   virtual ~AudioReader() = default;
 
   // Fills `out` as far as there is audio; returns the samples written; 0 at the end. Throws
-  // Error{bad_file} at a NaN or infinite sample (naming its time) and where the file ends early.
+  // Error{bad_file} at a NaN, infinite or absurdly loud sample (naming its time), where the file
+  // cannot be decoded and where it ends early; after that only rewind() may be called.
   virtual int64_t read(std::span<float> out) = 0;
   // Starts over.
   virtual void rewind() = 0;

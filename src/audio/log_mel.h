@@ -22,7 +22,6 @@ constexpr int64_t kFramesPerSecond = 100;
 class MelStream {
  public:
   // `bins` 80 or 128. Reads the whole recording once. Throws what AudioReader throws.
-  // `on_progress(samples)` may be empty.
   MelStream(std::unique_ptr<AudioReader> audio, int64_t bins);
   ~MelStream();
 
