@@ -34,6 +34,7 @@ class PageLayout {
 class PagePool {
  public:
   PagePool(Device& device, int64_t page_bytes);
+  ~PagePool();
 
   int64_t page_bytes() const noexcept { return page_bytes_; }
   int64_t pages_in_use() const;  // pages held by tables, shared ones counted once
@@ -67,19 +68,22 @@ class PageTable {
 
   int64_t rows() const noexcept { return rows_; }
   // Makes `count` more rows writable: allocates pages, copies a shared last page. On
-  // Error{out_of_memory} the table is as before.
+  // Error{out_of_memory} the table is as before. Forking ends the reservation: reserve again.
   void reserve(int64_t count);
   // Counts `count` reserved rows as present.
   void advance(int64_t count);
-  // Forgets all rows from `rows` on; frees their pages.
+  // Forgets all rows from `rows` on; frees their pages, and reserved ones.
   void truncate(int64_t rows);
   // Another table over the same rows; O(pages), copies none.
   PageTable fork() const;
 
+  // One pointer a page, for Slice; valid until the table next changes.
   std::byte* const* pages() const noexcept { return data_.data(); }
   int64_t held_bytes() const noexcept;
 
  private:
+  void drop_pages(size_t from) noexcept;
+
   PagePool* pool_;
   int64_t rows_ = 0;
   std::vector<PagePool::Page*> pages_;

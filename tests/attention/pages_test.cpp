@@ -1,0 +1,256 @@
+// Pages against a model that cannot be wrong: each table as a plain list of the numbers written to
+// its rows. Random operations, forks and failures included, must never make the two differ.
+#include "attention/pages.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "slim/error.h"
+
+namespace slim {
+namespace {
+
+// A row holds one number, so that a page is 64 of them.
+constexpr int64_t kRowBytes = sizeof(int64_t);
+constexpr int64_t kPageBytes = kPageRows * kRowBytes;
+
+std::byte* row_of(const PageTable& table, int64_t row) {
+  return table.pages()[row / kPageRows] + row % kPageRows * kRowBytes;
+}
+
+void append(PageTable& table, std::vector<int64_t>& model, int64_t count, int64_t& next) {
+  table.reserve(count);
+  for (int64_t i = 0; i < count; ++i) {
+    std::memcpy(row_of(table, table.rows() + i), &next, kRowBytes);
+    model.push_back(next++);
+  }
+  table.advance(count);
+}
+
+void expect_same(const PageTable& table, const std::vector<int64_t>& model) {
+  ASSERT_EQ(table.rows(), static_cast<int64_t>(model.size()));
+  for (int64_t row = 0; row < table.rows(); ++row) {
+    int64_t value = 0;
+    std::memcpy(&value, row_of(table, row), kRowBytes);
+    ASSERT_EQ(value, model[static_cast<size_t>(row)]) << "row " << row;
+  }
+}
+
+// A device that has room for a given number of pages.
+class SmallDevice final : public Device {
+ public:
+  explicit SmallDevice(int64_t pages) : room_(pages) {}
+  std::string_view name() const override { return "small"; }
+
+ protected:
+  std::byte* acquire(size_t bytes) override {
+    return room_-- > 0 ? new std::byte[bytes] : (++room_, nullptr);
+  }
+  void release(std::byte* data, size_t /*bytes*/) noexcept override {
+    ++room_;
+    delete[] data;
+  }
+
+ private:
+  int64_t room_;
+};
+
+TEST(PageLayout, LaysPlanesOneAfterAnotherAligned) {
+  PageLayout layout;
+  const Plane first = layout.add({DType::bf16, 5});
+  const Plane second = layout.add({DType::i8, 96});
+  const Plane third = layout.add({DType::f32, 1});
+  EXPECT_EQ(first.offset, 0);
+  EXPECT_EQ(second.offset, 64 * 10);
+  EXPECT_EQ(third.offset, second.offset + 64 * (96 + 6));
+  EXPECT_EQ(second.offset % 64, 0);
+  EXPECT_EQ(third.offset % 64, 0);
+  EXPECT_EQ(layout.token_bytes(), 10 + 102 + 4);
+  EXPECT_EQ(layout.page_bytes(), 64 * layout.token_bytes());
+  EXPECT_THROW(layout.add({DType::i8, 33}), Error);
+}
+
+class RandomTables {
+ public:
+  RandomTables(PagePool& pool, uint32_t seed) : pool_(pool), random_(seed), next_(seed * 1000000) {
+    grow();
+  }
+
+  void step() {
+    const size_t chosen = pick(tables_.size());
+    PageTable& table = tables_[chosen];
+    std::vector<int64_t>& model = models_[chosen];
+    switch (pick(8)) {
+      case 0:
+      case 1:
+      case 2:
+        append(table, model, 1, next_);
+        break;
+      case 3:
+        append(table, model, static_cast<int64_t>(pick(150)), next_);
+        break;
+      case 4:  // reserved, never used
+        table.reserve(static_cast<int64_t>(pick(100)));
+        break;
+      case 5:
+        table.truncate(static_cast<int64_t>(pick(model.size() + 1)));
+        model.resize(static_cast<size_t>(table.rows()));
+        break;
+      case 6:
+        if (tables_.size() < 6) {
+          tables_.push_back(table.fork());
+          models_.push_back(models_[chosen]);
+        } else {
+          tables_[pick(6)] = PageTable(pool_);
+          for (size_t i = 0; i < 6; ++i) models_[i].resize(static_cast<size_t>(tables_[i].rows()));
+        }
+        break;
+      default:
+        if (tables_.size() > 1) {
+          tables_.erase(tables_.begin() + static_cast<std::ptrdiff_t>(chosen));
+          models_.erase(models_.begin() + static_cast<std::ptrdiff_t>(chosen));
+        }
+    }
+  }
+
+  void expect_all() const {
+    for (size_t i = 0; i < tables_.size(); ++i) expect_same(tables_[i], models_[i]);
+  }
+
+ private:
+  size_t pick(size_t count) { return random_() % count; }
+  void grow() {
+    tables_.emplace_back(pool_);
+    models_.emplace_back();
+  }
+
+  PagePool& pool_;
+  std::mt19937 random_;
+  int64_t next_;
+  std::vector<PageTable> tables_;
+  std::vector<std::vector<int64_t>> models_;
+};
+
+TEST(PageTable, BehavesAsListsOfRowsUnderRandomOperations) {
+  PagePool pool(host_device(), kPageBytes);
+  for (uint32_t seed = 1; seed <= 20; ++seed) {
+    RandomTables tables(pool, seed);
+    for (int i = 0; i < 300; ++i) {
+      tables.step();
+      if (i % 10 == 0) tables.expect_all();
+    }
+    tables.expect_all();
+    if (testing::Test::HasFatalFailure()) FAIL() << "seed " << seed;
+  }
+  EXPECT_EQ(pool.pages_in_use(), 0);
+}
+
+TEST(PageTable, TwoThreadsShareAPool) {
+  PagePool pool(host_device(), kPageBytes);
+  // Both start as forks of one table, so that they race to copy the same open page.
+  PageTable origin(pool);
+  std::vector<int64_t> origin_model;
+  int64_t next = 0;
+  append(origin, origin_model, 100, next);
+  const auto work = [&pool](PageTable table, std::vector<int64_t> model, uint32_t seed) {
+    int64_t number = seed * 1000000;
+    for (int i = 0; i < 200; ++i) {
+      append(table, model, i % 70, number);
+      PageTable fork = table.fork();
+      std::vector<int64_t> fork_model = model;
+      append(fork, fork_model, 3, number);
+      expect_same(fork, fork_model);
+      table.truncate(table.rows() / 2);
+      model.resize(static_cast<size_t>(table.rows()));
+      if (i % 50 == 0) pool.trim();
+    }
+    expect_same(table, model);
+  };
+  std::thread first(work, origin.fork(), origin_model, 1);
+  std::thread second(work, origin.fork(), origin_model, 2);
+  first.join();
+  second.join();
+  expect_same(origin, origin_model);
+  EXPECT_EQ(pool.pages_in_use(), 2);
+}
+
+TEST(PageTable, ForksShareUntilTheFirstWrite) {
+  PagePool pool(host_device(), kPageBytes);
+  PageTable table(pool);
+  std::vector<int64_t> model;
+  int64_t next = 1;
+  append(table, model, 130, next);
+  EXPECT_EQ(pool.pages_in_use(), 3);
+  PageTable fork = table.fork();
+  std::vector<int64_t> fork_model = model;
+  EXPECT_EQ(pool.pages_in_use(), 3);
+  EXPECT_EQ(fork.held_bytes(), 3 * kPageBytes);
+  append(fork, fork_model, 1, next);  // copies the open page, no other
+  EXPECT_EQ(pool.pages_in_use(), 4);
+  EXPECT_EQ(fork.pages()[1], table.pages()[1]);
+  append(table, model, 1, next);  // its own again
+  EXPECT_EQ(pool.pages_in_use(), 4);
+  expect_same(table, model);
+  expect_same(fork, fork_model);
+
+  PageTable moved = std::move(fork);
+  EXPECT_EQ(moved.rows(), 131);
+  moved = PageTable(pool);
+  EXPECT_EQ(pool.pages_in_use(), 3);
+}
+
+TEST(PageTable, FailsWithoutATrace) {
+  SmallDevice device(3);
+  PagePool pool(device, kPageBytes);
+  PageTable table(pool);
+  std::vector<int64_t> model;
+  int64_t next = 1;
+  append(table, model, 65, next);
+  const PageTable fork = table.fork();
+  // A copy of the open page and two more: one page is left.
+  try {
+    table.reserve(128);
+    FAIL() << "there were only three pages";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::out_of_memory);
+  }
+  expect_same(table, model);
+  EXPECT_EQ(table.held_bytes(), 2 * kPageBytes);
+  EXPECT_EQ(pool.pages_in_use(), 2);
+  append(table, model, 63, next);  // the copy alone fits
+  expect_same(table, model);
+  EXPECT_THROW(table.reserve(1), Error);
+  expect_same(fork, {model.begin(), model.begin() + 65});
+}
+
+TEST(PagePool, KeepsFreedPagesUntilTrimmed) {
+  SmallDevice device(8);
+  PagePool pool(device, kPageBytes);
+  PageTable table(pool);
+  table.reserve(8 * kPageRows);
+  EXPECT_EQ(pool.held_bytes(), 8 * kPageBytes);
+  table.truncate(0);
+  EXPECT_EQ(pool.held_bytes(), 0);
+  EXPECT_EQ(device.allocated_bytes(), 8 * kPageBytes);
+  table.reserve(1);
+  pool.trim();
+  EXPECT_EQ(device.allocated_bytes(), kPageBytes);
+  EXPECT_EQ(pool.pages_in_use(), 1);
+}
+
+TEST(PageTable, RefusesWhatOnlyABugWouldAsk) {
+  PagePool pool(host_device(), kPageBytes);
+  PageTable table(pool);
+  EXPECT_THROW(table.advance(1), Error);
+  EXPECT_THROW(table.reserve(-1), Error);
+  EXPECT_THROW(table.truncate(1), Error);
+  table.reserve(1);
+  EXPECT_THROW(table.advance(65), Error);
+}
+
+}  // namespace
+}  // namespace slim
