@@ -14,7 +14,7 @@ Needs numpy, torch, transformers, safetensors and ctranslate2.
   wide_input    128 bins, 3 + 1 layers, 4 and 2 heads, unequal MLPs, bf16; hf, ct2
   computed      80 bins, 1 + 1 layers, f32; hf without the encoder's position table (sinusoids)
 
-expected.safetensors of each model, f32 where nothing else is said:
+expected/model.safetensors of each model, f32 where nothing else is said:
   mel [3, frames, bins] f16   frames first, as the engine takes them
   encoded [3, positions, D]
   tokens [3, T] i32       random; the three windows' teacher-forced texts
@@ -123,7 +123,8 @@ def write(root, name, entry):
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     model = build(entry)
-    save_file(expected(model.double(), entry), directory / "expected.safetensors")
+    (directory / "expected").mkdir()
+    save_file(expected(model.double(), entry), directory / "expected" / "model.safetensors")
     model = model.to(entry["dtype"])  # exact: see build
     model.save_pretrained(directory / "hf")
     if entry["sharded"]:

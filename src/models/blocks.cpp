@@ -1,12 +1,8 @@
-// The steps of a pre-norm layer, and the memory activations live in.
+// The steps of a pre-norm layer.
 #include "models/blocks.h"
-
-#include "base/check.h"
 
 namespace slim {
 namespace {
-
-constexpr int64_t kAlignment = 64;
 
 const float* floats_of(const Tensor& vector) {
   return vector.empty() ? nullptr : vector.values<float>();
@@ -43,40 +39,6 @@ void run_mlp(Kernels& kernels, const StackSpec& stack, const MlpWeights& weights
   Linear down = linear_of(hidden, weights.down.weight, weights.down.bias, x);
   down.accumulate = true;
   kernels.linear(down);
-}
-
-void Scratch::begin(int64_t floats, int64_t count) {
-  used_ = 0;
-  // Each matrix may lose up to kAlignment bytes to the start of the next.
-  const auto needed = static_cast<size_t>(floats * size_of(DType::f32) + count * kAlignment);
-  if (block_ != nullptr && block_->size() >= needed) return;
-  block_.reset();  // first, so that the old and the new are never held together
-  block_ = device_.allocate(needed);
-}
-
-Matrix Scratch::take(int64_t rows, int64_t columns) {
-  Matrix matrix{block_->data() + used_, DType::f32, rows, columns, columns};
-  used_ += rows * columns * size_of(DType::f32);
-  check(used_ <= static_cast<int64_t>(block_->size()), "a call takes what it asked for");
-  used_ = (used_ + kAlignment - 1) / kAlignment * kAlignment;
-  return matrix;
-}
-
-std::unique_ptr<Scratch> ScratchPool::take() {
-  const std::lock_guard lock(mutex_);
-  if (free_.empty()) {
-    // Room to come back to, so that put() cannot fail.
-    free_.reserve(free_.capacity() + 1);
-    return std::make_unique<Scratch>(device_);
-  }
-  std::unique_ptr<Scratch> scratch = std::move(free_.back());
-  free_.pop_back();
-  return scratch;
-}
-
-void ScratchPool::put(std::unique_ptr<Scratch> scratch) noexcept {
-  const std::lock_guard lock(mutex_);
-  free_.push_back(std::move(scratch));
 }
 
 }  // namespace slim

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "attention/step_scratch.h"
 #include "base/check.h"
 #include "slim/error.h"
 
@@ -60,16 +61,16 @@ void Decoder::remember(const AttentionStep& step, ConstMatrix encoded) const {
   }
 }
 
-void Decoder::forward(const DecoderStep& step, Scratch& scratch) const {
+void Decoder::forward(const DecoderStep& step) const {
   check_step(step);
   const auto tokens = std::ssize(step.tokens);
   if (tokens == 0) return;
   const StackSpec& stack = spec_.decoder;
   const auto scored = std::ssize(step.logits_for);
-  scratch.begin(tokens * (2 * stack.width + stack.mlp_width) + scored * stack.width, 4);
-  const Matrix x = scratch.take(tokens, stack.width);
-  const Matrix normed = scratch.take(tokens, stack.width);
-  const Matrix hidden = scratch.take(tokens, stack.mlp_width);
+  StepScratch scratch(kernels_.device());
+  const Matrix x = scratch.matrix(tokens, stack.width);
+  const Matrix normed = scratch.matrix(tokens, stack.width);
+  const Matrix hidden = scratch.matrix(tokens, stack.mlp_width);
 
   Embed embed;
   embed.ids = step.tokens;
@@ -86,7 +87,7 @@ void Decoder::forward(const DecoderStep& step, Scratch& scratch) const {
     cross_[i]->forward({step.cross}, normed, x);
     run_mlp(kernels_, stack, layer.mlp, x, normed, hidden);
   }
-  if (scored > 0) write_logits(step, x, scratch.take(scored, stack.width));
+  if (scored > 0) write_logits(step, x, scratch.matrix(scored, stack.width));
 }
 
 // The final norm gathers the rows that need logits, a run of neighbours at a time (a decoding step:

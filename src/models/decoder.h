@@ -26,7 +26,7 @@ class Decoder {
   // Stores what the cross attention layers need of the encoder's output.
   void remember(const AttentionStep& step, ConstMatrix encoded) const;
   // Throws Error{bad_request} for a token or position outside the model's tables.
-  void forward(const DecoderStep& step, Scratch& scratch) const;
+  void forward(const DecoderStep& step) const;
   int64_t derived_bytes() const;
 
  private:

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "attention/step_scratch.h"
+
 namespace slim {
 namespace {
 
@@ -23,23 +25,23 @@ Encoder::Encoder(const ModelSpec& spec, const ModelWeights::Parts& weights, Kern
   std::iota(counting_.begin(), counting_.end(), 0);
 }
 
-void Encoder::run(ConstMatrix mel, int64_t batch, Scratch& scratch, Matrix out) const {
+void Encoder::run(ConstMatrix mel, int64_t batch, Matrix out) const {
   const int64_t frames = mel.rows / batch;
   const int64_t at_once = std::max<int64_t>(1, kFramesAtOnce / frames);
   for (int64_t first = 0; first < batch; first += at_once) {
     const int64_t count = std::min(at_once, batch - first);
-    run_windows(mel.rows_from(first * frames, count * frames), count, scratch,
+    run_windows(mel.rows_from(first * frames, count * frames), count,
                 out.rows_from(first * frames / 2, count * frames / 2));
   }
 }
 
-void Encoder::run_windows(ConstMatrix mel, int64_t batch, Scratch& scratch, Matrix out) const {
+void Encoder::run_windows(ConstMatrix mel, int64_t batch, Matrix out) const {
   const int64_t width = spec_.encoder.width;
   const int64_t rows = out.rows;
   const int64_t wide = std::max(3 * width, spec_.encoder.mlp_width);
-  scratch.begin(rows * (width + wide), 2);
-  const Matrix normed = scratch.take(rows, width);
-  const Matrix shared = scratch.take(rows, wide);
+  StepScratch scratch(kernels_.device());
+  const Matrix normed = scratch.matrix(rows, width);
+  const Matrix shared = scratch.matrix(rows, wide);
   const auto within = [&shared](int64_t matrix_rows, int64_t columns) {
     return Matrix{shared.data, DType::f32, matrix_rows, columns, columns};
   };

@@ -15,10 +15,10 @@ class Encoder {
   Encoder(const ModelSpec& spec, const ModelWeights::Parts& weights, Kernels& kernels);
 
   // mel: [batch * frames, bins] f32; out: [batch * frames / 2, D] f32.
-  void run(ConstMatrix mel, int64_t batch, Scratch& scratch, Matrix out) const;
+  void run(ConstMatrix mel, int64_t batch, Matrix out) const;
 
  private:
-  void run_windows(ConstMatrix mel, int64_t batch, Scratch& scratch, Matrix out) const;
+  void run_windows(ConstMatrix mel, int64_t batch, Matrix out) const;
   void attend(const EncoderLayer& layer, int64_t batch, Matrix x, Matrix normed, Matrix qkv) const;
 
   const ModelSpec& spec_;

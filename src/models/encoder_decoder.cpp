@@ -16,14 +16,12 @@ struct EncoderDecoder::Layers {
       : encoder(spec, weights.parts(), kernels),
         decoder(spec, weights, kernels, plan),
         self_pages(kernels.device(), decoder.self_layout().page_bytes()),
-        cross_pages(kernels.device(), decoder.cross_layout().page_bytes()),
-        scratch(kernels.device()) {}
+        cross_pages(kernels.device(), decoder.cross_layout().page_bytes()) {}
 
   Encoder encoder;
   Decoder decoder;
   PagePool self_pages;
   PagePool cross_pages;
-  ScratchPool scratch;
 };
 
 EncoderDecoder::EncoderDecoder(const ModelSpec& spec, std::shared_ptr<const ModelWeights> weights,
@@ -55,8 +53,7 @@ Tensor EncoderDecoder::encode(ConstMatrix mel, int64_t batch) const {
   }
   Tensor out =
       Tensor::allocate(kernels_.device(), DType::f32, {batch * frames / 2, spec_.encoder.width});
-  const ScratchPool::Lease scratch(layers_->scratch);
-  layers_->encoder.run(mel, batch, *scratch, out.writable_matrix());
+  layers_->encoder.run(mel, batch, out.writable_matrix());
   return out;
 }
 
@@ -73,10 +70,7 @@ PageTable EncoderDecoder::remember(ConstMatrix encoded) const {
 
 PageTable EncoderDecoder::new_sequence() const { return PageTable(layers_->self_pages); }
 
-void EncoderDecoder::forward(const DecoderStep& step) const {
-  const ScratchPool::Lease scratch(layers_->scratch);
-  layers_->decoder.forward(step, *scratch);
-}
+void EncoderDecoder::forward(const DecoderStep& step) const { layers_->decoder.forward(step); }
 
 PagePool& EncoderDecoder::self_pages() const noexcept { return layers_->self_pages; }
 PagePool& EncoderDecoder::cross_pages() const noexcept { return layers_->cross_pages; }

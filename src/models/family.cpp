@@ -42,6 +42,25 @@ const Family& family_of(const JsonObject& config) {
                      config.place());
 }
 
+// What no family's reader can leave open, whatever the format.
+void check_spec(const ModelSpec& spec, const std::filesystem::path& place) {
+  const auto refuse = [&](const std::string& text) {
+    throw Error(ErrorCode::bad_file, text, place.string());
+  };
+  for (const auto& [side, stack] :
+       {std::pair{"encoder", &spec.encoder}, {"decoder", &spec.decoder}}) {
+    if (stack->heads < 1 || stack->width % stack->heads != 0) {
+      refuse(fmt::format("The {} attention heads of the {} do not divide its width, {}.",
+                         stack->heads, side, stack->width));
+    }
+  }
+  if (spec.encoder.width != spec.decoder.width) {
+    refuse(
+        fmt::format("The encoder is {} wide and the decoder {}: cross attention needs one width.",
+                    spec.encoder.width, spec.decoder.width));
+  }
+}
+
 }  // namespace
 
 ModelFiles open_model(const std::filesystem::path& path) {
@@ -55,6 +74,7 @@ ModelFiles open_model(const std::filesystem::path& path) {
     files.directory = path.parent_path();
     const JsonObject config = JsonObject::read(path);
     files.spec = family_of(config).read_config(config);
+    check_spec(files.spec, path);
     return files;
   }
 
@@ -73,6 +93,7 @@ ModelFiles open_model(const std::filesystem::path& path) {
     files.spec = family.read_checkpoint(*stored, config);
     files.checkpoint = stored;
   }
+  check_spec(files.spec, stored->content().empty() ? path / "config.json" : stored->path());
   return files;
 }
 

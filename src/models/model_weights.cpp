@@ -17,7 +17,10 @@
 namespace slim {
 namespace {
 
-// Takes tensors by name, remembers which, and counts their bytes as used.
+// Tensors that mean nothing to any part: CTranslate2's place for what config.json holds.
+constexpr std::string_view kIgnored[] = {"decoder/alignment_heads"};
+
+// Takes tensors by name, remembers which, and counts their bytes (once, under two names) as used.
 class Reader {
  public:
   explicit Reader(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
@@ -28,7 +31,7 @@ class Reader {
   // In the file's type, in place.
   Tensor matrix(const std::string& name, const std::vector<int64_t>& shape) {
     const Tensor& tensor = take(name, shape);
-    bytes_ += tensor.bytes();
+    if (counted_.insert(tensor.data()).second) bytes_ += tensor.bytes();
     return tensor;
   }
   Tensor vector(const std::string& name, int64_t size) {
@@ -52,7 +55,9 @@ class Reader {
   // Throws Error{bad_file} if the checkpoint holds a tensor that was not taken.
   void finish() const {
     for (const std::string& name : checkpoint_.names()) {
-      if (taken_.contains(name)) continue;
+      if (taken_.contains(name) || std::count(std::begin(kIgnored), std::end(kIgnored), name) > 0) {
+        continue;
+      }
       throw Error(ErrorCode::bad_file,
                   fmt::format("The tensor '{}' belongs to no part of this model.", name),
                   checkpoint_.path().string());
@@ -75,6 +80,7 @@ class Reader {
 
   const Checkpoint& checkpoint_;
   std::set<std::string, std::less<>> taken_;
+  std::set<const std::byte*> counted_;
   int64_t bytes_ = 0;
 };
 

@@ -8,8 +8,6 @@
 namespace slim {
 namespace {
 
-// Head width of every published size; a CTranslate2 file of an old converter stores no head count.
-constexpr int64_t kHeadWidth = 64;
 // Far above any model; no product of two overflows, and no table made from them fills memory.
 constexpr int64_t kMostLayers = 1024;
 constexpr int64_t kMostPositions = 1 << 16;
@@ -34,11 +32,7 @@ StackSpec read_stack(const JsonObject& config, const std::string& side,
   StackSpec stack;
   stack.layers = config.integer(side + "_layers", 1, kMostLayers);
   stack.width = config.integer("d_model", 1, kLargest);
-  const std::string heads = side + "_attention_heads";
-  stack.heads = config.integer(heads, 1, kLargest);
-  if (stack.width % stack.heads != 0) {
-    config.reject(heads, fmt::format("must divide d_model, {}", stack.width));
-  }
+  stack.heads = config.integer(side + "_attention_heads", 1, kLargest);
   stack.mlp_width = config.integer(side + "_ffn_dim", 1, kLargest);
   stack.positions = config.integer(positions, 1, kMostPositions);
   return stack;
@@ -71,18 +65,23 @@ StackSpec measure_stack(const Checkpoint& checkpoint, const std::string& side, i
   const auto up = [&](int64_t n) { return fmt::format("{}.layers.{}.mlp.up.weight", side, n); };
   stack.mlp_width = checkpoint.get(up(0), {-1, width}).size(0);
   while (checkpoint.has(up(stack.layers))) ++stack.layers;
-  const int64_t stored = checkpoint.scalar(side + ".heads");
-  stack.heads = stored == -1 ? width / kHeadWidth : stored;
-  if (stack.heads < 1 || width % stack.heads != 0) {
-    throw Error(
-        ErrorCode::bad_file,
-        fmt::format("The {} is {} wide, which {} heads do not divide.", side, width, stack.heads),
-        checkpoint.path().string());
-  }
+  stack.heads = checkpoint.scalar(side + ".heads");
+  if (stack.heads == -1) stack.heads = width / 64;  // not stored: as in every published size
   return stack;
 }
 
+void require(const Checkpoint& checkpoint, const char* name, int64_t value) {
+  const int64_t stored = checkpoint.scalar(name);
+  if (stored == -1 || stored == value) return;
+  throw Error(ErrorCode::unsupported_model,
+              fmt::format("'{}' is {}; only {} is supported.", name, stored, value),
+              checkpoint.path().string());
+}
+
 ModelSpec read_checkpoint(const Checkpoint& checkpoint, const JsonObject& config) {
+  require(checkpoint, "decoder/activation", 3);  // GELU by erf
+  require(checkpoint, "decoder/pre_norm", 1);
+  require(checkpoint, "decoder/scale_embeddings", 0);
   ModelSpec spec;
   spec.family = "whisper";
   const Tensor& first = checkpoint.get("encoder.conv1.weight", {-1, -1, 3});
@@ -99,8 +98,7 @@ const Checkpoint::Renames& renames() {
                                             {"model.", ""},
                                             {".embed_positions.", ".positions."},
                                             {".embed_tokens.", ".embed."},
-                                            {".self_attn_layer_norm.", ".self.norm."},
-                                            {".encoder_attn_layer_norm.", ".cross.norm."},
+                                            {"attn_layer_norm.", "attn.norm."},
                                             {".final_layer_norm.", ".mlp.norm."},
                                             {".layer_norm.", ".norm."},
                                             {".self_attn.", ".self."},
