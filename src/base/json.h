@@ -1,6 +1,7 @@
 // JsonObject: a JSON object from a file, read with types. A missing field, a wrong type or an
 // out-of-range number is an Error{bad_file} that names the file and the field's full path
-// ("models/x/config.json, field 'rope.scale'"); it is never a default.
+// ("models/x/config.json, field 'rope.scale'"); it is never a default. A field given twice makes
+// the whole text invalid: two readers would see two different files.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +14,9 @@
 
 namespace slim {
 
+struct JsonValue;  // the parsed tree, known to json.cpp alone
+
+// Copies are cheap and share the tree. Looking up a field takes O(log fields).
 class JsonObject {
  public:
   // Reads and parses a file of at most 512 MiB; depth is limited to 64.
@@ -39,15 +43,26 @@ class JsonObject {
   bool is_list(std::string_view field) const;
   bool is_object(std::string_view field) const;
 
+  // The file, or what stands for it, without the field's path.
   const std::string& place() const noexcept { return place_; }
   // The Error for a field whose value makes no sense to the caller.
   [[noreturn]] void reject(std::string_view field, std::string_view why) const;
 
  private:
-  struct Node;
-  JsonObject(std::shared_ptr<const Node> node, std::string place);
-  std::shared_ptr<const Node> node_;
+  JsonObject(std::shared_ptr<const JsonValue> value, std::string place, std::string prefix);
+  const JsonValue* find(std::string_view field) const;  // nullptr if absent or null
+  const JsonValue& require(std::string_view field) const;
+  template <typename T>
+  const T& typed(std::string_view field, const JsonValue& value, std::string_view wanted) const;
+  int64_t to_integer(std::string_view field, const JsonValue& value, int64_t low,
+                     int64_t high) const;
+  std::vector<int64_t> to_integers(std::string_view field, const JsonValue& value, int64_t low,
+                                   int64_t high) const;
+  JsonObject child(const std::string& field, const JsonValue& value) const;
+
+  std::shared_ptr<const JsonValue> value_;
   std::string place_;
+  std::string prefix_;  // the path of this object's fields within the file: "rope."
 };
 
 }  // namespace slim

@@ -1,4 +1,5 @@
-// MappedFile: a whole file, read-only and memory-mapped. Weights are used in place.
+// MappedFile: a whole file, read-only and memory-mapped. Weights are used in place; so the file
+// must not be changed or cut while it is mapped.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +11,8 @@ namespace slim {
 
 class MappedFile {
  public:
-  // Throws Error{bad_file} with the path and the system's reason. An empty file maps to no bytes.
+  // Throws Error{bad_file} with the path and the system's reason; also for what is no regular file.
+  // An empty file maps to no bytes.
   static std::shared_ptr<const MappedFile> open(const std::filesystem::path& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
@@ -18,6 +20,9 @@ class MappedFile {
 
   const std::filesystem::path& path() const noexcept { return path_; }
   std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
+  // Lets the system take back the pages read so far; reading them again reads the file again. For
+  // a reader that has copied what it needs.
+  void drop_pages() const noexcept;
 
  private:
   MappedFile() = default;

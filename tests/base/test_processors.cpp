@@ -3,31 +3,20 @@
 
 #include <gtest/gtest.h>
 
-#include <filesystem>
-#include <fstream>
 #include <string>
+
+#include "temporary_folder.h"
 
 namespace slim {
 namespace {
 
-namespace fs = std::filesystem;
-
 class ProcessorQuota : public testing::Test {
  protected:
-  void SetUp() override {
-    root_ = fs::path(testing::TempDir()) /
-            ("quota_" + std::string(testing::UnitTest::GetInstance()->current_test_info()->name()));
-    fs::remove_all(root_);
-  }
-  void TearDown() override { fs::remove_all(root_); }
+  void write(const std::string& name, const std::string& text) const { folder_.write(name, text); }
+  int quota() const { return processor_quota(folder_.path() / "groups", folder_.path() / "mount"); }
 
-  void write(const std::string& name, const std::string& text) const {
-    fs::create_directories((root_ / name).parent_path());
-    std::ofstream(root_ / name) << text;
-  }
-  int quota() const { return processor_quota(root_ / "groups", root_ / "mount"); }
-
-  fs::path root_;
+ private:
+  TemporaryFolder folder_;
 };
 
 TEST_F(ProcessorQuota, IsNoneWithoutFiles) { EXPECT_EQ(quota(), 0); }

@@ -1,0 +1,46 @@
+// Decoder: from tokens to logits over the cached rows of their sequences and windows. It owns one
+// Attention per layer and side, built as the plan says, and never learns which kind they are.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "attention/pages.h"
+#include "attention/plan.h"
+#include "models/blocks.h"
+
+namespace slim {
+
+class Decoder {
+ public:
+  // plan: self and cross of layer 0, 1, ... The arguments must outlive it.
+  Decoder(const ModelSpec& spec, const ModelWeights& weights, Kernels& kernels,
+          std::span<const LayerPlan> plan);
+
+  // A page of a sequence's own rows, and one of what cross attention reads.
+  const PageLayout& self_layout() const noexcept { return self_layout_; }
+  const PageLayout& cross_layout() const noexcept { return cross_layout_; }
+
+  // Stores what the cross attention layers need of the encoder's output.
+  void remember(const AttentionStep& step, ConstMatrix encoded) const;
+  // Throws Error{bad_request} for a token or position outside the model's tables.
+  void forward(const DecoderStep& step) const;
+  int64_t derived_bytes() const;
+
+ private:
+  void place_planes();
+  void check_step(const DecoderStep& step) const;
+  void write_logits(const DecoderStep& step, ConstMatrix x, Matrix normed) const;
+
+  const ModelSpec& spec_;
+  const ModelWeights::Parts& weights_;
+  Kernels& kernels_;
+  std::vector<std::unique_ptr<Attention>> self_;
+  std::vector<std::unique_ptr<Attention>> cross_;
+  PageLayout self_layout_;
+  PageLayout cross_layout_;
+};
+
+}  // namespace slim

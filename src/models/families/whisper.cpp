@@ -1,0 +1,121 @@
+// Whisper (openai/whisper-*, distil-whisper, CrisperWhisper): log-mel spectrogram to text. Sizes
+// come from Hugging Face's config.json, or from the shapes of a CTranslate2 checkpoint.
+#include <fmt/format.h>
+
+#include "models/family.h"
+#include "slim/error.h"
+
+namespace slim {
+namespace {
+
+// Far above any model; no product of two overflows, and no table made from them fills memory.
+constexpr int64_t kMostLayers = 1024;
+constexpr int64_t kMostPositions = 1 << 16;
+constexpr int64_t kLargest = 1 << 22;
+
+// (layer, head) pairs; only CTranslate2 keeps them in config.json.
+std::vector<std::vector<int64_t>> read_alignment_heads(const JsonObject& config,
+                                                       const StackSpec& decoder) {
+  constexpr std::string_view field = "alignment_heads";
+  if (!config.has(field)) return {};
+  std::vector<std::vector<int64_t>> heads = config.integer_lists(field, 0, kLargest);
+  for (const std::vector<int64_t>& pair : heads) {
+    if (pair.size() != 2 || pair[0] >= decoder.layers || pair[1] >= decoder.heads) {
+      config.reject(field, "must hold pairs of a decoder layer and one of its heads");
+    }
+  }
+  return heads;
+}
+
+StackSpec read_stack(const JsonObject& config, const std::string& side,
+                     const std::string& positions) {
+  StackSpec stack;
+  stack.layers = config.integer(side + "_layers", 1, kMostLayers);
+  stack.width = config.integer("d_model", 1, kLargest);
+  stack.heads = config.integer(side + "_attention_heads", 1, kLargest);
+  stack.mlp_width = config.integer(side + "_ffn_dim", 1, kLargest);
+  stack.positions = config.integer(positions, 1, kMostPositions);
+  return stack;
+}
+
+void require(const JsonObject& config, const std::string& field, bool holds, const char* value) {
+  if (!holds) config.reject(field, fmt::format("must be {}; no other value is supported", value));
+}
+
+ModelSpec read_config(const JsonObject& config) {
+  require(config, "model_type", config.string("model_type") == "whisper", "\"whisper\"");
+  require(config, "activation_function", config.string("activation_function") == "gelu",
+          "\"gelu\"");
+  require(config, "scale_embedding", !config.boolean("scale_embedding"), "false");
+  ModelSpec spec;
+  spec.family = "whisper";
+  spec.vocabulary = config.integer("vocab_size", 1, kLargest);
+  spec.mel_bins = config.integer("num_mel_bins", 1, kLargest);
+  require(config, "num_mel_bins", spec.mel_bins == 80 || spec.mel_bins == 128, "80 or 128");
+  spec.encoder = read_stack(config, "encoder", "max_source_positions");
+  spec.decoder = read_stack(config, "decoder", "max_target_positions");
+  spec.alignment_heads = read_alignment_heads(config, spec.decoder);
+  return spec;
+}
+
+StackSpec measure_stack(const Checkpoint& checkpoint, const std::string& side, int64_t width) {
+  StackSpec stack;
+  stack.width = width;
+  stack.positions = checkpoint.get(side + ".positions.weight", {-1, width}).size(0);
+  const auto up = [&](int64_t n) { return fmt::format("{}.layers.{}.mlp.up.weight", side, n); };
+  stack.mlp_width = checkpoint.get(up(0), {-1, width}).size(0);
+  while (checkpoint.has(up(stack.layers))) ++stack.layers;
+  stack.heads = checkpoint.scalar(side + ".heads");
+  if (stack.heads == -1) stack.heads = width / 64;  // not stored: as in every published size
+  return stack;
+}
+
+void require(const Checkpoint& checkpoint, const char* name, int64_t value) {
+  const int64_t stored = checkpoint.scalar(name);
+  if (stored == -1 || stored == value) return;
+  throw Error(ErrorCode::unsupported_model,
+              fmt::format("'{}' is {}; only {} is supported.", name, stored, value),
+              checkpoint.path().string());
+}
+
+ModelSpec read_checkpoint(const Checkpoint& checkpoint, const JsonObject& config) {
+  require(checkpoint, "decoder/activation", 3);  // GELU by erf
+  require(checkpoint, "decoder/pre_norm", 1);
+  require(checkpoint, "decoder/scale_embeddings", 0);
+  ModelSpec spec;
+  spec.family = "whisper";
+  const Tensor& first = checkpoint.get("encoder.conv1.weight", {-1, -1, 3});
+  spec.mel_bins = first.size(1);
+  spec.encoder = measure_stack(checkpoint, "encoder", first.size(0));
+  spec.decoder = measure_stack(checkpoint, "decoder", first.size(0));
+  spec.vocabulary = checkpoint.get("decoder.embed.weight", {-1, first.size(0)}).size(0);
+  spec.alignment_heads = read_alignment_heads(config, spec.decoder);
+  return spec;
+}
+
+const Checkpoint::Renames& renames() {
+  static const Checkpoint::Renames table = {{"proj_out.weight", "head.weight"},
+                                            {"model.", ""},
+                                            {".embed_positions.", ".positions."},
+                                            {".embed_tokens.", ".embed."},
+                                            {"attn_layer_norm.", "attn.norm."},
+                                            {".final_layer_norm.", ".mlp.norm."},
+                                            {".layer_norm.", ".norm."},
+                                            {".self_attn.", ".self."},
+                                            {".encoder_attn.", ".cross."},
+                                            {"_proj.", "."},
+                                            {".fc1.", ".mlp.up."},
+                                            {".fc2.", ".mlp.down."}};
+  return table;
+}
+
+}  // namespace
+
+const Family& whisper() {
+  static const Family family{"whisper",       "WhisperForConditionalGeneration",
+                             "WhisperSpec",   read_config,
+                             read_checkpoint, renames};
+  return family;
+}
+
+}  // namespace slim

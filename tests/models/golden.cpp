@@ -1,0 +1,101 @@
+// Golden files read, and models decoded step by step.
+#include "models/golden.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace slim::test {
+
+std::filesystem::path golden_directory(const std::string& model) {
+  return std::filesystem::path(SLIM_TEST_DATA) / "golden" / "whisper" / model;
+}
+
+Expected read_expected(const std::string& model) {
+  const auto file = Checkpoint::open(golden_directory(model) / "expected");
+  const auto rows = [&](const char* name) {
+    const Tensor tensor = file->get(name, {kWindows, -1, -1}).to_f32();
+    return tensor.reshape({kWindows * tensor.size(1), tensor.size(2)});
+  };
+  return {rows("mel"), rows("encoded"), file->get("tokens", {kWindows, -1}), rows("logits")};
+}
+
+std::span<const int32_t> Expected::window_tokens(int64_t window) const {
+  const std::span all(tokens.values<int32_t>(), static_cast<size_t>(tokens.elements()));
+  return all.subspan(static_cast<size_t>(window * length()), static_cast<size_t>(length()));
+}
+
+std::span<const float> Expected::logits_at(int64_t window, int64_t position) const {
+  const auto vocabulary = static_cast<size_t>(logits.size(1));
+  return floats(logits).subspan(static_cast<size_t>(window * length() + position) * vocabulary,
+                                vocabulary);
+}
+
+Loaded::Loaded(const std::filesystem::path& directory, const std::string& kernel_name,
+               const CacheChoice& choice)
+    : files(open_model(directory)),
+      kernels(make_kernels(kernel_name, 2)),
+      weights(std::make_shared<const ModelWeights>(files.spec, *files.checkpoint)),
+      model(std::make_unique<EncoderDecoder>(files.spec, weights, *kernels, choice)) {}
+
+Decoding::Decoding(const EncoderDecoder& model, ConstMatrix encoded, int64_t windows)
+    : model_(model) {
+  const int64_t positions = encoded.rows / windows;
+  for (int64_t window = 0; window < windows; ++window) {
+    self_.push_back(model.new_sequence());
+    cross_.push_back(model.remember(encoded.rows_from(window * positions, positions)));
+  }
+}
+
+Tensor Decoding::step(const std::vector<std::span<const int32_t>>& next) {
+  std::vector<int32_t> tokens;
+  std::vector<int32_t> positions;
+  std::vector<Slice> self;
+  std::vector<Slice> cross;
+  for (size_t window = 0; window < next.size(); ++window) {
+    if (next[window].empty()) continue;
+    const auto first = static_cast<int64_t>(tokens.size());
+    const auto count = std::ssize(next[window]);
+    const int64_t rows = self_[window].rows();
+    self_[window].reserve(count);
+    self.push_back({first, count, rows + count, self_[window].pages()});
+    cross.push_back({first, count, cross_[window].rows(), cross_[window].pages()});
+    for (int64_t i = 0; i < count; ++i) {
+      tokens.push_back(next[window][static_cast<size_t>(i)]);
+      positions.push_back(static_cast<int32_t>(rows + i));
+    }
+  }
+  std::vector<int64_t> all(tokens.size());
+  for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int64_t>(i);
+  Tensor logits = Tensor::allocate(model_.kernels().device(), DType::f32,
+                                   {std::ssize(tokens), model_.spec().vocabulary});
+  model_.forward({tokens, positions, self, cross, all, logits.writable_matrix()});
+  for (size_t window = 0; window < next.size(); ++window) {
+    self_[window].advance(std::ssize(next[window]));
+  }
+  return logits;
+}
+
+std::span<const float> floats(const Tensor& tensor) {
+  return {tensor.values<float>(), static_cast<size_t>(tensor.elements())};
+}
+
+float largest(std::span<const float> values) {
+  float most = 0;
+  for (const float value : values) most = std::max(most, std::abs(value));
+  return most;
+}
+
+float relative_difference(std::span<const float> a, std::span<const float> b) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  if (a.size() != b.size()) return kInfinity;
+  float most = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const float difference = std::abs(a[i] - b[i]);
+    if (std::isnan(difference)) return kInfinity;
+    most = std::max(most, difference);
+  }
+  return most / largest(b);
+}
+
+}  // namespace slim::test
