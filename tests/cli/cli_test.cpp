@@ -1,0 +1,243 @@
+// The binary as a user meets it: exit statuses, sentences, files. Runs it in a shell.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "engine/random_whisper.h"
+
+namespace slim {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Outcome {
+  int status = 0;
+  std::string out;
+  std::string err;
+};
+
+std::string read_file(const fs::path& path) {
+  std::ostringstream text;
+  text << std::ifstream(path, std::ios::binary).rdbuf();
+  return text.str();
+}
+
+void write_file(const fs::path& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+// 16-bit PCM; `promise` is the size its header states (-1: the true one).
+std::string wav(int rate, int channels, const std::vector<int16_t>& samples, int64_t promise = -1) {
+  const auto size = static_cast<uint32_t>(samples.size() * 2);
+  const uint32_t stated = promise < 0 ? size : static_cast<uint32_t>(promise);
+  std::string bytes;
+  const auto put = [&](uint32_t value, size_t count) {
+    for (size_t i = 0; i < count; ++i) bytes += static_cast<char>(value >> (8 * i) & 255U);
+  };
+  bytes += "RIFF";
+  put(36 + stated, 4);
+  bytes += "WAVEfmt ";
+  put(16, 4);
+  put(1, 2);
+  put(static_cast<uint32_t>(channels), 2);
+  put(static_cast<uint32_t>(rate), 4);
+  put(static_cast<uint32_t>(rate * channels * 2), 4);
+  put(static_cast<uint32_t>(channels * 2), 2);
+  put(16, 2);
+  bytes += "data";
+  put(stated, 4);
+  bytes.append(reinterpret_cast<const char*>(samples.data()), size);
+  return bytes;
+}
+
+std::vector<int16_t> sweep(size_t samples) {
+  std::vector<int16_t> values(samples);
+  for (size_t i = 0; i < samples; ++i) {
+    const double t = static_cast<double>(i);
+    values[i] = static_cast<int16_t>(9000 * std::sin(0.05 * t + 1e-6 * t * t));
+  }
+  return values;
+}
+
+class Cli : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder = new TemporaryDirectory;
+    write_random_whisper(folder->path() / "model", {});
+    write_file(path("speech.wav"), wav(16000, 1, sweep(40000)));
+  }
+  static void TearDownTestSuite() { delete folder; }
+
+  static fs::path path(const std::string& name) { return folder->path() / name; }
+  static Outcome run(const std::string& arguments) {
+    const fs::path out = path("stdout");
+    const fs::path err = path("stderr");
+    const std::string command = "cd '" + folder->path().string() + "' && " + SLIM_BINARY + " " +
+                                arguments + " >'" + out.string() + "' 2>'" + err.string() + "'";
+    const int status = std::system(command.c_str());
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : 1000, read_file(out), read_file(err)};
+  }
+  // Fails with this status, one sentence naming `about`, and nothing on stdout.
+  static void expect_failure(const std::string& arguments, int status, const std::string& about) {
+    const Outcome outcome = run(arguments);
+    EXPECT_EQ(outcome.status, status) << arguments << ": " << outcome.err;
+    EXPECT_NE(outcome.err.find(about), std::string::npos) << arguments << ": " << outcome.err;
+    EXPECT_EQ(outcome.out, "") << arguments;
+  }
+
+  static TemporaryDirectory* folder;
+};
+TemporaryDirectory* Cli::folder = nullptr;
+
+TEST_F(Cli, SaysItsVersionAndHelps) {
+  EXPECT_EQ(run("--version").out.substr(0, 5), "slim ");
+  const Outcome help = run("transcribe --help");
+  EXPECT_EQ(help.status, 0);
+  for (const char* option : {"--cache", "--cache-type", "--language", "--threads",
+                             "--output-format", "--output-dir", "--stats"}) {
+    EXPECT_NE(help.out.find(option), std::string::npos) << option;
+  }
+}
+
+TEST_F(Cli, BadOptionsAreRefused) {
+  expect_failure("", 2, "subcommand");
+  expect_failure("transcribe speech.wav", 2, "--model");
+  expect_failure("transcribe -m model --cache q speech.wav", 2, "--cache");
+  expect_failure("transcribe -m model --threads -3 speech.wav", 2, "--threads");
+  expect_failure("transcribe -m model --language xx speech.wav", 2, "xx");
+  expect_failure("transcribe -m model --cache k --cache-type bf16 speech.wav", 2, "cond");
+}
+
+TEST_F(Cli, TranscribesEveryFormToStdoutAndFiles) {
+  const Outcome text = run("transcribe -m model speech.wav --stats");
+  EXPECT_EQ(text.status, 0) << text.err;
+  EXPECT_NE(text.err.find("context"), std::string::npos);
+  const Outcome all = run("transcribe -m model speech.wav -f all -o made/here");
+  EXPECT_EQ(all.status, 0) << all.err;
+  EXPECT_EQ(all.out, "");
+  EXPECT_EQ(read_file(path("made/here/speech.txt")), text.out);
+  EXPECT_EQ(read_file(path("made/here/speech.vtt")).substr(0, 8), "WEBVTT\n\n");
+  EXPECT_EQ(read_file(path("made/here/speech.tsv")).substr(0, 15), "start\tend\ttext\n");
+  const auto json = nlohmann::json::parse(read_file(path("made/here/speech.json")));
+  EXPECT_NEAR(json.at("duration").get<double>(), 2.5, 1e-9);
+  for (const auto& segment : json.at("segments")) {
+    for (const char* field : {"id", "seek", "start", "end", "text", "tokens", "temperature",
+                              "avg_logprob", "compression_ratio", "no_speech_prob", "words"}) {
+      EXPECT_TRUE(segment.contains(field)) << field;
+    }
+  }
+}
+
+TEST_F(Cli, ReadsStandardInput) {
+  const Outcome piped = run("transcribe -m model - <speech.wav");
+  EXPECT_EQ(piped.status, 0) << piped.err;
+  EXPECT_EQ(piped.out, run("transcribe -m model speech.wav").out);
+  EXPECT_EQ(run("transcribe -m model - < /dev/null").status, 4);
+}
+
+TEST_F(Cli, ABadFileDoesNotStopTheOthers) {
+  write_file(path("text.wav"), "this is text");
+  const Outcome outcome = run("transcribe -m model text.wav speech.wav -f json -o mixed");
+  EXPECT_EQ(outcome.status, 4);
+  EXPECT_NE(outcome.err.find("text.wav"), std::string::npos);
+  EXPECT_TRUE(fs::exists(path("mixed/speech.json")));
+  EXPECT_FALSE(fs::exists(path("mixed/text.json")));
+}
+
+TEST_F(Cli, TwoInputsOfOneNameAreRefusedBeforeAnythingRuns) {
+  fs::create_directories(path("other"));
+  fs::copy_file(path("speech.wav"), path("other/speech.wav"));
+  expect_failure("transcribe -m model speech.wav other/speech.wav -o twice", 2, "speech");
+  EXPECT_FALSE(fs::exists(path("twice")));
+}
+
+TEST_F(Cli, BadAudioIsASentence) {
+  write_file(path("empty.wav"), "");
+  write_file(path("cut.wav"), wav(16000, 1, sweep(1000), 100000));
+  expect_failure("transcribe -m model empty.wav", 4, "empty.wav");
+  expect_failure("transcribe -m model cut.wav", 4, "cut.wav");
+  expect_failure("transcribe -m model missing.wav", 4, "missing.wav");
+  expect_failure("transcribe -m model .", 4, ".");
+  expect_failure("transcribe -m model speech.wav -o speech.wav/dir", 4, "speech.wav/dir");
+}
+
+TEST_F(Cli, OddAudioWorks) {
+  for (const size_t samples : {0U, 1U, 399U}) {
+    write_file(path("short.wav"), wav(16000, 1, sweep(samples)));
+    EXPECT_EQ(run("transcribe -m model short.wav").status, 0) << samples;
+  }
+  for (const int rate : {8000, 11025, 44100, 192000}) {
+    write_file(path("rate.wav"), wav(rate, 1, sweep(static_cast<size_t>(rate))));
+    EXPECT_EQ(run("transcribe -m model rate.wav").status, 0) << rate;
+  }
+  write_file(path("six.wav"), wav(48000, 6, sweep(48000 * 6)));
+  EXPECT_EQ(run("transcribe -m model six.wav").status, 0);
+}
+
+TEST_F(Cli, BadModelsAreSentences) {
+  expect_failure("inspect -m nowhere", 4, "nowhere");
+  const auto broken = [&](const std::string& name) {
+    fs::copy(path("model"), path(name));
+    return path(name);
+  };
+  const std::string weights = read_file(path("model/model.safetensors"));
+  write_file(broken("cut") / "model.safetensors", weights.substr(0, weights.size() / 2));
+  expect_failure("inspect -m cut", 4, "model.safetensors");
+  fs::remove(broken("bare") / "model.safetensors");
+  expect_failure("transcribe -m bare speech.wav", 4, "bare");
+  write_file(broken("unknown") / "config.json", R"({"architectures": ["GptBigForCausalLM"]})");
+  expect_failure("inspect -m unknown", 3, "GptBigForCausalLM");
+  auto config = nlohmann::json::parse(read_file(path("model/config.json")));
+  config["d_model"] = "wide";
+  write_file(broken("typed") / "config.json", config.dump());
+  expect_failure("inspect -m typed", 4, "d_model");
+  fs::remove(broken("mute") / "tokenizer.json");
+  expect_failure("transcribe -m mute speech.wav", 4, "tokenizer.json");
+}
+
+TEST_F(Cli, InspectPrintsThePlan) {
+  const auto json = nlohmann::json::parse(run("inspect -m model --json").out);
+  EXPECT_EQ(json.at("family"), "whisper");
+  ASSERT_EQ(json.at("layers").size(), 4U);
+  for (const auto& layer : json.at("layers")) {
+    for (const char* field :
+         {"layer", "attention", "kind", "row_type", "condition_k", "bytes_per_token",
+          "kv_bytes_per_token", "predicted_error", "reason"}) {
+      EXPECT_TRUE(layer.contains(field)) << field;
+    }
+  }
+  const auto& context = json.at("context_bytes");
+  EXPECT_NEAR(context.at("ratio").get<double>(),
+              context.at("kv").get<double>() / context.at("slim").get<double>(), 1e-12);
+  EXPECT_NE(run("inspect -m model").out.find("encoder"), std::string::npos);
+  const auto alone = nlohmann::json::parse(run("inspect -m model/config.json --json").out);
+  EXPECT_EQ(alone.at("layers").at(0).at("condition_k"), nullptr);
+}
+
+TEST_F(Cli, VerifyPrintsTheDivergence) {
+  const auto json = nlohmann::json::parse(
+      run("verify -m model speech.wav --cache x --cache-type f32 --json").out);
+  for (const char* field :
+       {"tokens", "logit_rel", "kl_mean", "kl_p99", "kl_max", "top1", "context_bytes"}) {
+    EXPECT_TRUE(json.contains(field)) << field;
+  }
+  EXPECT_LT(json.at("kl_max").get<double>(), 1e-8);
+  write_file(path("words.txt"), "only words");
+  expect_failure("verify -m model words.txt", 4, "words.txt");
+}
+
+TEST_F(Cli, BenchPrintsBothCaches) {
+  const auto json =
+      nlohmann::json::parse(run("bench -m model --batch 1,2 -n 2 --repeats 1 --json").out);
+  EXPECT_EQ(json.size(), 8U);
+  EXPECT_EQ(run("bench -m model --batch 1 -n 2 --repeats 1").status, 0);
+  expect_failure("bench -m model --batch 0", 2, "0");
+}
+
+}  // namespace
+}  // namespace slim
