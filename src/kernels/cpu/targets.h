@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "hwy/highway.h"
+#include "hwy/targets.h"  // not highway.h, which must come after foreach_target.h
 
 namespace slim {
 
