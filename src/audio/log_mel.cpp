@@ -10,6 +10,7 @@
 #include <complex>
 #include <kissfft/kissfft.hh>
 #include <numbers>
+#include <utility>
 
 #include "audio/mel_filters.h"
 #include "base/check.h"
@@ -146,11 +147,18 @@ struct MelStream::State {
                                    static_cast<size_t>(bins));
   }
 
-  // The log10 bins of a frame below frames(), reading on or starting over as it takes.
+  // The log10 bins of a frame below frames().
   std::span<const float> frame(int64_t index) {
-    if (index < computed - kKept) {
-      computed = 0;
+    if (index < computed - kKept || index >= computed) compute_to(index);
+    return slot(index);
+  }
+
+  // Reads on, or starts over where the frame lies behind.
+  void compute_to(int64_t index) {
+    const bool starts_over = std::exchange(failed, true) || index < computed;
+    if (starts_over) {
       reader.rewind();
+      computed = 0;
     }
     for (; computed <= index; ++computed) {
       if (!reader.next(slot(computed))) {
@@ -158,13 +166,14 @@ struct MelStream::State {
                     reader.name());
       }
     }
-    return slot(index);
+    failed = false;
   }
 
   const int64_t bins;
   FrameReader reader;
   std::vector<float> kept;  // frame t at slot t % kKept, for t in [computed - kKept, computed)
   int64_t computed = 0;     // frames, in the current reading
+  bool failed = false;      // the current reading, by throwing: no more can be read in it
   int64_t samples = 0;
   float maximum = kSilence;  // the 30 s of zeros that follow count
 };
