@@ -269,6 +269,22 @@ std::vector<std::vector<int64_t>> JsonObject::integer_lists(std::string_view fie
   return lists;
 }
 
+std::vector<std::vector<std::string>> JsonObject::string_lists(std::string_view field) const {
+  const auto& list = typed<JsonValue::List>(field, require(field), "a list");
+  std::vector<std::vector<std::string>> lists(list.size());
+  for (size_t i = 0; i < list.size(); ++i) {
+    const auto* inner = std::get_if<JsonValue::List>(&list[i].data);
+    const size_t count = inner == nullptr ? 1 : inner->size();
+    for (size_t j = 0; j < count; ++j) {
+      const JsonValue& value = inner == nullptr ? list[i] : (*inner)[j];
+      const auto* text = std::get_if<std::string>(&value.data);
+      if (text == nullptr) reject(item(field, i), "must be a string or a list of strings");
+      lists[i].push_back(*text);
+    }
+  }
+  return lists;
+}
+
 bool JsonObject::is_string(std::string_view field) const {
   const JsonValue* value = find(field);
   return value != nullptr && std::holds_alternative<std::string>(value->data);

@@ -39,6 +39,9 @@ class JsonObject {
   // A list of equal-typed lists of integers ([[3, 1], [4, 2]]).
   std::vector<std::vector<int64_t>> integer_lists(std::string_view field, int64_t low,
                                                   int64_t high) const;
+  // A list of lists of strings, each of which may be a string alone instead of a list of one
+  // (["a b", ["a", "b"]]).
+  std::vector<std::vector<std::string>> string_lists(std::string_view field) const;
   bool is_string(std::string_view field) const;
   bool is_list(std::string_view field) const;
   bool is_object(std::string_view field) const;

@@ -24,7 +24,8 @@ testing::AssertionResult rejects(std::string_view text, std::string_view why, Re
 TEST(Json, ReadsEveryType) {
   const JsonObject json = parse(
       R"({"i": -3, "u": 7, "r": 1.5, "b": true, "s": "caf\u00e9", "n": null, "o": {"x": {"y": 1}},
-          "is": [1, 2, 3], "ss": ["a", ""], "os": [{"k": 1}, {"k": 2}], "ls": [[3, 1], []]})");
+          "is": [1, 2, 3], "ss": ["a", ""], "os": [{"k": 1}, {"k": 2}], "ls": [[3, 1], []],
+          "ms": ["a b", ["a", "b"]]})");
   EXPECT_EQ(json.integer("i", -3, 0), -3);
   EXPECT_EQ(json.integer("u", 0, INT64_MAX), 7);
   EXPECT_EQ(json.real("r"), 1.5);
@@ -38,6 +39,7 @@ TEST(Json, ReadsEveryType) {
   EXPECT_EQ(json.strings("ss"), (std::vector<std::string>{"a", ""}));
   EXPECT_EQ(json.objects("os").at(1).integer("k", 0, 9), 2);
   EXPECT_EQ(json.integer_lists("ls", 0, 9), (std::vector<std::vector<int64_t>>{{3, 1}, {}}));
+  EXPECT_EQ(json.string_lists("ms"), (std::vector<std::vector<std::string>>{{"a b"}, {"a", "b"}}));
   EXPECT_TRUE(json.is_string("s"));
   EXPECT_TRUE(json.is_list("is"));
   EXPECT_TRUE(json.is_object("o"));

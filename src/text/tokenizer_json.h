@@ -1,0 +1,15 @@
+// The reader of tokenizer.json, apart from the file it lies in.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "text/tokenizer.h"
+
+namespace slim {
+
+// Tokenizer::load for text in memory; `place` stands for the file in messages.
+std::shared_ptr<const Tokenizer> parse_tokenizer(std::string_view json, const std::string& place);
+
+}  // namespace slim

@@ -1,0 +1,33 @@
+// Vocabulary: an array by id and a hash map by content.
+#include "text/vocabulary.h"
+
+#include <utility>
+
+#include "slim/error.h"
+
+namespace slim {
+
+bool Vocabulary::add(int32_t id, std::string_view content, Token token) {
+  const auto at = static_cast<size_t>(id);
+  if (at < tokens_.size() && tokens_[at].known) return false;
+  if (!ids_.emplace(content, id).second) return false;
+  if (at >= tokens_.size()) tokens_.resize(at + 1);
+  tokens_[at] = std::move(token);
+  return true;
+}
+
+std::optional<int32_t> Vocabulary::id(std::string_view content) const {
+  const auto found = ids_.find(content);
+  if (found == ids_.end()) return std::nullopt;
+  return found->second;
+}
+
+const Vocabulary::Token& Vocabulary::token(int32_t id) const {
+  if (id < 0 || id >= size() || !tokens_[static_cast<size_t>(id)].known) {
+    throw Error(ErrorCode::bad_request, "The tokenizer has no token " + std::to_string(id) +
+                                            "; its ids are below " + std::to_string(size()) + ".");
+  }
+  return tokens_[static_cast<size_t>(id)];
+}
+
+}  // namespace slim
