@@ -35,7 +35,7 @@ struct LayerPlan {
   int64_t bytes_per_token = 0;     // of this kind; a shared encoder row counts in its first layer
   int64_t kv_bytes_per_token = 0;  // of the standard cache in rows of the same type
   std::optional<double> predicted_error;
-  std::string reason;
+  std::string reason;  // a clause for people, without a full stop
 };
 
 // Throws Error{bad_request} with the scheme's reason where the choice does not fit a layer (and is

@@ -40,7 +40,7 @@ struct AttentionWeights {
   Tensor out, out_bias;  // [D, H*C]
 };
 
-// What transforms/conditioning.h finds out about a layer's weights.
+// What transforms/value_map.h finds out about a layer's weights.
 struct Conditioning {
   std::optional<double> condition_k;  // largest over smallest singular value of W_K; none: unknown
 };
@@ -48,8 +48,9 @@ struct Conditioning {
 // Can this kind hold this layer in rows of this type, at what size and predicted error?
 struct Fit {
   bool possible = false;
-  std::string reason;  // one sentence, either way
-  int64_t bytes_per_token = 0;
+  std::string reason;           // a clause that goes into a sentence, either way
+  int64_t bytes_per_token = 0;  // 0 if build() would throw, so that not even force helps
+  bool shared_rows = false;     // all layers of this kind read one row set (encoder)
   // Predicted relative error of the attention output from rounding rows: the row type's unit
   // roundoff times the amplification of the kind (1, or cond(W_K) for k). None: not known.
   std::optional<double> predicted_error;

@@ -1,0 +1,34 @@
+// InputRowsAttention: attention over rows of layer input (x) or encoder output (encoder). Both
+// projections move to the query's side, so that a row serves as key and value of every head:
+//   q'_i = q_i W_K,i^T   (absorb_key; b_K adds the same to all scores of a query: it cancels)
+//   m_i  = softmax(scale * q'_i X^T) X
+//   heads_i = m_i W_V,i + b_V,i   (the weights of a softmax add to 1)
+// A query must see at least one row: one that sees none would get b_V.
+#pragma once
+
+#include <string>
+
+#include "attention/projected_attention.h"
+
+namespace slim {
+
+class InputRowsAttention : public ProjectedAttention {
+ public:
+  InputRowsAttention(const AttentionSpec& spec, const AttentionWeights& weights, DType rows,
+                     Kernels& kernels);
+
+  std::vector<RowFormat> rows() const override { return {format_}; }
+  void store(const AttentionStep& step, ConstMatrix x) override { store_plane(step, x, 0); }
+  int64_t derived_bytes() const override { return absorbed_.bytes(); }
+
+  // Why such rows cannot serve a layer, or "".
+  static std::string refusal(const AttentionSpec& spec, DType rows);
+
+ private:
+  void attend(const Block& block, StepScratch& scratch) final;
+
+  RowFormat format_;
+  Tensor absorbed_;  // [H*D, C]: W_K by heads, transposed
+};
+
+}  // namespace slim

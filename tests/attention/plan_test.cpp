@@ -1,0 +1,186 @@
+// Plans of whole models: which kind each layer gets, at what size, and what users are told.
+#include "attention/plan.h"
+
+#include <gtest/gtest.h>
+
+#include "slim/error.h"
+
+namespace slim {
+namespace {
+
+AttentionSpec whisper_tiny(bool cross) {
+  return {.width = 384,
+          .heads = 6,
+          .key_heads = 6,
+          .head_width = 64,
+          .scale = 0.125F,
+          .cross = cross,
+          .causal = !cross};
+}
+
+std::vector<LayerRequest> layers_of(int64_t count, AttentionSpec self, AttentionSpec cross,
+                                    Conditioning conditioning = {2.4e6}) {
+  std::vector<LayerRequest> layers;
+  for (int64_t layer = 0; layer < count; ++layer) {
+    layers.push_back({layer, self, conditioning});
+    layers.push_back({layer, cross, conditioning});
+  }
+  return layers;
+}
+
+std::vector<LayerRequest> tiny() { return layers_of(4, whisper_tiny(false), whisper_tiny(true)); }
+
+Error refusal(const std::vector<LayerRequest>& layers, const CacheChoice& choice) {
+  try {
+    plan(layers, choice);
+  } catch (const Error& error) {
+    return error;
+  }
+  ADD_FAILURE() << "the plan was accepted";
+  return {ErrorCode::internal, ""};
+}
+
+testing::AssertionResult contains(const std::string& text, const std::string& part) {
+  if (text.find(part) != std::string::npos) return testing::AssertionSuccess();
+  return testing::AssertionFailure() << "'" << text << "' lacks '" << part << "'";
+}
+
+TEST(Plan, AutoTakesInputAndEncoderRowsInF16) {
+  const std::vector<LayerPlan> layers = plan(tiny(), {});
+  ASSERT_EQ(layers.size(), 8U);
+  for (const LayerPlan& layer : layers) {
+    EXPECT_EQ(layer.kind, layer.cross ? "encoder" : "x");
+    EXPECT_EQ(layer.row_type, DType::f16);
+    EXPECT_EQ(layer.kv_bytes_per_token, 2 * 384 * 2);
+    EXPECT_EQ(layer.bytes_per_token, layer.cross && layer.layer > 0 ? 0 : 384 * 2);
+    EXPECT_EQ(layer.predicted_error, 0x1p-11);
+    EXPECT_EQ(layer.condition_k, 2.4e6);
+  }
+  EXPECT_TRUE(contains(layers[1].reason, "the encoder's output, 384 numbers"));
+  EXPECT_TRUE(contains(layers[3].reason, "reads the rows stored for layer 0"));
+}
+
+TEST(Plan, KindsApplyToEveryLayer) {
+  for (const LayerPlan& layer : plan(tiny(), {.kind = "kv", .row_type = DType::i8})) {
+    EXPECT_EQ(layer.kind, "kv");
+    EXPECT_EQ(layer.bytes_per_token, 2 * (384 + 24));
+    EXPECT_EQ(layer.kv_bytes_per_token, layer.bytes_per_token);
+    EXPECT_EQ(layer.predicted_error, 1.0 / 254);
+  }
+  for (const LayerPlan& layer : plan(tiny(), {.kind = "x", .row_type = DType::bf16})) {
+    EXPECT_EQ(layer.kind, layer.cross ? "encoder" : "x");
+  }
+  for (const LayerPlan& layer : plan(tiny(), {.kind = "k", .row_type = {}})) {
+    EXPECT_EQ(layer.kind, "k");
+    EXPECT_EQ(layer.row_type, DType::f32);
+    EXPECT_EQ(layer.bytes_per_token, 384 * 4);
+    EXPECT_EQ(layer.kv_bytes_per_token, 2 * 384 * 4);
+    EXPECT_NEAR(layer.predicted_error.value(), 2.4e6 * 0x1p-24, 1e-9);
+  }
+}
+
+TEST(Plan, RefusesKIn16BitsWithItsReason) {
+  const Error error = refusal(tiny(), {.kind = "k", .row_type = DType::bf16});
+  EXPECT_EQ(error.code(), ErrorCode::bad_request);
+  EXPECT_EQ(error.place(), "layer 0, self-attention");
+  EXPECT_TRUE(contains(error.text(),
+                       "k in bf16 rows multiplies their rounding (3.9e-03) by cond(W_K) = "
+                       "2.4e+06, a relative error of up to 9.4e+03"));
+  const auto forced = plan(tiny(), {.kind = "k", .row_type = DType::bf16, .forced = true});
+  EXPECT_EQ(forced[0].row_type, DType::bf16);
+  EXPECT_TRUE(contains(forced[0].reason, "forced: k in bf16"));
+  EXPECT_EQ(forced[0].bytes_per_token, 384 * 2);
+
+  const auto unknown = layers_of(1, whisper_tiny(false), whisper_tiny(true), {});
+  EXPECT_TRUE(contains(refusal(unknown, {.kind = "k", .row_type = DType::f16}).text(), "unknown"));
+  EXPECT_EQ(plan(unknown, {.kind = "k", .row_type = {}})[0].predicted_error, std::nullopt);
+}
+
+TEST(Plan, NotEvenForceHelpsWhereNoMapExists) {
+  AttentionSpec narrow = whisper_tiny(false);
+  narrow.head_width = 32;
+  AttentionSpec grouped = whisper_tiny(false);
+  grouped.key_heads = 2;
+  for (const bool forced : {false, true}) {
+    const CacheChoice k{.kind = "k", .row_type = {}, .forced = forced};
+    EXPECT_TRUE(contains(refusal(layers_of(1, narrow, narrow), k).text(), "384 x 192"));
+    EXPECT_TRUE(contains(refusal(layers_of(1, grouped, grouped), k).text(), "share 2 key heads"));
+    const auto singular = layers_of(1, whisper_tiny(false), whisper_tiny(true), {1e17});
+    EXPECT_TRUE(contains(refusal(singular, k).text(), "singular"));
+  }
+}
+
+TEST(Plan, AutoFallsBackToKvAndSaysWhy) {
+  AttentionSpec grouped = whisper_tiny(false);
+  grouped.key_heads = 2;
+  const auto layers = plan(layers_of(1, grouped, whisper_tiny(true)), {});
+  EXPECT_EQ(layers[0].kind, "kv");
+  EXPECT_TRUE(contains(layers[0].reason, "x does not fit: its 6 query heads share 2 key heads"));
+  EXPECT_EQ(layers[1].kind, "encoder");
+
+  // 100 inputs are no whole groups of i8, 64 keys are.
+  AttentionSpec odd = whisper_tiny(false);
+  odd.width = 100;
+  odd.heads = odd.key_heads = 1;
+  const auto groups = plan(layers_of(1, odd, whisper_tiny(true)), {.row_type = DType::i8});
+  EXPECT_EQ(groups[0].kind, "kv");
+  EXPECT_TRUE(contains(groups[0].reason, "groups of 32, and 100 numbers"));
+}
+
+TEST(Plan, AutoNeverGrowsTheCache) {
+  AttentionSpec thin = whisper_tiny(false);  // keys and values of 2 * 192 numbers, inputs of 384
+  thin.heads = thin.key_heads = 3;
+  AttentionSpec thin_cross = thin;
+  thin_cross.cross = true;
+  const auto one = plan(layers_of(1, thin, thin_cross), {});
+  EXPECT_EQ(one[0].kind, "kv");
+  EXPECT_TRUE(contains(one[0].reason, "x would take 768 bytes a token where kv takes 768"));
+  EXPECT_EQ(one[1].kind, "kv");
+  // Two layers share the encoder's rows: then they are worth it.
+  const auto two = plan(layers_of(2, thin, thin_cross), {});
+  EXPECT_EQ(two[0].kind, "kv");
+  EXPECT_EQ(two[1].kind, "encoder");
+  EXPECT_EQ(two[3].kind, "encoder");
+  // Who asks for x gets it.
+  EXPECT_EQ(plan(layers_of(1, thin, thin_cross), {.kind = "x", .row_type = {}})[0].kind, "x");
+}
+
+TEST(Plan, RefusesRotationUntilItExists) {
+  AttentionSpec rotary = whisper_tiny(false);
+  rotary.rotary = true;
+  const auto layers = layers_of(1, rotary, whisper_tiny(true));
+  EXPECT_TRUE(contains(refusal(layers, {.kind = "x", .row_type = {}}).text(), "rotate"));
+  for (const char* kind : {"auto", "kv", "k"}) {
+    EXPECT_TRUE(
+        contains(refusal(layers, {.kind = kind, .row_type = {}}).text(), "language models"));
+  }
+}
+
+TEST(Plan, RefusesUnknownNames) {
+  const Error error = refusal(tiny(), {.kind = "q", .row_type = {}});
+  EXPECT_EQ(error.code(), ErrorCode::bad_request);
+  EXPECT_TRUE(contains(error.text(), "auto, kv, x, k"));
+  EXPECT_TRUE(contains(refusal(tiny(), {.kind = "kv", .row_type = DType::i16}).text(),
+                       "never stored as i16"));
+  EXPECT_THROW(scheme("encoderr"), Error);
+}
+
+// Whisper large-v3 in bf16, slim-attention.md section 6: 1500 positions and 448 tokens, which
+// pages of 64 round up to 1536 and 448.
+TEST(ContextSize, CountsWholePagesAndEncoderRowsOnce) {
+  AttentionSpec self = whisper_tiny(false);
+  self.width = 1280;
+  self.heads = self.key_heads = 20;
+  AttentionSpec cross = self;
+  cross.cross = true;
+  const auto layers = plan(layers_of(32, self, cross), {.row_type = DType::bf16});
+  const ContextSize size = context_size(layers, 448, 1500);
+  EXPECT_EQ(size.kv, (1536 + 448) * int64_t{32} * 2 * 1280 * 2);
+  EXPECT_EQ(size.slim, 1536 * 1280 * 2 + 448 * int64_t{32} * 1280 * 2);
+  const ContextSize one = context_size(layers, 1, 1);
+  EXPECT_EQ(one.slim, 64 * (1280 * 2 + 32 * 1280 * 2));
+  EXPECT_EQ(context_size(layers, 0, 0).kv, 0);
+}
+
+}  // namespace
+}  // namespace slim
