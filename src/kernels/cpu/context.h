@@ -9,8 +9,8 @@
 namespace slim {
 
 struct CpuContext {
-  const TargetOps& ops;  // of `target`
   Target target;
+  TargetOps ops;  // of `target`
   ThreadPool& pool;
   ScratchSets& scratch;
 };

@@ -15,7 +15,7 @@ class CpuKernels final : public Kernels {
       : name_(std::move(name)),
         pool_(threads),
         scratch_(pool_.threads()),
-        context_{target_ops(target), target, pool_, scratch_} {}
+        context_{target, {product_ops(target), row_ops(target)}, pool_, scratch_} {}
 
   std::string_view name() const override { return name_; }
   Device& device() override { return host_device(); }

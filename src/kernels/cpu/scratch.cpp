@@ -29,6 +29,7 @@ ScratchSets::Lease::Lease(ScratchSets& sets) : sets_(sets) {
 }
 
 ScratchSets::Lease::~Lease() {
+  for (Scratch& scratch : *set_) scratch.content = Scratch::kNothing;
   const std::lock_guard lock(sets_.mutex_);
   sets_.free_.push_back(std::move(set_));
 }

@@ -19,6 +19,10 @@ class Scratch {
   // At least `count` floats, 64-byte aligned, uninitialised; valid until the next request.
   float* floats(int64_t count);
 
+  // For the borrower's use: what its floats hold at present. kNothing at the start of a call.
+  static constexpr int64_t kNothing = -1;
+  int64_t content = kNothing;
+
  private:
   std::shared_ptr<Buffer> buffer_;
 };

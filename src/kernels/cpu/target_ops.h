@@ -37,9 +37,11 @@ struct Finish {
   Matrix y;
 };
 
-struct TargetOps {
+// Products on blocks.
+struct ProductOps {
   int64_t panel_width = 0;
   int64_t row_group = 0;  // rows of a panel product that are multiplied together: use multiples
+  int64_t few_rows = 0;   // up to here multiply_rows is faster than packing and multiply_panels
 
   // Panels of weight [N, K] (a row is an output), and of a matrix [K, N] (a column is an output).
   void (*pack_rows)(const ConstMatrix& weight, float* panels) = nullptr;
@@ -48,19 +50,25 @@ struct TargetOps {
   // tile[t, n] = x[t] . weight[n]; reads the weight once, in the type it has. For few rows.
   void (*multiply_rows)(const ConstMatrix& x, const ConstMatrix& weight, float* tile,
                         int64_t tile_stride) = nullptr;
-  void (*finish)(const Finish& arguments) = nullptr;
+};
 
+// What works on rows, one at a time.
+struct RowOps {
+  void (*finish)(const Finish& arguments) = nullptr;
   // Rows [begin, end) of the operation.
   void (*layer_norm)(const LayerNorm& arguments, int64_t begin, int64_t end) = nullptr;
   void (*embed)(const Embed& arguments, int64_t begin, int64_t end) = nullptr;
   void (*log_softmax)(const LogSoftmax& arguments, int64_t begin, int64_t end) = nullptr;
-  // row[s] = exp(scale * (row[s] - max(row))); returns their sum.
+  // row[s] = exp(scale * row[s] - max(scale * row)); returns their sum. scale > 0.
   float (*exponentiate)(float* row, int64_t count, float scale) = nullptr;
   // out[c] = factor * row[c]
   void (*scale_row)(const float* row, int64_t count, float factor, float* out) = nullptr;
 };
 
-// The table for a target (targets.h).
-const TargetOps& target_ops(int64_t target);
+struct TargetOps : ProductOps, RowOps {};
+
+// The tables of a target (targets.h).
+ProductOps product_ops(int64_t target);
+RowOps row_ops(int64_t target);
 
 }  // namespace slim

@@ -15,6 +15,7 @@
 #define SLIM_KERNELS_CPU_VECTOR_MATH_INL_H
 #endif
 
+#include "base/check.h"
 #include "hwy/highway.h"
 #include "tensor/dtype.h"
 
@@ -35,6 +36,21 @@ HWY_INLINE Vector load(const Half* at) {
 HWY_INLINE Vector load(const BFloat16* at) {
   const hn::Rebind<hwy::bfloat16_t, Floats> halves;
   return hn::PromoteTo(Floats(), hn::LoadU(halves, reinterpret_cast<const hwy::bfloat16_t*>(at)));
+}
+
+// Calls f with a null pointer of the element type.
+template <typename Function>
+void visit_weight(DType type, Function&& f) {
+  switch (type) {
+    case DType::f32:
+      return f(static_cast<const float*>(nullptr));
+    case DType::f16:
+      return f(static_cast<const Half*>(nullptr));
+    case DType::bf16:
+      return f(static_cast<const BFloat16*>(nullptr));
+    default:
+      check(false, "weights are f32, f16 or bf16");
+  }
 }
 
 // The first `count` < lanes from `at`, then zeros; touches nothing past them.
@@ -66,8 +82,7 @@ HWY_INLINE Vector exponential(Vector x) {
   q = hn::MulAdd(q, r, hn::Set(f, 0.49999994F));
   const auto p = hn::Add(hn::Set(f, 1.0F), hn::MulAdd(hn::Mul(r, r), q, r));
   // n reaches 128, one more than an exponent holds: the last doubling is apart.
-  const auto power =
-      hn::BitCast(f, hn::ShiftLeft<23>(hn::Add(n, hn::Set(i, 126))));
+  const auto power = hn::BitCast(f, hn::ShiftLeft<23>(hn::Add(n, hn::Set(i, 126))));
   auto y = hn::Mul(hn::Mul(p, power), hn::Set(f, 2.0F));
   y = hn::IfThenZeroElse(hn::Lt(x, hn::Set(f, -87.3F)), y);
   return hn::IfThenElse(hn::IsNaN(x), x, y);
