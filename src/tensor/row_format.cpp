@@ -23,7 +23,7 @@ void encode_group(const float* values, int8_t* bytes, BFloat16* scale) {
     largest = std::isnan(values[i]) ? values[i] : std::max(largest, std::fabs(values[i]));
     if (std::isnan(largest)) break;
   }
-  *scale = round_up(largest / 127.0F);
+  *scale = group_scale(largest);
   const float step = to_float(*scale);
   if (!(step > 0.0F) || !std::isfinite(step)) {
     std::memset(bytes, std::isfinite(step) ? 0 : 1, kGroupSize);
@@ -35,6 +35,8 @@ void encode_group(const float* values, int8_t* bytes, BFloat16* scale) {
 }
 
 }  // namespace
+
+BFloat16 group_scale(float largest) { return round_up(largest / 127.0F); }
 
 void encode_row(const RowFormat& format, const float* values, std::byte* row) {
   const int64_t width = format.width;

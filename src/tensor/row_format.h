@@ -32,6 +32,9 @@ struct RowFormat {
   friend bool operator==(const RowFormat&, const RowFormat&) = default;
 };
 
+// The scale of an i8 group whose largest magnitude is `largest`. NaN and infinity stay.
+BFloat16 group_scale(float largest);
+
 // Converts `width` floats into one row at `row`, and back. The rounding every device reproduces.
 void encode_row(const RowFormat& format, const float* values, std::byte* row);
 void decode_row(const RowFormat& format, const std::byte* row, float* values);

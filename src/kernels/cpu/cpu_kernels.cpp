@@ -1,0 +1,70 @@
+// CpuKernels: the class that joins the pieces: a thread pool, scratch, and the vector code of one
+// instruction set, fixed when the object is made.
+#include "kernels/cpu/cpu_kernels.h"
+
+#include "kernels/cpu/attend.h"
+#include "kernels/cpu/context.h"
+#include "kernels/cpu/dense.h"
+
+namespace slim {
+namespace {
+
+class CpuKernels final : public Kernels {
+ public:
+  CpuKernels(std::string name, Target target, int threads)
+      : name_(std::move(name)),
+        pool_(threads),
+        scratch_(pool_.threads()),
+        context_{target, {product_ops(target), row_ops(target)}, pool_, scratch_} {}
+
+  std::string_view name() const override { return name_; }
+  Device& device() override { return host_device(); }
+  int threads() const override { return pool_.threads(); }
+
+  void linear(const Linear& arguments) override { run_linear(context_, arguments); }
+  void grouped_linear(const GroupedLinear& arguments) override {
+    run_grouped_linear(context_, arguments);
+  }
+  void layer_norm(const LayerNorm& arguments) override { run_layer_norm(context_, arguments); }
+  void embed(const Embed& arguments) override { run_embed(context_, arguments); }
+  void convolve(const Convolve& arguments) override { run_convolve(context_, arguments); }
+  void attend_dense(const AttendDense& arguments) override {
+    run_attend_dense(context_, arguments);
+  }
+  void store_rows(const StoreRows& arguments) override { run_store_rows(context_, arguments); }
+  void attend_pair(const Attend& arguments) override { run_attend_pair(context_, arguments); }
+  void attend_shared(const Attend& arguments) override { run_attend_shared(context_, arguments); }
+  void log_softmax(const LogSoftmax& arguments) override { run_log_softmax(context_, arguments); }
+
+  std::unique_ptr<Session> begin_session() override {
+    class Pinned final : public Session {
+     public:
+      explicit Pinned(ThreadPool& pool) : pin_(pool) {}
+
+     private:
+      ThreadPool::CallerPin pin_;
+    };
+    return std::make_unique<Pinned>(pool_);
+  }
+
+ private:
+  const std::string name_;
+  ThreadPool pool_;
+  ScratchSets scratch_;
+  const CpuContext context_;
+};
+
+}  // namespace
+
+std::vector<std::string> cpu_kernel_names() {
+  std::vector<std::string> names{"cpu"};
+  for (const std::string& target : target_names()) names.push_back("cpu:" + target);
+  return names;
+}
+
+std::unique_ptr<Kernels> make_cpu_kernels(std::string_view target, int threads) {
+  std::string name = target.empty() ? "cpu" : "cpu:" + std::string(target);
+  return std::make_unique<CpuKernels>(std::move(name), find_target(target), threads);
+}
+
+}  // namespace slim

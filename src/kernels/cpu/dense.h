@@ -1,0 +1,18 @@
+// The plans of the dense operations: how each is cut into blocks for the workers and which block
+// functions of TargetOps do the work. Contracts are those of kernels.h.
+#pragma once
+
+#include "kernels/cpu/context.h"
+#include "kernels/kernels.h"
+
+namespace slim {
+
+void run_linear(const CpuContext& context, const Linear& arguments);
+void run_grouped_linear(const CpuContext& context, const GroupedLinear& arguments);
+void run_convolve(const CpuContext& context, const Convolve& arguments);
+void run_attend_dense(const CpuContext& context, const AttendDense& arguments);
+void run_layer_norm(const CpuContext& context, const LayerNorm& arguments);
+void run_embed(const CpuContext& context, const Embed& arguments);
+void run_log_softmax(const CpuContext& context, const LogSoftmax& arguments);
+
+}  // namespace slim

@@ -1,0 +1,286 @@
+// Matrix products on blocks, in two forms.
+//
+// Outer (many rows): a group of kGroup rows of `a` times one panel. Each step of k multiplies one
+// broadcast value of each row with the two vectors of the panel's row k; the sums stay in
+// registers (12 x 2 of 32 with AVX-512, 6 x 2 of 16 with AVX2) and go to memory once.
+//
+// Inner (few rows): dot products of rows of x with rows of the weight, both as they lie in memory,
+// so the weight is read once, in the type it has, and nothing is packed. Bound by memory when x
+// has one row, and by the conversions and final sums when it has many.
+#include <cstring>
+#include <type_traits>
+
+#include "kernels/cpu/target_ops.h"
+#include "kernels/cpu/targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/product_ops.cpp"
+#include "hwy/foreach_target.h"
+// After foreach_target.h, for each target.
+#include "kernels/cpu/vector_math_inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace slim {
+namespace HWY_NAMESPACE {
+namespace {
+
+constexpr int64_t kLanes = hn::MaxLanes(Floats());
+constexpr int64_t kWidth = 2 * kLanes;                   // of a panel
+constexpr int kGroup = HWY_TARGET <= HWY_AVX3 ? 12 : 6;  // rows multiplied together
+// With 32 registers dot products run at 97 GFLOP/s a core (Zen 4, 384 x 384) for any number of
+// rows, panels at 62 for 8 rows, 81 for 16, 90 for 32, 98 for 64. With 16 registers: dot products
+// at 80, panels at 48, 78 for 12 rows, 87, 102.
+constexpr int64_t kFewRows = HWY_TARGET <= HWY_AVX3 ? 64 : 12;
+
+template <int rows>
+HWY_INLINE void multiply_group(const PanelProduct& product, int64_t row, const float* panel,
+                               float* tile) {
+  Vector left[rows];
+  Vector right[rows];
+  for (int i = 0; i < rows; ++i) {
+    const float* before = tile + i * product.tile_stride;
+    left[i] = product.accumulate ? load(before) : hn::Zero(Floats());
+    right[i] = product.accumulate ? load(before + kLanes) : hn::Zero(Floats());
+  }
+  const float* a = product.a + row * product.a_stride;
+  for (int64_t k = 0; k < product.depth; ++k, panel += kWidth) {
+    const auto w0 = load(panel);
+    const auto w1 = load(panel + kLanes);
+    for (int i = 0; i < rows; ++i) {
+      const auto x = hn::Set(Floats(), a[i * product.a_stride + k]);
+      left[i] = hn::MulAdd(x, w0, left[i]);
+      right[i] = hn::MulAdd(x, w1, right[i]);
+    }
+  }
+  for (int i = 0; i < rows; ++i) {
+    hn::StoreU(left[i], Floats(), tile + i * product.tile_stride);
+    hn::StoreU(right[i], Floats(), tile + i * product.tile_stride + kLanes);
+  }
+}
+
+void multiply_panels(const PanelProduct& product) {
+  for (int64_t p = 0; p < product.panel_count; ++p) {
+    const float* panel = product.panels + p * product.panel_stride;
+    float* tile = product.tile + p * kWidth;
+    int64_t row = 0;
+    for (; row + kGroup <= product.rows; row += kGroup) {
+      multiply_group<kGroup>(product, row, panel, tile + row * product.tile_stride);
+    }
+    for (; row + 4 <= product.rows; row += 4) {
+      multiply_group<4>(product, row, panel, tile + row * product.tile_stride);
+    }
+    for (; row < product.rows; ++row) {
+      multiply_group<1>(product, row, panel, tile + row * product.tile_stride);
+    }
+  }
+}
+
+// Turns kLanes rows of kLanes values, at `rows` with `stride`, into columns at `out`, `out_stride`
+// apart.
+template <typename T>
+HWY_INLINE void transpose_square(const T* from, int64_t stride, float* out) {
+#if HWY_TARGET == HWY_SCALAR
+  out[0] = to_float(from[0]);
+  (void)stride;
+#else
+  // 4 x 4 blocks: interleaving pairs of rows twice turns four rows into four columns, in every
+  // 128-bit block at once; storing block b of each result below that of block b - 1 does the rest.
+  const Floats f;
+  const hn::Repartition<uint64_t, Floats> pairs;
+  const hn::FixedTag<float, 4> quad;
+  HWY_ALIGN float lanes[4 * kLanes];
+  for (int64_t i = 0; i < kLanes; i += 4) {
+    const auto r0 = load(from + i * stride);
+    const auto r1 = load(from + (i + 1) * stride);
+    const auto r2 = load(from + (i + 2) * stride);
+    const auto r3 = load(from + (i + 3) * stride);
+    const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(f, r0, r1));
+    const auto high01 = hn::BitCast(pairs, hn::InterleaveUpper(f, r0, r1));
+    const auto low23 = hn::BitCast(pairs, hn::InterleaveLower(f, r2, r3));
+    const auto high23 = hn::BitCast(pairs, hn::InterleaveUpper(f, r2, r3));
+    hn::Store(hn::BitCast(f, hn::InterleaveLower(pairs, low01, low23)), f, lanes);
+    hn::Store(hn::BitCast(f, hn::InterleaveUpper(pairs, low01, low23)), f, lanes + kLanes);
+    hn::Store(hn::BitCast(f, hn::InterleaveLower(pairs, high01, high23)), f, lanes + 2 * kLanes);
+    hn::Store(hn::BitCast(f, hn::InterleaveUpper(pairs, high01, high23)), f, lanes + 3 * kLanes);
+    for (int64_t column = 0; column < kLanes; ++column) {
+      const float* four = lanes + (column % 4) * kLanes + column / 4 * 4;
+      hn::StoreU(hn::Load(quad, four), quad, out + column * kWidth + i);
+    }
+  }
+#endif
+}
+
+// Outputs [0, count) of one panel, count <= kWidth.
+template <typename T>
+void pack_row_panel(const ConstMatrix& weight, int64_t first, int64_t count, float* panel) {
+  const int64_t depth = weight.columns;
+  if (count < kWidth) std::memset(panel, 0, static_cast<size_t>(depth * kWidth) * sizeof(float));
+  int64_t n = 0;
+  for (; n + kLanes <= count; n += kLanes) {
+    const T* rows = weight.row<T>(first + n);
+    int64_t k = 0;
+    for (; k + kLanes <= depth; k += kLanes) {
+      transpose_square(rows + k, weight.stride, panel + k * kWidth + n);
+    }
+    for (; k < depth; ++k) {
+      for (int64_t i = 0; i < kLanes; ++i) {
+        panel[k * kWidth + n + i] = to_float(rows[i * weight.stride + k]);
+      }
+    }
+  }
+  for (; n < count; ++n) {
+    const T* row = weight.row<T>(first + n);
+    for (int64_t k = 0; k < depth; ++k) panel[k * kWidth + n] = to_float(row[k]);
+  }
+}
+
+void pack_rows(const ConstMatrix& weight, float* panels) {
+  visit_weight(weight.type, [&]<typename T>(const T*) HWY_ATTR {
+    for (int64_t n = 0; n < weight.rows; n += kWidth, panels += weight.columns * kWidth) {
+      pack_row_panel<T>(weight, n, HWY_MIN(kWidth, weight.rows - n), panels);
+    }
+  });
+}
+
+void pack_columns(const ConstMatrix& matrix, float* panels) {
+  for (int64_t n = 0; n < matrix.columns; n += kWidth) {
+    const auto count = static_cast<size_t>(HWY_MIN(kWidth, matrix.columns - n));
+    for (int64_t k = 0; k < matrix.rows; ++k, panels += kWidth) {
+      std::memcpy(panels, matrix.row<float>(k) + n, count * sizeof(float));
+      std::memset(panels + count, 0, (static_cast<size_t>(kWidth) - count) * sizeof(float));
+    }
+  }
+}
+
+#if HWY_TARGET != HWY_SCALAR
+HWY_INLINE auto fold(hn::Vec128<float> v) { return v; }
+template <typename V>
+HWY_INLINE auto fold(V v) {  // the sum of the 128-bit blocks
+  const hn::Half<hn::DFromV<V>> half;
+  return fold(hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
+}
+#endif
+
+// out[n] = the sum of the lanes of sums[n].
+template <int outputs>
+HWY_INLINE void add_lanes(const Vector (&sums)[outputs], float* out) {
+  const Floats f;
+#if HWY_TARGET != HWY_SCALAR
+  // Four at once: two interleavings leave each block with one partial sum of each.
+  const hn::Repartition<uint64_t, Floats> pairs;
+  constexpr int whole = outputs / 4 * 4;
+  for (int n = 0; n < whole; n += 4) {
+    const auto s01 = hn::Add(hn::InterleaveLower(f, sums[n], sums[n + 1]),
+                             hn::InterleaveUpper(f, sums[n], sums[n + 1]));
+    const auto s23 = hn::Add(hn::InterleaveLower(f, sums[n + 2], sums[n + 3]),
+                             hn::InterleaveUpper(f, sums[n + 2], sums[n + 3]));
+    const auto a = hn::BitCast(pairs, s01);
+    const auto b = hn::BitCast(pairs, s23);
+    const auto four = hn::Add(hn::BitCast(f, hn::InterleaveLower(pairs, a, b)),
+                              hn::BitCast(f, hn::InterleaveUpper(pairs, a, b)));
+    hn::StoreU(fold(four), hn::FixedTag<float, 4>(), out + n);
+  }
+#else
+  constexpr int whole = 0;
+#endif
+  for (int n = whole; n < outputs; ++n) out[n] = hn::GetLane(hn::SumOfLanes(f, sums[n]));
+}
+
+// `rows` rows of x with `outputs` rows of the weight.
+template <int rows, int outputs, typename T>
+HWY_INLINE void multiply_dots(const ConstMatrix& x, int64_t row, const T* weight, int64_t stride,
+                              float* tile, int64_t tile_stride) {
+  Vector sums[rows][outputs];
+  for (auto& of_row : sums) {
+    for (auto& sum : of_row) sum = hn::Zero(Floats());
+  }
+  const float* from = x.row<float>(row);
+  const int64_t depth = x.columns;
+  int64_t k = 0;
+  for (; k + kLanes <= depth; k += kLanes) {
+    Vector values[rows];
+    for (int i = 0; i < rows; ++i) values[i] = load(from + i * x.stride + k);
+    for (int n = 0; n < outputs; ++n) {
+      const auto w = load(weight + n * stride + k);
+      for (int i = 0; i < rows; ++i) sums[i][n] = hn::MulAdd(values[i], w, sums[i][n]);
+    }
+  }
+  if (k < depth) {
+    Vector values[rows];
+    for (int i = 0; i < rows; ++i) values[i] = load_first(from + i * x.stride + k, depth - k);
+    for (int n = 0; n < outputs; ++n) {
+      const auto w = load_first(weight + n * stride + k, depth - k);
+      for (int i = 0; i < rows; ++i) sums[i][n] = hn::MulAdd(values[i], w, sums[i][n]);
+    }
+  }
+  for (int i = 0; i < rows; ++i) add_lanes(sums[i], tile + (row + i) * tile_stride);
+}
+
+// All of x, `rows` at a time or one less, with `outputs` rows of the weight at `n`.
+template <int rows, int outputs, typename T>
+HWY_INLINE int64_t multiply_outputs(const ConstMatrix& x, int64_t row, int64_t last,
+                                    const ConstMatrix& weight, int64_t n, float* tile,
+                                    int64_t tile_stride) {
+  for (; row + rows <= last; row += rows) {
+    multiply_dots<rows, outputs>(x, row, weight.row<T>(n), weight.stride, tile + n, tile_stride);
+  }
+  return row;
+}
+
+template <int rows, int outputs, typename T>
+void multiply_all(const ConstMatrix& x, const ConstMatrix& weight, float* tile,
+                  int64_t tile_stride) {
+  // Even groups: 5 rows are 3 and 2, not 4 and 1.
+  const int64_t groups = (x.rows + rows - 1) / rows;
+  const int64_t full = x.rows - groups * (rows - 1);  // groups of `rows`; the others have one less
+  int64_t n = 0;
+  const auto advance = [&]<int wide>(std::integral_constant<int, wide>) HWY_ATTR {
+    for (; n + wide <= weight.rows; n += wide) {
+      int64_t row = 0;
+      row = multiply_outputs<rows, wide, T>(x, row, full * rows, weight, n, tile, tile_stride);
+      if constexpr (rows > 1) {
+        multiply_outputs<rows - 1, wide, T>(x, row, x.rows, weight, n, tile, tile_stride);
+      }
+    }
+  };
+  advance(std::integral_constant<int, outputs>());
+  advance(std::integral_constant<int, 1>());
+}
+
+void multiply_rows(const ConstMatrix& x, const ConstMatrix& weight, float* tile,
+                   int64_t tile_stride) {
+  constexpr bool many = HWY_TARGET <= HWY_AVX3;  // registers
+  visit_weight(weight.type, [&]<typename T>(const T*) HWY_ATTR {
+    const int64_t groups = (x.rows + 3) / 4;
+    const int64_t most = (x.rows + groups - 1) / groups;
+    if (most == 1) return multiply_all<1, 8, T>(x, weight, tile, tile_stride);
+    if (most == 2) return multiply_all < 2, many ? 8 : 4, T > (x, weight, tile, tile_stride);
+    if (most == 3) return multiply_all < 3, many ? 8 : 4, T > (x, weight, tile, tile_stride);
+    multiply_all<4, many ? 6 : 2, T>(x, weight, tile, tile_stride);
+  });
+}
+
+}  // namespace
+
+ProductOps product_ops() {
+  return {.panel_width = kWidth,
+          .row_group = kGroup,
+          .few_rows = kFewRows,
+          .pack_rows = pack_rows,
+          .pack_columns = pack_columns,
+          .multiply_panels = multiply_panels,
+          .multiply_rows = multiply_rows};
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace slim
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace slim {
+
+HWY_EXPORT(product_ops);
+ProductOps product_ops(Target target) { return pick(HWY_DISPATCH_TABLE(product_ops), target)(); }
+
+}  // namespace slim
+#endif

@@ -1,0 +1,123 @@
+// Rows to floats and back in vectors: decode_row and encode_row of tensor/row_format.h, bit for bit
+// (but for the payload of a decoded NaN). Included once per target, inside foreach_target.
+//
+// Only where binary16 is converted in hardware, with the rounding of to_half: from AVX2 on.
+// Highway's emulation knows neither infinity nor NaN, so other targets take the plain loops.
+
+// Highway's way: a guard that admits the file once for each target.
+#if defined(SLIM_KERNELS_CPU_ROW_CODEC_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef SLIM_KERNELS_CPU_ROW_CODEC_INL_H
+#undef SLIM_KERNELS_CPU_ROW_CODEC_INL_H
+#else
+#define SLIM_KERNELS_CPU_ROW_CODEC_INL_H
+#endif
+
+#include "hwy/highway.h"
+#include "kernels/cpu/vector_math_inl.h"
+#include "tensor/row_format.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace slim {
+namespace HWY_NAMESPACE {
+
+constexpr bool kVectorCodec =
+    HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL;
+
+// A vector no longer than a group of an i8 row, and its integers.
+using GroupFloats = hn::CappedTag<float, kGroupSize>;
+using GroupInts = hn::RebindToSigned<GroupFloats>;
+using GroupBytes = hn::Rebind<int8_t, GroupFloats>;
+
+inline void decode_groups(const std::byte* row, int64_t width, float* out) {
+  const GroupFloats f;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(f));
+  const auto* bytes = reinterpret_cast<const int8_t*>(row);
+  const auto* scales = reinterpret_cast<const BFloat16*>(row + width);
+  for (int64_t begin = 0; begin < width; begin += kGroupSize) {
+    const auto scale = hn::Set(f, to_float(scales[begin / kGroupSize]));
+    for (int64_t i = begin; i < begin + kGroupSize; i += lanes) {
+      const auto whole = hn::PromoteTo(GroupInts(), hn::LoadU(GroupBytes(), bytes + i));
+      hn::StoreU(hn::Mul(hn::ConvertTo(f, whole), scale), f, out + i);
+    }
+  }
+}
+
+inline void decode(const RowFormat& format, const std::byte* row, float* out) {
+  if (kVectorCodec && format.type == DType::i8) return decode_groups(row, format.width, out);
+  decode_row(format, row, out);
+}
+
+HWY_INLINE void store(Vector values, BFloat16* to) {
+  const hn::RebindToUnsigned<Floats> u;
+  const hn::Rebind<uint16_t, Floats> halves;
+  const auto bits = hn::BitCast(u, values);
+  const auto upper = hn::ShiftRight<16>(bits);
+  const auto odd = hn::And(upper, hn::Set(u, 1U));
+  const auto rounded = hn::ShiftRight<16>(hn::Add(hn::Add(bits, hn::Set(u, 0x7FFFU)), odd));
+  const auto nan = hn::Or(upper, hn::Set(u, 64U));
+  const auto stored = hn::IfThenElse(hn::RebindMask(u, hn::IsNaN(values)), nan, rounded);
+  hn::StoreU(hn::TruncateTo(halves, stored), halves, reinterpret_cast<uint16_t*>(to));
+}
+
+HWY_INLINE void store(Vector values, Half* to) {
+  const Floats f;
+  const hn::Rebind<hwy::float16_t, Floats> halves;
+  // to_half has one NaN of each sign; the instruction would keep the payload.
+  const auto nan = hn::CopySignToAbs(hn::NaN(f), values);
+  const auto clean = hn::IfThenElse(hn::IsNaN(values), nan, values);
+  hn::StoreU(hn::DemoteTo(halves, clean), halves, reinterpret_cast<hwy::float16_t*>(to));
+}
+
+// `one` is to_half or to_bfloat16.
+template <typename T>
+void encode_elements(const float* values, int64_t width, T (*one)(float), std::byte* row) {
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(Floats()));
+  T* to = reinterpret_cast<T*>(row);
+  int64_t i = 0;
+  for (; i + lanes <= width; i += lanes) store(load(values + i), to + i);
+  for (; i < width; ++i) to[i] = one(values[i]);
+}
+
+// False if a value is infinite or NaN: that is left to encode_row.
+inline bool encode_groups(const float* values, int64_t width, std::byte* row) {
+  const GroupFloats f;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(f));
+  auto* bytes = reinterpret_cast<int8_t*>(row);
+  auto* scales = reinterpret_cast<BFloat16*>(row + width);
+  for (int64_t begin = 0; begin < width; begin += kGroupSize) {
+    auto largest = hn::Zero(f);
+    auto finite = hn::Lt(largest, hn::Inf(f));
+    for (int64_t i = begin; i < begin + kGroupSize; i += lanes) {
+      const auto magnitude = hn::Abs(hn::LoadU(f, values + i));
+      finite = hn::And(finite, hn::Lt(magnitude, hn::Inf(f)));
+      largest = hn::Max(largest, magnitude);
+    }
+    if (!hn::AllTrue(f, finite)) return false;
+    const BFloat16 scale = group_scale(hn::GetLane(hn::MaxOfLanes(f, largest)));
+    scales[begin / kGroupSize] = scale;
+    // A group of zeros has scale 0: any divisor gives its zeros.
+    const auto step = hn::Set(f, scale.bits == 0 ? 1.0F : to_float(scale));
+    for (int64_t i = begin; i < begin + kGroupSize; i += lanes) {
+      const auto whole = hn::NearestInt(hn::Div(hn::LoadU(f, values + i), step));
+      hn::StoreU(hn::DemoteTo(GroupBytes(), whole), GroupBytes(), bytes + i);
+    }
+  }
+  return true;
+}
+
+inline void encode(const RowFormat& format, const float* values, std::byte* row) {
+  if constexpr (kVectorCodec) {
+    const int64_t width = format.width;
+    if (format.type == DType::f16) return encode_elements(values, width, to_half, row);
+    if (format.type == DType::bf16) return encode_elements(values, width, to_bfloat16, row);
+    if (format.type == DType::i8 && encode_groups(values, width, row)) return;
+  }
+  encode_row(format, values, row);
+}
+
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace slim
+HWY_AFTER_NAMESPACE();
+
+#endif

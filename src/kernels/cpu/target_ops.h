@@ -1,0 +1,74 @@
+// TargetOps: the vector code of one instruction set, as a table of functions. They work on blocks
+// that fit a core's cache, know no threads and allocate nothing; the plans (dense.h) cut operations
+// into such blocks.
+//
+// A *panel* holds `panel_width` outputs of a weight, depth-major, as f32: panel[k * panel_width +
+// n]. The panels of a block follow one another; outputs past the last are zeros.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/kernels.h"
+
+namespace slim {
+
+// tile[t, n] = sum_k a[t * a_stride + k] * panel[k, n] (+ tile[t, n]), for every panel.
+// Rows of `a` may overlap (a_stride < depth). `tile` has panels * panel_width columns.
+struct PanelProduct {
+  const float* a = nullptr;
+  int64_t a_stride = 0;
+  int64_t rows = 0;
+  int64_t depth = 0;
+  const float* panels = nullptr;
+  int64_t panel_count = 0;
+  int64_t panel_stride = 0;  // floats from one panel to the next
+  float* tile = nullptr;
+  int64_t tile_stride = 0;
+  bool accumulate = false;
+};
+
+// The end of a product: y = activation(tile + bias) (+ y), over y's shape.
+struct Finish {
+  const float* tile = nullptr;
+  int64_t tile_stride = 0;
+  const float* bias = nullptr;  // of y's first column, or none
+  Activation activation = Activation::none;
+  bool accumulate = false;
+  Matrix y;
+};
+
+// Products on blocks.
+struct ProductOps {
+  int64_t panel_width = 0;
+  int64_t row_group = 0;  // rows of a panel product that are multiplied together: use multiples
+  int64_t few_rows = 0;   // up to here multiply_rows is faster than packing and multiply_panels
+
+  // Panels of weight [N, K] (a row is an output), and of a matrix [K, N] (a column is an output).
+  void (*pack_rows)(const ConstMatrix& weight, float* panels) = nullptr;
+  void (*pack_columns)(const ConstMatrix& matrix, float* panels) = nullptr;
+  void (*multiply_panels)(const PanelProduct& product) = nullptr;
+  // tile[t, n] = x[t] . weight[n]; reads the weight once, in the type it has. For few rows.
+  void (*multiply_rows)(const ConstMatrix& x, const ConstMatrix& weight, float* tile,
+                        int64_t tile_stride) = nullptr;
+};
+
+// What works on rows, one at a time.
+struct RowOps {
+  void (*finish)(const Finish& arguments) = nullptr;
+  // Rows [begin, end) of the operation.
+  void (*layer_norm)(const LayerNorm& arguments, int64_t begin, int64_t end) = nullptr;
+  void (*embed)(const Embed& arguments, int64_t begin, int64_t end) = nullptr;
+  void (*log_softmax)(const LogSoftmax& arguments, int64_t begin, int64_t end) = nullptr;
+  // row[s] = exp(scale * row[s] - max(scale * row)); returns their sum. scale > 0.
+  float (*exponentiate)(float* row, int64_t count, float scale) = nullptr;
+  // out[c] = factor * row[c]
+  void (*scale_row)(const float* row, int64_t count, float factor, float* out) = nullptr;
+};
+
+struct TargetOps : ProductOps, RowOps {};
+
+// The tables of a target (targets.h).
+ProductOps product_ops(int64_t target);
+RowOps row_ops(int64_t target);
+
+}  // namespace slim
