@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Makes the golden data of the tokenizer tests, tests/golden/text/, with the `tokenizers` library.
 
-  strings.bin.z              5,000 awkward texts
+  strings.bin.z                5,000 awkward texts
   tiny_whisper_tokenizer.json  a Whisper-like tokenizer (it also serves the tiny Whisper model)
   tiny_gpt2_tokenizer.json     a GPT-2-like one, merges written the old way ("a b")
   tiny_flags_tokenizer.json    the same with add_prefix_space and added tokens of every flag
-  ids_<tokenizer>.bin.z      the ids of all texts, for these three and for two real Whisper models
+  ids_<tokenizer>.bin.z        the ids of all texts, for these three and for two real Whisper models
 
 Usage: make_golden_text.py MODELS OUT
   MODELS has whisper-tiny.en/tokenizer.json and whisper-base/tokenizer.json.
@@ -33,7 +33,8 @@ LANGUAGES = (
     "en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu ta no th "
     "ur hr bg lt la mi ml cy sk te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw gl mr "
     "pa si km sn yo so af oc ka be tg sd gu am yi lo uz fo ht ps tk nn mt sa lb my bo tl mg as tt "
-    "haw ln ha ba jw su").split()
+    "haw ln ha ba jw su"
+).split()
 TASKS = "translate transcribe startoflm startofprev nospeech notimestamps".split()
 WORDS = (
     "the a of to and in that it is was for on with as be at by this have from or had not but what "
@@ -42,24 +43,40 @@ WORDS = (
     "than first been its who now people my made over did down only way find use may water long "
     "little very after words called just where most know running speaking attention cache model "
     "token naïve café Größe señor façade привет мир это слово 你好 世界 注意力 こんにちは 안녕 "
-    "مرحبا שלום नमस्ते 2024 3.14 1,000 I'm don't we'll they've you're it's he'd").split()
-SPACES = [" ", "  ", "\t", "\n", "\r\n", "\v", "\f", "\x1c", "\x85", "\u00a0", "\u1680", "\u180e",
-          "\u2003", "\u2009", "\u200b", "\u2028", "\u2029", "\u202f", "\u205f", "\u3000", "\ufeff"]
-LOOKALIKES = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|0.00|>", "<|1.98|>", "<|2.00|>",
-              "<|30.00|>", "<|31.00|>", "<|notimestamps|>", "<|", "|>", "<|endoftext|", "<|endoftext|>>",
-              "<<|en|>", "[LEFT]", "[RIGHT]", "[BOTH]", "[BOTH", "lone", "lonely", "alone", "é", "<a>",
-              "<a>b", "<a>bc", "<SL>", "<SW>"]
-PIECES = ["'s", "'S", "'ll", "'LL", "'t", "'re", "'ve", "'m", "'d", "''", "’s", "`", '"', "...", "?!",
-          "--", "—", "==", "::", "//", "#", "@", "&&", "$1", "%", "\\n", "\\", "(", ")", "[]", "{}", "<>"]
-EMOJI = ["👩‍👩‍👧‍👦", "🏳️‍🌈", "👍🏽", "🇫🇷🇯🇵", "❤️", "☺", "🧑🏿‍🚀", "1️⃣", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "\u200d", "\ufe0f"]
-BLOCKS = [(0x20, 0x7E), (0xA1, 0x24F), (0x300, 0x36F), (0x370, 0x52F), (0x590, 0x6FF), (0x900, 0xDFF),
-          (0xE00, 0xEFF), (0x1100, 0x11FF), (0x2000, 0x206F), (0x2070, 0x2BFF), (0x3000, 0x30FF),
-          (0x4E00, 0x9FFF), (0xAC00, 0xD7A3), (0xE000, 0xF8FF), (0xFB00, 0xFFFD), (0x10000, 0x103FF),
-          (0x1D400, 0x1D7FF), (0x1F000, 0x1FAFF), (0x20000, 0x2A6DF), (0xE0000, 0xE01EF),
-          (0x100000, 0x10FFFD)]
-CODE = ["for (int i = 0; i < n; ++i) {\n    sum += x[i];\n}", "def f(self, *args):\n\treturn [a for a in args]",
-        "SELECT * FROM t WHERE id=42;", "x = y ? 'a' : \"b\";  // why", "#include <vector>\n",
-        "https://example.org/a/b?c=1&d=%20#e", "user@example.org", "C:\\dir\\file.txt", "{\"k\": [1, 2.5e-3]}"]
+    "مرحبا שלום नमस्ते 2024 3.14 1,000 I'm don't we'll they've you're it's he'd"
+).split()
+SPACES = [" ", "  ", "\t", "\n", "\r\n"] + list(
+    "\v\f\x1c\x85\xa0\u1680\u180e\u2003\u2009\u200b\u2028\u2029\u202f\u205f\u3000\ufeff"
+)
+LOOKALIKES = (
+    "<|endoftext|> <|startoftranscript|> <|en|> <|0.00|> <|1.98|> <|2.00|> <|30.00|> <|31.00|> "
+    "<|notimestamps|> <| |> <|endoftext| <|endoftext|>> <<|en|> [LEFT] [RIGHT] [BOTH] [BOTH "
+    "lone lonely alone é <a> <a>b <a>bc <SL> <SW>"
+).split()
+PIECES = (
+    "'s 'S 'll 'LL 't 're 've 'm 'd '' ’s ` \" ... ?! -- — == :: // # @ && $1 % \\n \\ ( ) [] "
+    "{} <>"
+).split()
+EMOJI = ("👩‍👩‍👧‍👦 🏳️‍🌈 👍🏽 🇫🇷🇯🇵 ❤️ ☺ 🧑🏿‍🚀 1️⃣ 🏴󠁧󠁢󠁥󠁮󠁧󠁿 \u200d \ufe0f").split()
+BLOCKS = [
+    [int(end, 16) for end in block.split("-")]
+    for block in (
+        "20-7E A1-24F 300-36F 370-52F 590-6FF 900-DFF E00-EFF 1100-11FF 2000-206F 2070-2BFF "
+        "3000-30FF 4E00-9FFF AC00-D7A3 E000-F8FF FB00-FFFD 10000-103FF 1D400-1D7FF 1F000-1FAFF "
+        "20000-2A6DF E0000-E01EF 100000-10FFFD"
+    ).split()
+]
+CODE = [
+    "for (int i = 0; i < n; ++i) {\n    sum += x[i];\n}",
+    "def f(self, *args):\n\treturn [a for a in args]",
+    "SELECT * FROM t WHERE id=42;",
+    "x = y ? 'a' : \"b\";  // why",
+    "#include <vector>\n",
+    "https://example.org/a/b?c=1&d=%20#e",
+    "user@example.org",
+    "C:\\dir\\file.txt",
+    "{\"k\": [1, 2.5e-3]}",
+]
 
 
 def assigned(r, low, high):
@@ -79,7 +96,9 @@ def any_plane(r):
 
 
 def sentence(r):
-    return " ".join(r.choice(WORDS) for _ in range(r.randint(1, 14))) + r.choice([".", "?", "!", "", " ", "\n"])
+    return " ".join(r.choice(WORDS) for _ in range(r.randint(1, 14))) + r.choice(
+        [".", "?", "!", "", " ", "\n"]
+    )
 
 
 def spaced(r):
@@ -93,7 +112,8 @@ def spaced(r):
 
 def numbers(r):
     return r.choice(["", " ", "-", "x"]).join(
-        "".join(r.choices("0123456789.,-٣४²½Ⅷ", k=r.randint(1, 9))) for _ in range(r.randint(1, 4)))
+        "".join(r.choices("0123456789.,-٣४²½Ⅷ", k=r.randint(1, 9))) for _ in range(r.randint(1, 4))
+    )
 
 
 def mixed(r, *pools):
@@ -101,8 +121,10 @@ def mixed(r, *pools):
 
 
 def combining(r):
-    return "".join(r.choice("aeioun शक") + "".join(assigned(r, 0x300, 0x36F) for _ in range(r.randint(0, 4)))
-                   for _ in range(r.randint(1, 10)))
+    return "".join(
+        r.choice("aeioun शक") + "".join(assigned(r, 0x300, 0x36F) for _ in range(r.randint(0, 4)))
+        for _ in range(r.randint(1, 10))
+    )
 
 
 def code(r):
@@ -111,7 +133,10 @@ def code(r):
 
 
 def control(r):
-    return "".join(chr(r.choice([*range(0x20), 0x7F, *range(0x80, 0xA0), 0x41, 0x61])) for _ in range(r.randint(1, 20)))
+    return "".join(
+        chr(r.choice([*range(0x20), 0x7F, *range(0x80, 0xA0), 0x41, 0x61]))
+        for _ in range(r.randint(1, 20))
+    )
 
 
 def ascii_noise(r):
@@ -119,7 +144,17 @@ def ascii_noise(r):
 
 
 KINDS = [
-    block_text, block_text, any_plane, sentence, sentence, spaced, spaced, numbers, combining, code, control,
+    block_text,
+    block_text,
+    any_plane,
+    sentence,
+    sentence,
+    spaced,
+    spaced,
+    numbers,
+    combining,
+    code,
+    control,
     ascii_noise,
     lambda r: mixed(r, WORDS, PIECES),
     lambda r: mixed(r, WORDS, PIECES, [" "]),
@@ -149,22 +184,30 @@ def train():
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
-    tokenizer.train_from_iterator(training_lines(), trainers.BpeTrainer(
-        vocab_size=VOCABULARY, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False))
+    tokenizer.train_from_iterator(
+        training_lines(),
+        trainers.BpeTrainer(
+            vocab_size=VOCABULARY,
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+            show_progress=False,
+        ),
+    )
     return tokenizer
 
 
 def make_whisper():
     tokenizer = train()
     names = ["endoftext", "startoftranscript", *LANGUAGES, *TASKS]
-    tokenizer.add_special_tokens([AddedToken(f"<|{name}|>", special=True, normalized=False) for name in names])
+    tokenizer.add_special_tokens(
+        [AddedToken(f"<|{name}|>", special=True, normalized=False) for name in names]
+    )
     # Up to 2 s only: all 1,501 would make the file four times as large.
     tokenizer.add_tokens([AddedToken(f"<|{i * 0.02:.2f}|>", normalized=True) for i in range(101)])
     start, no_times, end = "<|startoftranscript|>", "<|notimestamps|>", "<|endoftext|>"
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{start} {no_times} $A {end}",
-        special_tokens=[(t, tokenizer.token_to_id(t)) for t in (start, no_times, end)])
+        special_tokens=[(t, tokenizer.token_to_id(t)) for t in (start, no_times, end)],
+    )
     return tokenizer
 
 
@@ -177,14 +220,25 @@ def make_gpt2():
 def make_flags():
     tokenizer = make_gpt2()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    tokenizer.add_tokens([
-        AddedToken("[LEFT]", lstrip=True, normalized=False), AddedToken("[RIGHT]", rstrip=True),
-        AddedToken("[BOTH]", lstrip=True, rstrip=True), AddedToken("lone", single_word=True),
-        AddedToken("é", normalized=False), AddedToken("<a>"), AddedToken("<a>bc"), AddedToken("the")])
-    tokenizer.add_special_tokens([
-        AddedToken("<SL>", lstrip=True, normalized=False, special=True),
-        AddedToken("<SW>", single_word=True, rstrip=True, normalized=False, special=True),
-        AddedToken("<a>b", normalized=False, special=True)])
+    tokenizer.add_tokens(
+        [
+            AddedToken("[LEFT]", lstrip=True, normalized=False),
+            AddedToken("[RIGHT]", rstrip=True),
+            AddedToken("[BOTH]", lstrip=True, rstrip=True),
+            AddedToken("lone", single_word=True),
+            AddedToken("é", normalized=False),
+            AddedToken("<a>"),
+            AddedToken("<a>bc"),
+            AddedToken("the"),
+        ]
+    )
+    tokenizer.add_special_tokens(
+        [
+            AddedToken("<SL>", lstrip=True, normalized=False, special=True),
+            AddedToken("<SW>", single_word=True, rstrip=True, normalized=False, special=True),
+            AddedToken("<a>b", normalized=False, special=True),
+        ]
+    )
     return tokenizer
 
 

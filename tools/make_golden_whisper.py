@@ -17,7 +17,7 @@ Needs numpy, torch, transformers, safetensors and ctranslate2.
 expected/model.safetensors of each model, f32 where nothing else is said:
   mel [3, frames, bins] f16   frames first, as the engine takes them
   encoded [3, positions, D]
-  tokens [3, T] i32       random; the three windows' teacher-forced texts
+  tokens [3, T]           random; the three windows' teacher-forced texts
   logits [3, T, V]
 """
 
@@ -105,15 +105,15 @@ def expected(model, entry):
     rng = np.random.default_rng(entry["seed"])
     mel = rng.normal(0, 0.7, (3, config.num_mel_bins, 2 * config.max_source_positions))
     mel = mel.astype(np.float16)
-    tokens = rng.integers(0, config.vocab_size, (3, entry["tokens"])).astype(np.int32)
+    tokens = rng.integers(0, config.vocab_size, (3, entry["tokens"]))
     with torch.no_grad():
         encoded = model.model.encoder(torch.tensor(mel.astype(np.float64))).last_hidden_state
-        logits = model(encoder_outputs=(encoded,), decoder_input_ids=torch.tensor(tokens).long(),
+        logits = model(encoder_outputs=(encoded,), decoder_input_ids=torch.tensor(tokens),
                        use_cache=False).logits
     return {
         "mel": np.ascontiguousarray(mel.transpose(0, 2, 1)),
         "encoded": encoded.float().numpy(),
-        "tokens": tokens,
+        "tokens": tokens.astype(np.float32),
         "logits": logits.float().numpy(),
     }
 

@@ -2,6 +2,7 @@
 // or by what the weights' format says it holds.
 #include "models/family.h"
 
+#include <algorithm>
 #include <array>
 #include <string>
 
@@ -49,10 +50,17 @@ void check_spec(const ModelSpec& spec, const std::filesystem::path& place) {
   };
   for (const auto& [side, stack] :
        {std::pair{"encoder", &spec.encoder}, {"decoder", &spec.decoder}}) {
+    if (std::min({stack->layers, stack->width, stack->mlp_width, stack->positions}) < 1) {
+      refuse(fmt::format("The {} has a size of zero.", side));
+    }
     if (stack->heads < 1 || stack->width % stack->heads != 0) {
       refuse(fmt::format("The {} attention heads of the {} do not divide its width, {}.",
                          stack->heads, side, stack->width));
     }
+  }
+  if (spec.vocabulary < 1) refuse("The vocabulary is empty.");
+  if (spec.mel_bins != 80 && spec.mel_bins != 128) {
+    refuse(fmt::format("The model hears {} mel bins; 80 and 128 are supported.", spec.mel_bins));
   }
   if (spec.encoder.width != spec.decoder.width) {
     refuse(

@@ -120,7 +120,10 @@ AttentionWeights Reader::attention(const std::string& name, int64_t width) {
   // Whisper has none; a format that stores the three projections as one fills in zeros.
   if (has(name + ".k.bias")) {
     weights.k_bias = vector(name + ".k.bias", width);
-    if (all_zero(weights.k_bias)) weights.k_bias = {};
+    if (all_zero(weights.k_bias)) {
+      bytes_ -= weights.k_bias.bytes();
+      weights.k_bias = {};
+    }
   }
   weights.v = matrix(name + ".v.weight", {width, width});
   weights.v_bias = vector(name + ".v.bias", width);

@@ -68,8 +68,10 @@ void check_model(const JsonObject& document, const JsonObject& model) {
 
 Vocabulary read_vocabulary(const JsonObject& model) {
   const JsonObject list = model.object("vocab");
+  const std::vector<std::string> contents = list.fields();
   Vocabulary vocabulary;
-  for (const std::string& content : list.fields()) {
+  vocabulary.reserve(contents.size());
+  for (const std::string& content : contents) {
     const auto id = static_cast<int32_t>(list.integer(content, 0, kMaximumId));
     if (!vocabulary.add(id, content, {true, false, alphabet_bytes(content)})) {
       list.reject(content, "has an id that another token has, " + std::to_string(id));

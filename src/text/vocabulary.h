@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace slim {
@@ -19,6 +20,10 @@ class Vocabulary {
     std::string bytes;
   };
 
+  void reserve(size_t tokens) {
+    tokens_.reserve(tokens);
+    ids_.reserve(tokens);
+  }
   // False if the id or the content is taken.
   [[nodiscard]] bool add(int32_t id, std::string_view content, Token token);
   // Gives a known id other bytes and a flag.

@@ -1,6 +1,7 @@
 // Checkpoint: the tensors of a model on disk, by one canonical set of names, whatever the format.
-// Bytes stay in the mapped file. A format is one file here and one line in the table of
-// checkpoint.cpp; a family says which canonical names it needs and never mentions a format.
+// Bytes stay in the mapped file where they are aligned for their type, and are copied otherwise. A
+// format is one file here and one line in the table of checkpoint.cpp; a family says which
+// canonical names it needs and never mentions a format.
 //
 // Canonical names (weights are [outputs, inputs]; "?" marks what may be absent):
 //   <side> = encoder | decoder;  <block> = <side>.layers.N
@@ -30,8 +31,8 @@ class Checkpoint {
   // its shards, or model.bin (CTranslate2). Everything is validated before this returns: headers
   // and sizes with overflow checks, offsets inside the file, no overlap (two names over the same
   // bytes would make K equal V and slim look perfect), no duplicates, dtypes known.
-  // Throws Error{bad_file} naming file and tensor. `names` maps file names to canonical ones for
-  // formats without names of their own (safetensors): see TensorNames.
+  // Throws Error{bad_file} naming file and tensor. Names are canonical for CTranslate2, and the
+  // file's own for safetensors: a family then uses renamed().
   static std::shared_ptr<const Checkpoint> open(const std::filesystem::path& directory);
 
   // The format's name ("safetensors", "ctranslate2").
@@ -50,8 +51,8 @@ class Checkpoint {
   // Scalars a format stores beside tensors ("encoder.heads"); -1 if it has none of that name.
   int64_t scalar(std::string_view name) const;
 
-  // Renames: each tensor whose name starts with `from` after the replacements of a family's table.
-  // Returns a checkpoint over the same bytes.
+  // A checkpoint over the same bytes in whose names every occurrence of `from` is replaced by `to`,
+  // for each (from, to) of the table in order. Throws Error{bad_file} if two names become one.
   using Renames = std::vector<std::pair<std::string, std::string>>;
   std::shared_ptr<const Checkpoint> renamed(const Renames& renames) const;
 

@@ -123,6 +123,13 @@ TEST_F(TinyModel, ServesSeveralThreadsAtOnce) {
   }
 }
 
+TEST_F(TinyModel, CountsItsWeights) {
+  // From numpy: f16 matrices (the tied head once), f32 vectors.
+  EXPECT_EQ(loaded_.weights->bytes(), 158848);
+  const ModelFiles other = open_model(golden_directory("deep_decoder") / "ct2");
+  EXPECT_EQ(ModelWeights(other.spec, *other.checkpoint).bytes(), 158848);
+}
+
 TEST_F(TinyModel, KnowsTheConditionOfEveryKeyProjection) {
   const std::vector<Conditioning>& found = loaded_.weights->conditioning();
   ASSERT_EQ(found.size(), 6U);

@@ -18,14 +18,13 @@ constexpr int64_t kWindows = 3;  // in every golden file
 
 std::filesystem::path golden_directory(const std::string& model);
 
-// All f32 but the tokens.
 struct Expected {
-  Tensor mel;      // [kWindows * frames, bins]
-  Tensor encoded;  // [kWindows * positions, D]
-  Tensor tokens;   // [kWindows, T] i32
-  Tensor logits;   // [kWindows * T, V]
+  Tensor mel;                   // [kWindows * frames, bins] f32
+  Tensor encoded;               // [kWindows * positions, D] f32
+  std::vector<int32_t> tokens;  // [kWindows * T]
+  Tensor logits;                // [kWindows * T, V] f32
 
-  int64_t length() const { return tokens.size(1); }
+  int64_t length() const { return std::ssize(tokens) / kWindows; }
   std::span<const int32_t> window_tokens(int64_t window) const;
   std::span<const float> logits_at(int64_t window, int64_t position) const;
 };

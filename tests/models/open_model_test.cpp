@@ -155,7 +155,7 @@ TEST_F(OpenModel, RefusesConfigValuesItDoesNotKnow) {
       {"d_model", 0},
       {"encoder_layers", -1},
       {"decoder_layers", 1.5},
-      {"num_mel_bins", 64},
+      {"num_mel_bins", "many"},
       {"activation_function", "relu"},
       {"scale_embedding", true},
       {"model_type", "bart"},
@@ -175,6 +175,11 @@ TEST_F(OpenModel, RefusesConfigValuesItDoesNotKnow) {
 TEST_F(OpenModel, RefusesHeadsThatDoNotDivideTheWidth) {
   set_config("decoder_attention_heads", 5);
   expect_mentions(refusal(ErrorCode::bad_file), {"config.json", "5 attention heads", "decoder"});
+}
+
+TEST_F(OpenModel, RefusesMelBinsNoFilterMakes) {
+  set_config("num_mel_bins", 64);
+  expect_mentions(refusal(ErrorCode::bad_file), {"config.json", "64 mel bins"});
 }
 
 TEST_F(OpenModel, RefusesAlignmentHeadsThatAreNotThere) {

@@ -3,10 +3,11 @@
 //
 // Tolerances are relative to the largest |logit| (11 to 13 here). Weights are exact on both sides,
 // so in f32 only arithmetic differs: about 40 dependent operations of relative error near 1e-7
-// each, and scores of up to 20 through an exponential. Measured: 1e-6; allowed: 2e-5. Rounded rows
-// add, for each attention layer, the error its plan predicts for the layer's output; through scores
-// (a relative error e in rows moves a score s by e * s) and later layers this grows: allowed are
-// kGrowth times the sum over layers.
+// each, and scores of up to 20 through an exponential. The reference kernels measure 2e-7; allowed
+// are 1e-5. Rounded rows add, for each attention layer, the error its plan predicts for the layer's
+// output; through scores (a relative error e in rows moves a score s by e * s) and later layers
+// this may grow: allowed are kGrowth times the sum over layers, of which i8 measures 0.75 and f16
+// 0.25.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -16,8 +17,8 @@
 namespace slim::test {
 namespace {
 
-constexpr float kExact = 2e-5F;
-constexpr double kGrowth = 4;
+constexpr float kExact = 1e-5F;
+constexpr double kGrowth = 2;
 
 struct Case {
   std::string model;

@@ -51,7 +51,6 @@ ModelSpec read_config(const JsonObject& config) {
   spec.family = "whisper";
   spec.vocabulary = config.integer("vocab_size", 1, kLargest);
   spec.mel_bins = config.integer("num_mel_bins", 1, kLargest);
-  require(config, "num_mel_bins", spec.mel_bins == 80 || spec.mel_bins == 128, "80 or 128");
   spec.encoder = read_stack(config, "encoder", "max_source_positions");
   spec.decoder = read_stack(config, "decoder", "max_target_positions");
   spec.alignment_heads = read_alignment_heads(config, spec.decoder);

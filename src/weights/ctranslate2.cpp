@@ -1,0 +1,334 @@
+// Three passes: parse what the file claims, resolve aliases and scales by name, then add tensors
+// under their canonical names.
+#include "weights/ctranslate2.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <initializer_list>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "slim/error.h"
+
+namespace slim {
+namespace {
+
+constexpr uint32_t kVersion = 6;
+
+// Reads values one after the other; running past the end is an Error that says where.
+class Cursor {
+ public:
+  explicit Cursor(const WeightsFile& file) : file_(file) {}
+
+  std::span<const std::byte> take(size_t count) {
+    if (count > left()) {
+      fail_file(file_.path, "The file is cut: " + std::to_string(count) +
+                                " bytes are due at byte " + std::to_string(at_) + ", but only " +
+                                std::to_string(left()) + " are left.");
+    }
+    const auto bytes = file_.bytes.subspan(at_, count);
+    at_ += count;
+    return bytes;
+  }
+  template <typename T>
+  T number() {
+    T value;
+    std::memcpy(&value, take(sizeof(T)).data(), sizeof(T));
+    return value;
+  }
+  std::string string() {
+    const auto bytes = take(number<uint16_t>());
+    if (bytes.empty() || bytes.back() != std::byte{0}) {
+      fail_file(file_.path,
+                "The string that ends at byte " + std::to_string(at_) + " has no zero at its end.");
+    }
+    std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size() - 1);
+    check_name(file_.path, text);
+    return text;
+  }
+  size_t left() const { return file_.bytes.size() - at_; }
+
+ private:
+  const WeightsFile& file_;
+  size_t at_ = 0;
+};
+
+struct Contents {
+  std::string content;
+  std::map<std::string, TensorEntry> tensors;
+  std::map<std::string, const TensorEntry*> by_name;  // tensors and aliases
+};
+
+TensorEntry read_entry(const WeightsFile& file, const std::string& name, Cursor& cursor) {
+  constexpr DType kTypes[] = {DType::f32, DType::i8,  DType::i16,
+                              DType::i32, DType::f16, DType::bf16};
+  TensorEntry entry;
+  entry.shape.resize(cursor.number<uint8_t>());
+  for (int64_t& size : entry.shape) size = cursor.number<uint32_t>();
+  const size_t type = cursor.number<uint8_t>();
+  if (type >= std::size(kTypes)) {
+    fail_tensor(file.path, name, "has the unknown dtype " + std::to_string(type));
+  }
+  entry.type = kTypes[type];
+  const int64_t needed = checked_bytes(file.path, name, entry.type, entry.shape);
+  const auto stored = cursor.number<uint32_t>();
+  if (stored != needed) {
+    fail_tensor(
+        file.path, name,
+        "has " + std::to_string(stored) + " bytes, but its shape needs " + std::to_string(needed));
+  }
+  entry.bytes = cursor.take(stored);
+  return entry;
+}
+
+// A count of things that take at least `least` bytes each: checked before anything is reserved.
+uint32_t read_count(const WeightsFile& file, Cursor& cursor, size_t least, std::string_view what) {
+  const auto count = cursor.number<uint32_t>();
+  if (count > kMaxTensors || count > cursor.left() / least) {
+    fail_file(file.path, "The file claims " + std::to_string(count) + " " + std::string(what) +
+                             ", more than it can hold or than the limit.");
+  }
+  return count;
+}
+
+Contents parse(const WeightsFile& file) {
+  Cursor cursor(file);
+  if (const auto version = cursor.number<uint32_t>(); version != kVersion) {
+    throw Error(ErrorCode::unsupported_model,
+                "The CTranslate2 file has version " + std::to_string(version) +
+                    ", but only version 6 can be read.",
+                file.path.string());
+  }
+  Contents contents;
+  contents.content = cursor.string();
+  cursor.number<uint32_t>();  // the revision of the content's specification
+  for (uint32_t left = read_count(file, cursor, 9, "tensors"); left > 0; --left) {
+    const std::string name = cursor.string();
+    const auto [at, added] = contents.tensors.emplace(name, read_entry(file, name, cursor));
+    if (!added) fail_tensor(file.path, name, "is given twice");
+    contents.by_name.emplace(name, &at->second);
+  }
+  for (uint32_t left = read_count(file, cursor, 6, "aliases"); left > 0; --left) {
+    const std::string alias = cursor.string();
+    const auto target = contents.tensors.find(cursor.string());
+    if (target == contents.tensors.end()) {
+      fail_tensor(file.path, alias, "is an alias of a tensor that is missing");
+    }
+    if (!contents.by_name.emplace(alias, &target->second).second) {
+      fail_tensor(file.path, alias, "is given twice");
+    }
+  }
+  if (cursor.left() > 0) {
+    fail_file(file.path,
+              "The file goes on for " + std::to_string(cursor.left()) + " bytes after its end.");
+  }
+  return contents;
+}
+
+struct Part {
+  std::string_view stored;
+  std::initializer_list<std::string_view> canonical;  // several: stacked by rows
+};
+
+std::span<const Part> side_parts() {
+  static const Part parts[] = {{"conv1", {"conv1"}},
+                               {"conv2", {"conv2"}},
+                               {"embeddings", {"embed"}},
+                               {"position_encodings", {"positions"}},
+                               {"layer_norm", {"norm"}}};
+  return parts;
+}
+
+std::span<const Part> block_parts() {
+  static const Part parts[] = {{"self_attention/layer_norm", {"self.norm"}},
+                               {"self_attention/linear_0", {"self.q", "self.k", "self.v"}},
+                               {"self_attention/linear_1", {"self.out"}},
+                               {"attention/layer_norm", {"cross.norm"}},
+                               {"attention/linear_0", {"cross.q"}},
+                               {"attention/linear_1", {"cross.k", "cross.v"}},
+                               {"attention/linear_2", {"cross.out"}},
+                               {"ffn/layer_norm", {"mlp.norm"}},
+                               {"ffn/linear_0", {"mlp.up"}},
+                               {"ffn/linear_1", {"mlp.down"}}};
+  return parts;
+}
+
+std::string_view canonical_leaf(std::string_view leaf) {
+  constexpr std::pair<std::string_view, std::string_view> kLeaves[] = {{"weight", ".weight"},
+                                                                       {"bias", ".bias"},
+                                                                       {"gamma", ".weight"},
+                                                                       {"beta", ".bias"},
+                                                                       {"encodings", ".weight"}};
+  for (const auto& [stored, canonical] : kLeaves) {
+    if (leaf == stored) return canonical;
+  }
+  return {};
+}
+
+// "decoder/layer_3/attention/linear_1/bias" is "decoder.layers.3.cross.k.bias" and "...v.bias";
+// a name that is none of the canonical tensors is itself.
+std::vector<std::string> canonical_names(const std::string& name) {
+  std::string_view rest = name;
+  const size_t last = rest.rfind('/');
+  if (last == std::string_view::npos) return {name};
+  const std::string_view leaf = canonical_leaf(rest.substr(last + 1));
+  if (leaf.empty()) return {name};
+  rest = rest.substr(0, last);
+  if (rest == "decoder/projection") return {"head" + std::string(leaf)};
+
+  const size_t first = rest.find('/');
+  std::string prefix(rest.substr(0, first));
+  if (first == std::string_view::npos || (prefix != "encoder" && prefix != "decoder"))
+    return {name};
+  rest = rest.substr(first + 1);
+  auto parts = side_parts();
+  if (constexpr std::string_view kLayer = "layer_"; rest.starts_with(kLayer)) {
+    const size_t end = rest.find_first_not_of("0123456789", kLayer.size());
+    if (end != std::string_view::npos && end > kLayer.size() && rest[end] == '/') {
+      prefix += ".layers." + std::string(rest.substr(kLayer.size(), end - kLayer.size()));
+      rest = rest.substr(end + 1);
+      parts = block_parts();
+    }
+  }
+  for (const Part& part : parts) {
+    if (rest != part.stored) continue;
+    std::vector<std::string> names;
+    for (const std::string_view canonical : part.canonical) {
+      names.push_back(prefix + "." + std::string(canonical) + std::string(leaf));
+    }
+    return names;
+  }
+  return {name};
+}
+
+bool is_integer(DType type) {
+  return type == DType::i8 || type == DType::i16 || type == DType::i32;
+}
+
+template <typename T>
+int64_t read_as(std::span<const std::byte> bytes) {
+  T value;
+  std::memcpy(&value, bytes.data(), sizeof(T));
+  return value;
+}
+
+int64_t integer_of(const TensorEntry& scalar) {
+  if (scalar.type == DType::i8) return read_as<int8_t>(scalar.bytes);
+  if (scalar.type == DType::i16) return read_as<int16_t>(scalar.bytes);
+  return read_as<int32_t>(scalar.bytes);
+}
+
+// Turns entries into tensors; a weight under two names becomes one tensor.
+class Loader {
+ public:
+  Loader(const WeightsFile& file, const Contents& contents)
+      : file_(file), contents_(contents), builder_("ctranslate2", file.path, contents.content) {}
+
+  std::shared_ptr<const Checkpoint> load() {
+    for (const auto& [name, entry] : contents_.by_name) {
+      if (entry->shape.empty() && is_integer(entry->type)) {
+        add_scalar(name, *entry);
+      } else if (!is_scale_of_integers(name)) {
+        add(name, tensor(name, *entry));
+      }
+    }
+    return builder_.finish();
+  }
+
+ private:
+  const TensorEntry* find(const std::string& name) const {
+    const auto at = contents_.by_name.find(name);
+    return at == contents_.by_name.end() ? nullptr : at->second;
+  }
+
+  bool is_scale_of_integers(std::string_view name) const {
+    constexpr std::string_view kSuffix = "_scale";
+    if (!name.ends_with(kSuffix)) return false;
+    const TensorEntry* weight = find(std::string(name.substr(0, name.size() - kSuffix.size())));
+    return weight != nullptr && is_integer(weight->type);
+  }
+
+  void add_scalar(const std::string& name, const TensorEntry& entry) {
+    const bool heads = name == "encoder/num_heads" || name == "decoder/num_heads";
+    builder_.add_scalar(file_, heads ? name.substr(0, 7) + ".heads" : name, integer_of(entry));
+  }
+
+  Tensor tensor(const std::string& name, const TensorEntry& entry) {
+    const TensorEntry* scale = is_integer(entry.type) ? find(name + "_scale") : nullptr;
+    Tensor& made = made_[{&entry, scale}];
+    if (!made.empty()) return made;
+    if (find(name + "_zero") != nullptr) {
+      throw Error(ErrorCode::unsupported_model,
+                  "Tensor '" + name + "' is quantised with zero points, which is not supported.",
+                  file_.path.string());
+    }
+    if (scale == nullptr && is_integer(entry.type) && name.ends_with("/weight")) {
+      fail_tensor(file_.path, name, "is quantised, but its scale is missing");
+    }
+    made = take_tensor(file_, entry);
+    if (scale != nullptr) made = dequantise(name, made, take_tensor(file_, *scale).to_f32());
+    return made;
+  }
+
+  Tensor dequantise(const std::string& name, const Tensor& stored, const Tensor& scale) {
+    Tensor values = stored.to_f32();
+    const int64_t rows = stored.shape().empty() ? 1 : stored.size(0);
+    if (scale.elements() != rows && scale.elements() != 1) {
+      fail_tensor(file_.path, name,
+                  "has " + std::to_string(rows) + " rows, but " + std::to_string(scale.elements()) +
+                      " scales");
+    }
+    const int64_t group = scale.elements() == 0 ? 0 : values.elements() / scale.elements();
+    float* value = values.writable<float>();
+    for (int64_t i = 0; i < scale.elements(); ++i) {
+      const float divisor = scale.values<float>()[i];
+      if (!std::isfinite(divisor) || divisor <= 0.0F) {
+        fail_tensor(file_.path, name, "has a scale that is not positive and finite");
+      }
+      for (int64_t j = 0; j < group; ++j) *value++ /= divisor;
+    }
+    return values;
+  }
+
+  void add(const std::string& name, const Tensor& tensor) {
+    const auto names = canonical_names(name);
+    if (names.size() == 1) {
+      builder_.add(file_, names[0], tensor);
+      return;
+    }
+    const auto count = static_cast<int64_t>(names.size());
+    const int64_t rows = tensor.shape().empty() ? 0 : tensor.size(0);
+    // With fewer key heads than query heads the parts are not equal.
+    const bool grouped = find(name.substr(0, name.rfind("linear_")) + "num_heads_kv") != nullptr;
+    if (rows == 0 || rows % count != 0 || grouped) {
+      fail_tensor(file_.path, name,
+                  "cannot be split into " + std::to_string(count) + " projections of equal width");
+    }
+    for (int64_t i = 0; i < count; ++i) {
+      builder_.add(file_, names[static_cast<size_t>(i)],
+                   tensor.slice(i * (rows / count), rows / count));
+    }
+  }
+
+  const WeightsFile& file_;
+  const Contents& contents_;
+  CheckpointBuilder builder_;
+  std::map<std::pair<const TensorEntry*, const TensorEntry*>, Tensor> made_;
+};
+
+}  // namespace
+
+std::shared_ptr<const Checkpoint> read_ctranslate2(const WeightsFile& file) {
+  const Contents contents = parse(file);
+  return Loader(file, contents).load();
+}
+
+std::shared_ptr<const Checkpoint> open_ctranslate2(const std::filesystem::path& directory) {
+  return read_ctranslate2(WeightsFile::open(directory / "model.bin"));
+}
+
+}  // namespace slim

@@ -1,0 +1,29 @@
+// CTranslate2's model.bin, version 6, for encoder-decoder models such as Whisper. Little-endian:
+//
+//   u32 version; string content; u32 revision; u32 tensors;
+//   per tensor: string name; u8 rank; u32 sizes[rank]; u8 dtype; u32 bytes; the bytes, unaligned
+//   u32 aliases; per alias: string alias; string name
+//   string: u16 length, the zero at its end included; the bytes
+//   dtype: 0 f32, 1 i8, 2 i16, 3 i32, 4 f16, 5 bf16
+//
+// Queries, keys and values are stacked in one tensor, which is split by rows. An i8 or i16 weight
+// has a weight_scale beside it, for each output row or for all: value = stored / scale.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "weights/builder.h"
+
+namespace slim {
+
+// Canonical names (checkpoint.h); what has none keeps its own. Integer scalars are
+// Checkpoint::scalar: "<side>.heads" for "<side>/num_heads", else by their own name. Quantised
+// weights become f32, so they take four times the file's bytes.
+// Throws Error{bad_file} naming file and tensor, Error{unsupported_model} for another version.
+std::shared_ptr<const Checkpoint> read_ctranslate2(const WeightsFile& file);
+
+// A directory's model.bin.
+std::shared_ptr<const Checkpoint> open_ctranslate2(const std::filesystem::path& directory);
+
+}  // namespace slim

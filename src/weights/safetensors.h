@@ -1,0 +1,25 @@
+// The safetensors format: a little-endian u64 with the header's length, a JSON header that gives
+// each tensor's dtype, shape and byte range, then the bytes. Sharded models have an index beside.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "weights/builder.h"
+
+namespace slim {
+
+// Adds the tensors of one file under their own names, which it returns. Accepts F32, F16, BF16 and
+// I8. Throws Error{bad_file} naming file and tensor.
+std::vector<std::string> read_safetensors(const WeightsFile& file, CheckpointBuilder& builder);
+
+// A directory's model.safetensors.
+std::shared_ptr<const Checkpoint> open_safetensors(const std::filesystem::path& directory);
+
+// A directory's shards by its model.safetensors.index.json: the tensors of each shard must be
+// exactly those the index says, and a shard's name must be a plain file name.
+std::shared_ptr<const Checkpoint> open_sharded_safetensors(const std::filesystem::path& directory);
+
+}  // namespace slim

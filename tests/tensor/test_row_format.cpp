@@ -1,0 +1,208 @@
+// Rows in pages: layouts, rounding, and what becomes of NaN, infinity and nothing.
+#include "tensor/row_format.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "error_matchers.h"
+
+namespace slim {
+namespace {
+
+using Floats = std::vector<float>;
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+
+// In an allocation of exactly the row's bytes, so that a sanitizer sees any step beyond it.
+std::vector<std::byte> encoded(const RowFormat& format, const Floats& values) {
+  std::vector<std::byte> row(static_cast<size_t>(format.bytes()));
+  encode_row(format, values.data(), row.data());
+  return row;
+}
+
+Floats decoded(const RowFormat& format, const std::vector<std::byte>& row) {
+  Floats values(static_cast<size_t>(format.width));
+  decode_row(format, row.data(), values.data());
+  return values;
+}
+
+Floats round_trip(const RowFormat& format, const Floats& values) {
+  return decoded(format, encoded(format, values));
+}
+
+Floats normal(int64_t count, float scale) {
+  std::mt19937 random(7);
+  std::normal_distribution<float> distribution(0.0F, scale);
+  Floats values(static_cast<size_t>(count));
+  std::generate(values.begin(), values.end(), [&] { return distribution(random); });
+  return values;
+}
+
+float scale_of(const RowFormat& format, const std::vector<std::byte>& row, int64_t group) {
+  BFloat16 scale;
+  std::memcpy(&scale, row.data() + format.width + 2 * group, 2);
+  return to_float(scale);
+}
+
+TEST(RowFormat, CountsBytes) {
+  EXPECT_EQ((RowFormat{DType::f32, 3}.bytes()), 12);
+  EXPECT_EQ((RowFormat{DType::f16, 3}.bytes()), 6);
+  EXPECT_EQ((RowFormat{DType::bf16, 5}.bytes()), 10);
+  EXPECT_EQ((RowFormat{DType::i8, 64}.bytes()), 68);
+}
+
+TEST(RowFormat, KnowsWhatItCanHold) {
+  EXPECT_TRUE((RowFormat{DType::f16, 1}.valid()));
+  EXPECT_TRUE((RowFormat{DType::i8, 32}.valid()));
+  EXPECT_FALSE((RowFormat{DType::i8, 33}.valid()));
+  EXPECT_FALSE((RowFormat{DType::f32, 0}.valid()));
+  EXPECT_FALSE((RowFormat{DType::f32, -4}.valid()));
+  EXPECT_FALSE((RowFormat{DType::i16, 32}.valid()));
+  EXPECT_FALSE((RowFormat{DType::i32, 32}.valid()));
+}
+
+TEST(RowFormat, FloatRowsAreTheConversions) {
+  const Floats values = {1.0F,      -0.0F,      1e-8F, 70000.0F, -3.14159F,
+                         kInfinity, -kInfinity, 6e-8F, 1e38F,    2049.0F};
+  const auto width = static_cast<int64_t>(values.size());
+  EXPECT_EQ(round_trip({DType::f32, width}, values), values);
+  Floats halves;
+  Floats brains;
+  for (const float value : values) {
+    halves.push_back(to_float(to_half(value)));
+    brains.push_back(to_float(to_bfloat16(value)));
+  }
+  EXPECT_EQ(round_trip({DType::f16, width}, values), halves);
+  EXPECT_EQ(round_trip({DType::bf16, width}, values), brains);
+  for (const DType type : {DType::f32, DType::f16, DType::bf16}) {
+    EXPECT_TRUE(std::isnan(round_trip({type, 2}, {1.0F, kNaN})[1]));
+    EXPECT_EQ(round_trip({type, 2}, {1.0F, kNaN})[0], 1.0F);
+  }
+}
+
+TEST(RowFormat, OddAddressesAreFine) {
+  const Floats values = normal(32, 1.0F);
+  for (const DType type : {DType::f32, DType::f16, DType::bf16, DType::i8}) {
+    const RowFormat format{type, 32};
+    std::vector<std::byte> row(static_cast<size_t>(format.bytes()) + 1);
+    encode_row(format, values.data(), row.data() + 1);
+    Floats back(32);
+    decode_row(format, row.data() + 1, back.data());
+    EXPECT_EQ(back, round_trip(format, values));
+  }
+}
+
+// The scale is at least max / 127 and, a bf16 being 8 bits, at most 1 + 2^-7 times that; an element
+// is off by at most half a scale, but for the last bits of a float's quotient (1e-6 covers them).
+TEST(RowFormat, Int8IsWithinHalfAScale) {
+  for (const float size : {1e-30F, 1e-3F, 1.0F, 1e4F, 1e30F}) {
+    const RowFormat format{DType::i8, 128};
+    const Floats values = normal(128, size);
+    const auto row = encoded(format, values);
+    const Floats back = decoded(format, row);
+    for (int64_t group = 0; group < 4; ++group) {
+      const float scale = scale_of(format, row, group);
+      float largest = 0.0F;
+      for (int64_t i = 32 * group; i < 32 * (group + 1); ++i) {
+        const auto at = static_cast<size_t>(i);
+        largest = std::max(largest, std::fabs(values[at]));
+        EXPECT_LE(std::fabs(back[at] - values[at]), scale * (0.5F + 1e-6F) + 1e-6F * largest);
+      }
+      EXPECT_GE(scale, largest / 127.0F);
+      EXPECT_LE(scale, largest / 127.0F * (1.0F + 0x1p-7F));
+    }
+  }
+}
+
+TEST(RowFormat, Int8GroupsDoNotTouchEachOther) {
+  Floats values(64, 0.001F);
+  values[40] = 1000.0F;
+  const Floats back = round_trip({DType::i8, 64}, values);
+  EXPECT_NEAR(back[0], 0.001F, 0.001F * 0x1p-7F);
+  EXPECT_EQ(back[41], 0.0F);
+}
+
+TEST(RowFormat, Int8ElementsStayBelow127) {
+  // The largest quotient that rounding the scale down would push to 128.
+  for (float largest = 1.0F; largest < 2.0F; largest += 0.0009765625F) {
+    Floats values(32, -largest);
+    const auto row = encoded({DType::i8, 32}, values);
+    const auto first = static_cast<int8_t>(row[0]);
+    ASSERT_LE(std::abs(first), 127) << largest;
+    ASSERT_LT(first, -120) << largest;
+  }
+}
+
+TEST(RowFormat, Int8RoundsTiesToEven) {
+  Floats values(32, 0.0F);
+  values[0] = 127.0F;  // makes the scale 1
+  values[1] = 0.5F;
+  values[2] = 1.5F;
+  values[3] = -2.5F;
+  const Floats back = round_trip({DType::i8, 32}, values);
+  EXPECT_EQ(back[0], 127.0F);
+  EXPECT_EQ(back[1], 0.0F);
+  EXPECT_EQ(back[2], 2.0F);
+  EXPECT_EQ(back[3], -2.0F);
+}
+
+TEST(RowFormat, Int8ZeroGroupsAreZero) {
+  Floats values(64, 0.0F);
+  values[3] = -0.0F;
+  std::fill(values.begin() + 32, values.end(), 1.0F);
+  const Floats back = round_trip({DType::i8, 64}, values);
+  for (size_t i = 0; i < 32; ++i) EXPECT_EQ(back[i], 0.0F);
+  for (size_t i = 32; i < 64; ++i) EXPECT_NEAR(back[i], 1.0F, 0x1p-7F);
+}
+
+TEST(RowFormat, Int8SubnormalGroupsStayFinite) {
+  for (const float tiny : {1e-45F, 1e-42F, 1e-38F}) {
+    for (const float value : round_trip({DType::i8, 32}, Floats(32, tiny))) {
+      EXPECT_TRUE(std::isfinite(value));
+      // A scale is a multiple of 2^-133, the smallest bf16.
+      EXPECT_NEAR(value, tiny, 0x1p-134F + tiny * 0x1p-7F);
+    }
+  }
+}
+
+TEST(RowFormat, Int8ANaNPoisonsItsGroupAlone) {
+  for (const size_t at : {0U, 1U, 31U}) {
+    Floats values(64, 1.0F);
+    values[at] = kNaN;
+    values[(at + 1) % 32] = kInfinity;
+    const Floats back = round_trip({DType::i8, 64}, values);
+    for (size_t i = 0; i < 32; ++i) EXPECT_TRUE(std::isnan(back[i])) << at;
+    for (size_t i = 32; i < 64; ++i) EXPECT_NEAR(back[i], 1.0F, 0x1p-7F);
+  }
+}
+
+TEST(RowFormat, Int8AnInfinityIsNeverFinite) {
+  for (const float infinite : {kInfinity, -kInfinity}) {
+    Floats values(64, 1.0F);
+    values[5] = infinite;
+    const Floats back = round_trip({DType::i8, 64}, values);
+    for (size_t i = 0; i < 32; ++i) EXPECT_FALSE(std::isfinite(back[i]));
+    for (size_t i = 32; i < 64; ++i) EXPECT_TRUE(std::isfinite(back[i]));
+  }
+}
+
+TEST(RowFormat, OtherTypesAreBugs) {
+  std::byte row[128];
+  float values[32] = {};
+  EXPECT_TRUE(fails_with(ErrorCode::internal, {"i16"}, [&] {
+    encode_row({DType::i16, 32}, values, row);
+  }));
+  EXPECT_TRUE(fails_with(ErrorCode::internal, {"i32"}, [&] {
+    decode_row({DType::i32, 32}, row, values);
+  }));
+}
+
+}  // namespace
+}  // namespace slim
