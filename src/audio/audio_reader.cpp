@@ -20,8 +20,7 @@ namespace {
 
 constexpr int kLowestRate = 1000;
 constexpr int kHighestRate = 768000;
-constexpr int64_t kBlockValues = 65536;            // frames times channels: 256 KiB
-constexpr int64_t kMostFrames = int64_t{1} << 48;  // above: a header that does not know
+constexpr int64_t kBlockValues = 65536;  // frames times channels: 256 KiB
 // Loudest sample taken for audio. Full scale is 1, or 2^31 in f32 files that hold plain integers;
 // from about 1e16 on the power spectrum leaves f32.
 constexpr float kLoudest = 1e10F;

@@ -1,4 +1,5 @@
 // SampleDecoder over libsndfile.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sndfile.h>
 #include <unistd.h>
@@ -22,11 +23,15 @@ class SndfileDecoder final : public SampleDecoder {
   SndfileDecoder(std::FILE* file, const std::string& name) : SampleDecoder(name) {
     SF_INFO info = {};
     if (::lseek(::fileno(file), 0, SEEK_SET) != 0) fail("It cannot be read from its start.");
+    // A descriptor of its own: where it fails to open, libsndfile 1.2 closes the one it was given,
+    // asked to or not, and closing that again would hit whatever another thread opened meanwhile.
+    const int descriptor = ::fcntl(::fileno(file), F_DUPFD_CLOEXEC, 0);
+    if (descriptor < 0) fail("It cannot be opened: there are too many open files.");
     {
       // libsndfile keeps the reason why a file did not open in global variables.
       static std::mutex opening;
       const std::lock_guard lock(opening);
-      sound_.reset(sf_open_fd(::fileno(file), SFM_READ, &info, SF_FALSE));
+      sound_.reset(sf_open_fd(descriptor, SFM_READ, &info, SF_TRUE));
       if (!sound_) fail(fmt::format("It is not audio that can be read: {}", sf_strerror(nullptr)));
     }
     format_ = {.rate = info.samplerate, .channels = info.channels};
