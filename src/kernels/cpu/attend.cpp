@@ -28,10 +28,6 @@ constexpr int64_t kMaxParts = 16;
 
 constexpr int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-bool same_rows(const Attend& step) {
-  return step.keys.offset == step.values.offset && step.keys.format == step.values.format;
-}
-
 int64_t part_rows(const Slice& slice) {
   return std::max(kPartRows, ceil_divide(slice.rows, kMaxParts * kPageRows) * kPageRows);
 }

@@ -25,6 +25,7 @@
 // an odd number of cache lines apart, pages are not.
 #include <array>
 #include <cstddef>
+#include <type_traits>
 
 #include "kernels/cpu/attend_ops.h"
 
@@ -71,17 +72,21 @@ struct Prefetch {
   }
 };
 
-// Decoded rows, or f32 rows in their page.
+// Rows of one tile, from their first column of interest on: in their page, or decoded.
+template <typename T>
 struct Tile {
-  const float* data = nullptr;
+  const T* data = nullptr;
   int64_t stride = 0;
+
+  const T* row(int64_t s) const { return data + s * stride; }
 };
 
 // Queries against rows [begin, end) of a tile, columns [0, width) of both.
+template <typename T>
 struct Scoring {
   const float* const* queries = nullptr;
   float* const* weights = nullptr;
-  Tile keys;
+  Tile<T> keys;
   int64_t begin = 0;
   int64_t end = 0;
   int64_t width = 0;
@@ -120,8 +125,8 @@ HWY_INLINE void store_sums(const Vector (&sums)[kScoreRows], float scale, float*
 #endif
 
 // Q queries against four rows. Writes four weights of each query at `row`.
-template <int64_t Q>
-HWY_INLINE void score_four(const Scoring& s, const float* const (&keys)[kScoreRows], int64_t row) {
+template <int64_t Q, typename T>
+HWY_INLINE void score_four(const Scoring<T>& s, const T* const (&keys)[kScoreRows], int64_t row) {
   const Floats f;
   Vector sums[Q][kScoreRows];
   for (int64_t q = 0; q < Q; ++q) {
@@ -149,36 +154,37 @@ HWY_INLINE void score_four(const Scoring& s, const float* const (&keys)[kScoreRo
 
 // All rows of a scoring. The last row stands in for those that would make up the last four: their
 // weights are written within the tile and never read.
-template <int64_t Q>
-void score(const Scoring& s, Prefetch& prefetch) {
+template <int64_t Q, typename T>
+void score(const Scoring<T>& s, Prefetch& prefetch) {
   for (int64_t row = s.begin; row < s.end; row += kScoreRows) {
     prefetch.step();
-    const float* keys[kScoreRows];
+    const T* keys[kScoreRows];
     for (int64_t r = 0; r < kScoreRows; ++r) {
-      keys[r] = s.keys.data + std::min(row + r, s.end - 1) * s.keys.stride;
+      keys[r] = s.keys.row(std::min(row + r, s.end - 1));
     }
-    score_four<Q>(s, keys, row);
+    score_four<Q, T>(s, keys, row);
   }
 }
 
 // Queries that mix the same columns of rows [0, rows) of a tile.
+template <typename T>
 struct Mixing {
   const float* weights = nullptr;  // one query's are kTileRows after the last one's
-  Tile values;
+  Tile<T> values;
   int64_t rows = 0;
   float* mixed = nullptr;
   int64_t width = 0;
 };
 
 // Columns [c, c + V vectors) for Q queries.
-template <int64_t Q, int64_t V>
-HWY_INLINE void mix_columns(const Mixing& m, int64_t c) {
+template <int64_t Q, int64_t V, typename T>
+HWY_INLINE void mix_columns(const Mixing<T>& m, int64_t c) {
   const Floats f;
   Vector sums[Q][V];
   for (int64_t q = 0; q < Q; ++q) {
     for (int64_t v = 0; v < V; ++v) sums[q][v] = load(m.mixed + q * m.width + c + v * kLanes);
   }
-  const float* values = m.values.data + c;
+  const T* values = m.values.data + c;
   for (int64_t s = 0; s < m.rows; ++s, values += m.values.stride) {
     Vector value[V];
     for (int64_t v = 0; v < V; ++v) value[v] = load(values + v * kLanes);
@@ -195,8 +201,8 @@ HWY_INLINE void mix_columns(const Mixing& m, int64_t c) {
 }
 
 // Columns [begin, end).
-template <int64_t Q>
-void mix(const Mixing& m, int64_t begin, int64_t end) {
+template <int64_t Q, typename T>
+void mix(const Mixing<T>& m, int64_t begin, int64_t end) {
   constexpr int64_t kVectors = mix_vectors(Q);
   int64_t c = begin;
   for (; c + kVectors * kLanes <= end; c += kVectors * kLanes) mix_columns<Q, kVectors>(m, c);
@@ -205,15 +211,18 @@ void mix(const Mixing& m, int64_t begin, int64_t end) {
     for (int64_t q = 0; q < Q; ++q) {
       float sum = m.mixed[q * m.width + c];
       for (int64_t s = 0; s < m.rows; ++s) {
-        sum += m.weights[q * kTileRows + s] * m.values.data[s * m.values.stride + c];
+        sum += m.weights[q * kTileRows + s] * to_float(m.values.row(s)[c]);
       }
       m.mixed[q * m.width + c] = sum;
     }
   }
 }
 
-constexpr std::array kScore{&score<1>, &score<2>, &score<3>, &score<4>, &score<5>, &score<6>};
-constexpr std::array kMix{&mix<1>, &mix<2>, &mix<3>, &mix<4>, &mix<5>, &mix<6>};
+template <typename T>
+constexpr std::array kScore{&score<1, T>, &score<2, T>, &score<3, T>,
+                            &score<4, T>, &score<5, T>, &score<6, T>};
+template <typename T>
+constexpr std::array kMix{&mix<1, T>, &mix<2, T>, &mix<3, T>, &mix<4, T>, &mix<5, T>, &mix<6, T>};
 
 // Calls part(begin, size) for `count` things in parts of as equal sizes as can be, none above
 // `largest`.
@@ -249,6 +258,13 @@ void weigh(float* weights, int64_t n, SoftmaxState& state, float* mixed, int64_t
   state.sum += hn::GetLane(hn::SumOfLanes(f, sum));
 }
 
+// What a tile of rows of T is read as: i8 is decoded first, and so is everything where there are no
+// vector instructions for it.
+template <typename T>
+using TileElement =
+    std::conditional_t<std::is_same_v<T, float> || (kVectorCodec && !std::is_same_v<T, int8_t>), T,
+                       float>;
+
 // One block of queries at work on its rows.
 class BlockKernel {
  public:
@@ -257,10 +273,7 @@ class BlockKernel {
         step_(*block.step),
         memory_(memory),
         partial_(partial),
-        shared_(step_.keys.offset == step_.values.offset &&
-                step_.keys.format == step_.values.format),
-        in_place_(step_.keys.format.type == DType::f32 && step_.key_stride != 0 &&
-                  step_.value_stride != 0),
+        shared_(same_rows(step_)),
         key_group_(step_.key_stride == 0 ? step_.heads : step_.heads_per_key) {}
 
   void run(const RowRange& range) {
@@ -270,9 +283,11 @@ class BlockKernel {
     for (int64_t row = range.begin; row < range.end; row += kTileRows) {
       const int64_t rows = std::min(kTileRows, range.end - row);
       aim_prefetch(row + kTileRows, range.ahead, rows);
-      score_tile(row, rows);
+      visit(step_.keys.format.type,
+            [&](auto tag) { score_tile<typename decltype(tag)::type>(row, rows); });
       weigh_tile(row, rows);
-      mix_tile(row, rows);
+      visit(step_.values.format.type,
+            [&](auto tag) { mix_tile<typename decltype(tag)::type>(row, rows); });
     }
   }
 
@@ -309,39 +324,43 @@ class BlockKernel {
     }
     const int64_t steps = (rows + kScoreRows - 1) / kScoreRows * (step_.heads / key_group_) *
                           ((key_queries() + kScoreQueries - 1) / kScoreQueries);
-    const int64_t bytes =
-        std::max(prefetch_.end[0] - prefetch_.next[0], prefetch_.end[1] - prefetch_.next[1]);
+    const int64_t bytes = wanted * std::max(step_.keys.format.bytes(), step_.values.format.bytes());
     prefetch_.lines = (bytes + steps * kCacheLine - 1) / (steps * kCacheLine);
   }
 
-  // The tile of `plane` from `row` on; its rows [begin, end) are ready to be read.
-  Tile read(const Plane& plane, int64_t row, int64_t begin, int64_t end, float* decoded) const {
+  // The tile of `plane` from `row` on, where rows [begin, end) are wanted and not decoded yet.
+  template <typename T>
+  Tile<TileElement<T>> read(const Plane& plane, int64_t row, int64_t begin, int64_t end,
+                            float* decoded) const {
     const std::byte* source = address(plane, row);
-    if (in_place_) return {reinterpret_cast<const float*>(source), plane.format.width};
-    const int64_t stride = tile_stride(plane.format.width);
-    for (int64_t s = begin; s < end; ++s) {
-      decode(plane.format, source + s * plane.format.bytes(), decoded + s * stride);
+    if constexpr (std::is_same_v<T, TileElement<T>>) {
+      return {reinterpret_cast<const T*>(source), plane.format.width};
+    } else {
+      const int64_t stride = tile_stride(plane.format.width);
+      for (int64_t s = begin; s < end; ++s) {
+        decode(plane.format, source + s * plane.format.bytes(), decoded + s * stride);
+      }
+      return {decoded, stride};
     }
-    return {decoded, stride};
   }
 
+  template <typename T>
   void score_tile(int64_t row, int64_t rows) {
     for (int64_t begin = 0; begin < rows; begin += kStripRows) {
       const int64_t end = std::min(begin + kStripRows, rows);
-      const Tile keys = read(step_.keys, row, begin, end, memory_.keys);
-      if (shared_) values_ = keys;
+      const auto keys = read<T>(step_.keys, row, begin, end, memory_.keys);
       for (int64_t group = 0; group < step_.heads / key_group_; ++group) {
-        const Tile columns{keys.data + group * step_.key_stride, keys.stride};
+        const Tile<TileElement<T>> columns{keys.data + group * step_.key_stride, keys.stride};
         for_even_parts(key_queries(), kScoreQueries, [&](int64_t first, int64_t count) {
           const int64_t query = group * key_queries() + first;
-          const Scoring scoring{memory_.queries + query,
-                                memory_.query_weights + query,
-                                columns,
-                                begin,
-                                end,
-                                step_.key_width,
-                                step_.scale};
-          kScore[static_cast<size_t>(count - 1)](scoring, prefetch_);
+          const Scoring<TileElement<T>> scoring{memory_.queries + query,
+                                                memory_.query_weights + query,
+                                                columns,
+                                                begin,
+                                                end,
+                                                step_.key_width,
+                                                step_.scale};
+          kScore<TileElement<T>>[static_cast<size_t>(count - 1)](scoring, prefetch_);
         });
       }
     }
@@ -364,31 +383,34 @@ class BlockKernel {
     }
   }
 
+  template <typename T>
   void mix_tile(int64_t row, int64_t rows) {
-    if (!shared_) values_ = read(step_.values, row, 0, rows, memory_.values);
+    const auto values = shared_ ? read<T>(step_.keys, row, rows, rows, memory_.keys)
+                                : read<T>(step_.values, row, 0, rows, memory_.values);
     const int64_t group_heads = block_.group_heads();
     for (int64_t group = 0; group < step_.heads / group_heads; ++group) {
+      const Tile<TileElement<T>> columns{values.data + group * step_.value_stride, values.stride};
       const int64_t first = block_.index(0, group * group_heads);
       if (seen(0, row, rows) == rows) {  // then all later tokens see the whole tile too
-        mix_queries(group, first, block_.tokens * group_heads, rows);
+        mix_queries(columns, first, block_.tokens * group_heads, rows);
         continue;
       }
       // Token by token: a row that a query does not see must not reach it even with weight 0.
       for (int64_t t = 0; t < block_.tokens; ++t) {
-        mix_queries(group, first + t * group_heads, group_heads, seen(t, row, rows));
+        mix_queries(columns, first + t * group_heads, group_heads, seen(t, row, rows));
       }
     }
   }
 
-  void mix_queries(int64_t group, int64_t first, int64_t count, int64_t rows) {
+  template <typename T>
+  void mix_queries(const Tile<T>& columns, int64_t first, int64_t count, int64_t rows) {
     const int64_t width = step_.value_width;
-    const Tile columns{values_.data + group * step_.value_stride, values_.stride};
     for (int64_t begin = 0; begin < width; begin += kMixColumns) {
       for_even_parts(count, kMixQueries, [&](int64_t part, int64_t size) {
         const int64_t query = first + part;
-        const Mixing mixing{memory_.weights + query * kTileRows, columns, rows,
-                            partial_.mixed + query * width, width};
-        kMix[static_cast<size_t>(size - 1)](mixing, begin, std::min(begin + kMixColumns, width));
+        const Mixing<T> mixing{memory_.weights + query * kTileRows, columns, rows,
+                               partial_.mixed + query * width, width};
+        kMix<T>[static_cast<size_t>(size - 1)](mixing, begin, std::min(begin + kMixColumns, width));
       });
     }
   }
@@ -397,10 +419,8 @@ class BlockKernel {
   const Attend& step_;
   const AttendMemory& memory_;
   const AttendPartial& partial_;
-  const bool shared_;    // values are the keys' rows: one read
-  const bool in_place_;  // rows are used where they lie
+  const bool shared_;  // values are the keys' rows: one read
   const int64_t key_group_;
-  Tile values_;
   Prefetch prefetch_;
 };
 

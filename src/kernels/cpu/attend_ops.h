@@ -13,7 +13,12 @@
 namespace slim {
 
 // Rows that are decoded, scored, weighed and mixed together: a page, whose rows lie in one piece.
-constexpr int64_t kTileRows = kPageRows;
+constexpr int64_t kTileRows = 64;
+
+// Whether values are the rows that keys are: then one read serves both.
+inline bool same_rows(const Attend& step) {
+  return step.keys.offset == step.values.offset && step.keys.format == step.values.format;
+}
 
 // Some consecutive tokens of a slice, all their heads: R = tokens * heads queries.
 struct AttendBlock {
@@ -49,7 +54,7 @@ struct AttendPartial {
 
 // Working memory of one block.
 struct AttendMemory {
-  float* keys = nullptr;            // [kTileRows, tile_stride(keys width)]
+  float* keys = nullptr;            // [kTileRows, tile_stride(keys width)], if decoded at all
   float* values = nullptr;          // the same of values; unused where they are the keys
   float* weights = nullptr;         // [R, kTileRows]
   const float** queries = nullptr;  // [R] queries in the order that scoring takes them,

@@ -10,8 +10,6 @@
 namespace slim {
 namespace {
 
-// Up to here dot products win: packing costs as much as multiplying some 8 rows.
-constexpr int64_t kFewRows = 12;
 constexpr int64_t kPanelFloats = 96 * 1024;  // of one packed block: 384 KB
 constexpr int64_t kBlockOutputs = 256;
 constexpr int64_t kLeastProducts = 32 * 1024;  // in a task: a few microseconds
@@ -117,6 +115,7 @@ void multiply_many(const CpuContext& context, const Product& product) {
                                    .depth = product.depth(),
                                    .panels = panels,
                                    .panel_count = ceil_div(outputs, context.ops.panel_width),
+                                   .panel_stride = product.depth() * context.ops.panel_width,
                                    .tile = tile,
                                    .tile_stride = cut.block});
       finish(context, product, row, rows, group * product.outputs() + first, outputs, tile,
@@ -139,7 +138,8 @@ void multiply(const CpuContext& context, const Product& product) {
   check(product.y.rows == product.rows() && product.y.columns == product.weight.rows,
         "y is [x rows, outputs]");
   if (product.rows() == 0 || product.weight.rows == 0) return;
-  product.rows() <= kFewRows ? multiply_few(context, product) : multiply_many(context, product);
+  product.rows() <= context.ops.few_rows ? multiply_few(context, product)
+                                         : multiply_many(context, product);
 }
 
 }  // namespace

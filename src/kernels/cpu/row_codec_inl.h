@@ -28,16 +28,6 @@ using GroupFloats = hn::CappedTag<float, kGroupSize>;
 using GroupInts = hn::RebindToSigned<GroupFloats>;
 using GroupBytes = hn::Rebind<int8_t, GroupFloats>;
 
-template <typename T>
-void decode_elements(const std::byte* row, int64_t width, float* out) {
-  const Floats f;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(f));
-  const T* from = reinterpret_cast<const T*>(row);
-  int64_t i = 0;
-  for (; i + lanes <= width; i += lanes) hn::StoreU(load(from + i), f, out + i);
-  for (; i < width; ++i) out[i] = to_float(from[i]);
-}
-
 inline void decode_groups(const std::byte* row, int64_t width, float* out) {
   const GroupFloats f;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(f));
@@ -53,18 +43,8 @@ inline void decode_groups(const std::byte* row, int64_t width, float* out) {
 }
 
 inline void decode(const RowFormat& format, const std::byte* row, float* out) {
-  if constexpr (kVectorCodec) {
-    visit(format.type, [&](auto tag) {
-      using T = typename decltype(tag)::type;
-      if constexpr (std::is_same_v<T, int8_t>) {
-        decode_groups(row, format.width, out);
-      } else {
-        decode_elements<T>(row, format.width, out);
-      }
-    });
-  } else {
-    decode_row(format, row, out);
-  }
+  if (kVectorCodec && format.type == DType::i8) return decode_groups(row, format.width, out);
+  decode_row(format, row, out);
 }
 
 HWY_INLINE void store(Vector values, BFloat16* to) {

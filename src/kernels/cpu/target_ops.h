@@ -41,6 +41,7 @@ struct Finish {
 struct ProductOps {
   int64_t panel_width = 0;
   int64_t row_group = 0;  // rows of a panel product that are multiplied together: use multiples
+  int64_t few_rows = 0;   // up to here multiply_rows is faster than packing and multiply_panels
 
   // Panels of weight [N, K] (a row is an output), and of a matrix [K, N] (a column is an output).
   void (*pack_rows)(const ConstMatrix& weight, float* panels) = nullptr;

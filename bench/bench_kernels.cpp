@@ -1,0 +1,175 @@
+// Timings of the dense kernels at the shapes of Whisper tiny and base.
+//
+//   bench_kernels --benchmark_filter='linear/cpu.*'
+//
+// One thread and all threads; the rate is in multiply-adds times two, and for products of few rows
+// the bytes of the weight read per second beside it.
+#include <benchmark/benchmark.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/kernels.h"
+#include "tensor/dtype.h"
+
+namespace slim {
+namespace {
+
+// Deterministic values in [-1, 1), of the given type.
+Tensor random(DType type, int64_t rows, int64_t columns) {
+  Tensor tensor = Tensor::allocate(host_device(), type, {rows, columns});
+  uint32_t state = 1;
+  for (int64_t i = 0; i < rows * columns; ++i) {
+    state = state * 1664525U + 1013904223U;
+    const float value = static_cast<float>(state >> 8) * 0x1p-23F - 1.0F;
+    if (type == DType::f32) {
+      tensor.writable<float>()[i] = value;
+    } else if (type == DType::f16) {
+      tensor.writable<Half>()[i] = to_half(value);
+    } else {
+      tensor.writable<BFloat16>()[i] = to_bfloat16(value);
+    }
+  }
+  return tensor;
+}
+
+void report(benchmark::State& state, double operations) {
+  state.counters["GFLOP/s"] =
+      benchmark::Counter(operations * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
+}
+
+struct LinearCase {
+  int64_t rows;
+  int64_t outputs;
+  int64_t depth;
+  DType type;
+};
+
+void time_linear(benchmark::State& state, const std::string& name, int threads,
+                 const LinearCase& shape) {
+  const auto kernels = make_kernels(name, threads);
+  const auto session = kernels->begin_session();
+  const Tensor x = random(DType::f32, shape.rows, shape.depth);
+  const Tensor weight = random(shape.type, shape.outputs, shape.depth);
+  const Tensor bias = random(DType::f32, 1, shape.outputs);
+  Tensor y = random(DType::f32, shape.rows, shape.outputs);
+  const Linear linear{.x = x.matrix(),
+                      .weight = weight.matrix(),
+                      .bias = bias.values<float>(),
+                      .y = y.writable_matrix()};
+  for (auto _ : state) kernels->linear(linear);
+  report(state, 2.0 * static_cast<double>(shape.rows * shape.outputs * shape.depth));
+  state.counters["GB/s"] = benchmark::Counter(static_cast<double>(weight.bytes()) * 1e-9,
+                                              benchmark::Counter::kIsIterationInvariantRate);
+}
+
+struct DenseCase {
+  int64_t rows;
+  int64_t heads;
+};
+
+void time_attend_dense(benchmark::State& state, const std::string& name, int threads,
+                       const DenseCase& shape) {
+  const auto kernels = make_kernels(name, threads);
+  const auto session = kernels->begin_session();
+  const int64_t width = shape.heads * 64;
+  const Tensor q = random(DType::f32, shape.rows, width);
+  const Tensor k = random(DType::f32, shape.rows, width);
+  const Tensor v = random(DType::f32, shape.rows, width);
+  Tensor out = random(DType::f32, shape.rows, width);
+  for (auto _ : state) {
+    kernels->attend_dense({.q = q.matrix(),
+                           .k = k.matrix(),
+                           .v = v.matrix(),
+                           .out = out.writable_matrix(),
+                           .heads = shape.heads,
+                           .scale = 0.125F});
+  }
+  report(state, 4.0 * static_cast<double>(shape.rows * shape.rows * width));
+}
+
+struct ConvolveCase {
+  int64_t frames;
+  int64_t inputs;
+  int64_t outputs;
+  int64_t stride;
+};
+
+void time_convolve(benchmark::State& state, const std::string& name, int threads,
+                   const ConvolveCase& shape) {
+  const auto kernels = make_kernels(name, threads);
+  const auto session = kernels->begin_session();
+  const Tensor x = random(DType::f32, shape.frames, shape.inputs);
+  const Tensor weight = random(DType::f16, shape.outputs, 3 * shape.inputs);
+  Tensor y = random(DType::f32, shape.frames / shape.stride, shape.outputs);
+  for (auto _ : state) {
+    kernels->convolve({.x = x.matrix(),
+                       .weight = weight.matrix(),
+                       .y = y.writable_matrix(),
+                       .stride = shape.stride,
+                       .activation = Activation::gelu});
+  }
+  report(state, 6.0 * static_cast<double>(y.size(0) * shape.inputs * shape.outputs));
+}
+
+// What one core does beside the products in a layer of 1500 positions.
+void time_rows(benchmark::State& state, const std::string& name, int threads,
+               const std::string& what) {
+  const auto kernels = make_kernels(name, threads);
+  const auto session = kernels->begin_session();
+  const bool softmax = what == "log_softmax";
+  Tensor x = random(DType::f32, softmax ? 5 : 1500, softmax ? 51864 : 384);
+  for (auto _ : state) {
+    if (softmax) {
+      kernels->log_softmax({.x = x.matrix(), .y = x.writable_matrix()});
+    } else {
+      kernels->layer_norm({.x = x.matrix(), .y = x.writable_matrix()});
+    }
+  }
+  state.SetItemsProcessed(state.iterations() * x.elements());
+}
+
+template <typename Time, typename Case>
+void add(const std::string& title, Time time, const Case& shape) {
+  for (const std::string& name : kernel_names()) {
+    if (name == "reference" || name == "cpu:scalar") continue;
+    for (const int threads : {1, 0}) {
+      const std::string full = title + "/" + name + (threads == 1 ? "/one" : "/all");
+      benchmark::RegisterBenchmark(full.c_str(), [=](benchmark::State& state) {
+        time(state, name, threads, shape);
+      })->UseRealTime();
+    }
+  }
+}
+
+void add_all() {
+  constexpr int64_t kShapes[][2] = {{384, 384}, {1536, 384}, {384, 1536}, {51864, 384}};
+  for (const auto& [outputs, depth] : kShapes) {
+    for (const int64_t rows : {1, 2, 5, 8, 12, 16, 24, 32, 64, 1500}) {
+      if (rows == 1500 && outputs == 51864) continue;  // no model does this
+      for (const DType type : {DType::f32, DType::f16}) {
+        add("linear/" + std::to_string(rows) + "x" + std::to_string(outputs) + "x" +
+                std::to_string(depth) + "/" + std::string(name_of(type)),
+            time_linear, LinearCase{rows, outputs, depth, type});
+      }
+    }
+  }
+  add("attend_dense/tiny", time_attend_dense, DenseCase{1500, 6});
+  add("attend_dense/base", time_attend_dense, DenseCase{1500, 8});
+  add("convolve/tiny/first", time_convolve, ConvolveCase{3000, 80, 384, 1});
+  add("convolve/tiny/second", time_convolve, ConvolveCase{3000, 384, 384, 2});
+  for (const std::string what : {"layer_norm", "log_softmax"}) add(what, time_rows, what);
+}
+
+}  // namespace
+}  // namespace slim
+
+int main(int count, char** arguments) {
+  slim::add_all();
+  benchmark::Initialize(&count, arguments);
+  if (benchmark::ReportUnrecognizedArguments(count, arguments)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+}
