@@ -115,6 +115,7 @@ void multiply_many(const CpuContext& context, const Product& product) {
                                    .depth = product.depth(),
                                    .panels = panels,
                                    .panel_count = ceil_div(outputs, context.ops.panel_width),
+                                   .panel_stride = product.depth() * context.ops.panel_width,
                                    .tile = tile,
                                    .tile_stride = cut.block});
       finish(context, product, row, rows, group * product.outputs() + first, outputs, tile,
