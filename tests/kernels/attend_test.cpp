@@ -281,7 +281,7 @@ TEST_P(AttendParity, EveryNumberOfTokensUpTo70) {
 }
 
 TEST_P(AttendParity, LongSequences) {
-  for (const DType type : kRowTypes) {
+  for (const DType type : {DType::f32, DType::bf16, DType::i8}) {
     for (const std::vector<Part>& parts : {std::vector<Part>{{1, 1500}}, {{1, 448}, {3, 901}}}) {
       expect_parity(pair_form(type, 6, 64), parts);
       expect_parity(key_form(type, 6, 64), parts);
@@ -329,9 +329,9 @@ TEST_P(AttendParity, NaNOfAQueryStaysInItsRow) {
 // A row that a query does not see does not touch it, whatever is in it. (Rows past the end are NaN
 // in every test here: see PagedRows.)
 TEST_P(AttendParity, NaNOfARowReachesThoseWhoSeeIt) {
-  for (const DType type : kRowTypes) {
+  for (const DType type : {DType::f32, DType::f16, DType::i8}) {
     for (const Form& form : small_forms(type)) {
-      for (const int64_t row : {0, 6, 63, 65, 79}) {
+      for (const int64_t row : {0, 63, 70, 79}) {
         Scene scene(form, {{20, 80}, {3, 80}});
         scene.change_key(0, row, 1, kNaN);
         expect_parity(scene, form, fmt::format("NaN in key row {}", row));
