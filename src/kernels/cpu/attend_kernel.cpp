@@ -7,7 +7,7 @@
 // Both products are small matrix products on a tile that stays in the cache: rows come from memory
 // once, whatever R is. At 6 heads and 384 columns a tile costs 2 * 6 * 384 * 64 multiply-adds =
 // 18 k clocks of 512-bit arithmetic for 48 KB of binary16; memory gives those 48 KB in about as
-// long. So neither may wait for the other: while a tile is scored, the next is prefetched.
+// long. So neither may wait for the other: the next tile is prefetched in step with the arithmetic.
 //
 // Blocking, for 32 registers (16 in brackets):
 //   score   6 x 4 (3 x 4) sums of query times row, vectors along the columns: 10 loads feed 24
@@ -57,14 +57,18 @@ constexpr int64_t mix_vectors(int64_t queries) {
   return queries == 1 ? 8 : queries <= 3 ? 4 : 2;
 }
 
-// The next tile's bytes, one run a plane, fetched into the second-level cache bit by bit: `lines`
-// cache lines at every step.
+// The next tile's bytes, one run a plane, fetched into the second-level cache in step with the work
+// on this tile: memory is then busy all the time, and no burst fills the queue of pending loads.
 struct Prefetch {
   const std::byte* next[2] = {};
   const std::byte* end[2] = {};
-  int64_t lines = 0;
+  float lines_per_product = 0.0F;  // cache lines of a plane for one multiply-add
+  float due = 0.0F;                // lines
 
-  void step() {
+  void advance(int64_t products) {
+    due += static_cast<float>(products) * lines_per_product;
+    const int64_t lines = static_cast<int64_t>(due);
+    due -= static_cast<float>(lines);
     for (int plane = 0; plane < 2; ++plane) {
       const std::byte* stop = std::min(end[plane], next[plane] + lines * kCacheLine);
       for (; next[plane] < stop; next[plane] += kCacheLine) __builtin_prefetch(next[plane], 0, 2);
@@ -157,7 +161,7 @@ HWY_INLINE void score_four(const Scoring<T>& s, const T* const (&keys)[kScoreRow
 template <int64_t Q, typename T>
 void score(const Scoring<T>& s, Prefetch& prefetch) {
   for (int64_t row = s.begin; row < s.end; row += kScoreRows) {
-    prefetch.step();
+    prefetch.advance(kScoreRows * Q * s.width);
     const T* keys[kScoreRows];
     for (int64_t r = 0; r < kScoreRows; ++r) {
       keys[r] = s.keys.row(std::min(row + r, s.end - 1));
@@ -178,7 +182,7 @@ struct Mixing {
 
 // Columns [c, c + V vectors) for Q queries.
 template <int64_t Q, int64_t V, typename T>
-HWY_INLINE void mix_columns(const Mixing<T>& m, int64_t c) {
+HWY_INLINE void mix_columns(const Mixing<T>& m, int64_t c, Prefetch& prefetch) {
   const Floats f;
   Vector sums[Q][V];
   for (int64_t q = 0; q < Q; ++q) {
@@ -186,6 +190,7 @@ HWY_INLINE void mix_columns(const Mixing<T>& m, int64_t c) {
   }
   const T* values = m.values.data + c;
   for (int64_t s = 0; s < m.rows; ++s, values += m.values.stride) {
+    if (s % kStripRows == 0) prefetch.advance(kStripRows * Q * V * kLanes);
     Vector value[V];
     for (int64_t v = 0; v < V; ++v) value[v] = load(values + v * kLanes);
     for (int64_t q = 0; q < Q; ++q) {
@@ -202,11 +207,12 @@ HWY_INLINE void mix_columns(const Mixing<T>& m, int64_t c) {
 
 // Columns [begin, end).
 template <int64_t Q, typename T>
-void mix(const Mixing<T>& m, int64_t begin, int64_t end) {
+void mix(const Mixing<T>& m, int64_t begin, int64_t end, Prefetch& prefetch) {
   constexpr int64_t kVectors = mix_vectors(Q);
   int64_t c = begin;
-  for (; c + kVectors * kLanes <= end; c += kVectors * kLanes) mix_columns<Q, kVectors>(m, c);
-  for (; c + kLanes <= end; c += kLanes) mix_columns<Q, 1>(m, c);
+  for (; c + kVectors * kLanes <= end; c += kVectors * kLanes)
+    mix_columns<Q, kVectors>(m, c, prefetch);
+  for (; c + kLanes <= end; c += kLanes) mix_columns<Q, 1>(m, c, prefetch);
   for (; c < end; ++c) {
     for (int64_t q = 0; q < Q; ++q) {
       float sum = m.mixed[q * m.width + c];
@@ -322,10 +328,10 @@ class BlockKernel {
       prefetch_.next[i] = address(*planes[i], row);
       prefetch_.end[i] = prefetch_.next[i] + wanted * planes[i]->format.bytes();
     }
-    const int64_t steps = (rows + kScoreRows - 1) / kScoreRows * (step_.heads / key_group_) *
-                          ((key_queries() + kScoreQueries - 1) / kScoreQueries);
     const int64_t bytes = wanted * std::max(step_.keys.format.bytes(), step_.values.format.bytes());
-    prefetch_.lines = (bytes + steps * kCacheLine - 1) / (steps * kCacheLine);
+    const int64_t products = rows * block_.queries() * (step_.key_width + step_.value_width);
+    prefetch_.lines_per_product =
+        static_cast<float>(bytes) / static_cast<float>(kCacheLine * products);
   }
 
   // The tile of `plane` from `row` on, where rows [begin, end) are wanted and not decoded yet.
@@ -410,7 +416,8 @@ class BlockKernel {
         const int64_t query = first + part;
         const Mixing<T> mixing{memory_.weights + query * kTileRows, columns, rows,
                                partial_.mixed + query * width, width};
-        kMix<T>[static_cast<size_t>(size - 1)](mixing, begin, std::min(begin + kMixColumns, width));
+        kMix<T>[static_cast<size_t>(size - 1)](mixing, begin, std::min(begin + kMixColumns, width),
+                                               prefetch_);
       });
     }
   }

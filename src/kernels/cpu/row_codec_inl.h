@@ -62,8 +62,9 @@ HWY_INLINE void store(Vector values, BFloat16* to) {
 HWY_INLINE void store(Vector values, Half* to) {
   const Floats f;
   const hn::Rebind<hwy::float16_t, Floats> halves;
-  // to_half has one NaN of each sign; the instruction would keep the payload.
-  const auto nan = hn::CopySignToAbs(hn::NaN(f), values);
+  // to_half has one NaN of each sign, without payload; the instruction would keep the payload.
+  const auto quiet = hn::BitCast(f, hn::Set(hn::RebindToUnsigned<Floats>(), 0x7FC00000U));
+  const auto nan = hn::CopySignToAbs(quiet, values);
   const auto clean = hn::IfThenElse(hn::IsNaN(values), nan, values);
   hn::StoreU(hn::DemoteTo(halves, clean), halves, reinterpret_cast<hwy::float16_t*>(to));
 }
