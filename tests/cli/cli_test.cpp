@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "engine/random_whisper.h"
+#include "temporary_folder.h"
 
 namespace slim {
 namespace {
@@ -67,7 +68,7 @@ std::vector<int16_t> sweep(size_t samples) {
 class Cli : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    folder = new TemporaryDirectory;
+    folder = new TemporaryFolder;
     write_random_whisper(folder->path() / "model", {});
     write_file(path("speech.wav"), wav(16000, 1, sweep(40000)));
   }
@@ -90,9 +91,9 @@ class Cli : public testing::Test {
     EXPECT_EQ(outcome.out, "") << arguments;
   }
 
-  static TemporaryDirectory* folder;
+  static TemporaryFolder* folder;
 };
-TemporaryDirectory* Cli::folder = nullptr;
+TemporaryFolder* Cli::folder = nullptr;
 
 TEST_F(Cli, SaysItsVersionAndHelps) {
   EXPECT_EQ(run("--version").out.substr(0, 5), "slim ");

@@ -9,6 +9,7 @@
 #include "engine/random_whisper.h"
 #include "engine/runtime.h"
 #include "slim/slim.h"
+#include "temporary_folder.h"
 
 namespace slim {
 namespace {
@@ -50,7 +51,7 @@ std::vector<int32_t> tokens_of(const Transcription& transcription) {
 class EngineTest : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    folder = new TemporaryDirectory;
+    folder = new TemporaryFolder;
     write_random_whisper(folder->path() / "model", {});
     RandomWhisper multilingual;
     multilingual.multilingual = true;
@@ -87,9 +88,9 @@ class EngineTest : public testing::Test {
     return ErrorCode::internal;
   }
 
-  static TemporaryDirectory* folder;
+  static TemporaryFolder* folder;
 };
-TemporaryDirectory* EngineTest::folder = nullptr;
+TemporaryFolder* EngineTest::folder = nullptr;
 
 TEST_F(EngineTest, EveryCacheAndDeviceSaysTheSame) {
   Engine reference(model(), options("kv", "f32", "reference"));
@@ -188,7 +189,7 @@ TEST_F(EngineTest, InspectionIsWhatTheModelAllocates) {
 }
 
 TEST_F(EngineTest, AConfigAloneCanBeInspected) {
-  TemporaryDirectory alone;
+  TemporaryFolder alone;
   std::filesystem::copy_file(model() + "/config.json", alone.path() / "config.json");
   const Inspection inspection = inspect((alone.path() / "config.json").string(), {});
   EXPECT_EQ(inspection.context.kv, inspect(model(), {}).context.kv);

@@ -1,13 +1,10 @@
 // Names and shapes as Transformers saves a WhisperForConditionalGeneration.
 #include "engine/random_whisper.h"
 
-#include <unistd.h>
-
 #include <cstdint>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <random>
-#include <stdexcept>
 #include <vector>
 
 namespace slim {
@@ -92,17 +89,6 @@ int tokenizer_size(const std::filesystem::path& path) {
 }
 
 }  // namespace
-
-TemporaryDirectory::TemporaryDirectory() {
-  std::string name = (std::filesystem::temp_directory_path() / "slim-test-XXXXXX").string();
-  if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary directory");
-  path_ = name;
-}
-
-TemporaryDirectory::~TemporaryDirectory() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
 
 void write_random_whisper(const std::filesystem::path& directory, const RandomWhisper& shape) {
   std::filesystem::create_directories(directory);

@@ -4,22 +4,8 @@
 #pragma once
 
 #include <filesystem>
-#include <string>
 
 namespace slim {
-
-// A directory of its own that is removed with the object.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory();
-  ~TemporaryDirectory();
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 struct RandomWhisper {
   int width = 64;
