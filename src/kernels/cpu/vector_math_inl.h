@@ -30,8 +30,15 @@ using Vector = hn::Vec<Floats>;
 // A vector of lanes from `at`.
 HWY_INLINE Vector load(const float* at) { return hn::LoadU(Floats(), at); }
 HWY_INLINE Vector load(const Half* at) {
+#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
+  // Highway's own emulation takes infinity and NaN for large numbers.
+  HWY_ALIGN float lanes[hn::MaxLanes(Floats())];
+  for (size_t i = 0; i < hn::MaxLanes(Floats()); ++i) lanes[i] = to_float(at[i]);
+  return hn::Load(Floats(), lanes);
+#else
   const hn::Rebind<hwy::float16_t, Floats> halves;
   return hn::PromoteTo(Floats(), hn::LoadU(halves, reinterpret_cast<const hwy::float16_t*>(at)));
+#endif
 }
 HWY_INLINE Vector load(const BFloat16* at) {
   const hn::Rebind<hwy::bfloat16_t, Floats> halves;
