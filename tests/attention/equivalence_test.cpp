@@ -209,7 +209,8 @@ TEST_P(Equivalence, WidthsThatDiffer) {
 }
 
 // Stored rows are all that a query reads, so how tokens arrive changes nothing but the order of
-// f32 sums, in any row type.
+// f32 sums. Keys summed in another order may round to the neighbouring 16-bit number: a share
+// kArithmetic / u of them moves by u, which is sqrt(kArithmetic * u) in root mean square.
 TEST_P(Equivalence, ChunksAndBatchesChangeNothing) {
   const AttentionSpec spec = square_spec(false);
   const AttentionWeights weights = random_weights(spec, true, 90);
@@ -217,13 +218,15 @@ TEST_P(Equivalence, ChunksAndBatchesChangeNothing) {
   for (const DType rows : {DType::f32, DType::bf16}) {
     const std::optional<double> allowed = bound(spec, weights, rows);
     if (!allowed) continue;
+    const double same =
+        rows == DType::f32 ? kArithmetic : std::sqrt(kArithmetic * unit_roundoff(rows));
     Layer tested = layer(spec, weights, rows);
     const std::vector<Tensor> whole = tested.run(inputs, all_at_once());
-    EXPECT_LE(relative_error(tested.run(inputs, token_by_token()), whole), kArithmetic);
-    EXPECT_LE(relative_error(tested.run(inputs, mixed_chunks(1)), whole), kArithmetic);
+    EXPECT_LE(relative_error(tested.run(inputs, token_by_token()), whole), same);
+    EXPECT_LE(relative_error(tested.run(inputs, mixed_chunks(1)), whole), same);
     for (size_t i = 0; i < inputs.size(); ++i) {
-      EXPECT_LE(relative_error(tested.run({inputs[i]}, mixed_chunks(2)), {whole[i]}), kArithmetic)
-          << "sequence " << i << " alone";
+      EXPECT_LE(relative_error(tested.run({inputs[i]}, mixed_chunks(2)), {whole[i]}), same)
+          << "sequence " << i << " alone, " << name_of(rows) << " rows";
     }
     EXPECT_LE(relative_error(whole, expected(spec, weights, inputs)), *allowed);
   }
