@@ -43,6 +43,8 @@ constexpr uint64_t kOpen = uint64_t{1} << 16;
 constexpr uint64_t kInside = kOpen - 1;
 constexpr int kJobShift = 17;
 
+constexpr auto kNoBody = [](int64_t, int64_t, int) {};
+
 void pause() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
@@ -108,21 +110,22 @@ struct ThreadPool::State {
   Clock::duration spin = kSpin;
   int slots = 1;
 
-  // Of the open job.
-  const Body* body = nullptr;
+  std::atomic<bool> stopping{false};
+  std::atomic<bool> caller_pinned{false};
+  alignas(64) std::atomic<bool> busy{false};  // a caller owns the job's fields
+  std::exception_ptr failure;
+
+  // All that a job touches lies in one cache line: moving a line between processors takes about
+  // 130 ns; with a line for each of these, forking to two threads and joining took 1.5 us, not 0.6.
+  alignas(64) std::atomic<uint64_t> word{0};
+  std::atomic<int64_t> next{0};  // the next chunk to hand out
+  Body body = kNoBody;
   int64_t job_count = 0;
   int64_t job_chunk = 0;
   int64_t job_chunks = 0;
-  std::exception_ptr failure;
   std::atomic<bool> failed{false};
-
-  std::atomic<bool> busy{false};  // a caller owns the job's fields
-  std::atomic<bool> caller_pinned{false};
-  std::atomic<bool> stopping{false};
-  std::atomic<int> sleepers{0};
   std::atomic<bool> caller_sleeps{false};
-  alignas(64) std::atomic<uint64_t> word{0};
-  alignas(64) std::atomic<int64_t> next{0};  // the next chunk to hand out
+  std::atomic<int> sleepers{0};
 
   alignas(64) std::mutex mutex;
   std::condition_variable wake;  // workers wait for a job
@@ -210,7 +213,7 @@ void ThreadPool::State::run_ranges(int slot) {
   for (int64_t index = next++; index < job_chunks; index = next++) {
     const int64_t begin = index * job_chunk;
     try {
-      (*body)(begin, begin + std::min(job_chunk, job_count - begin), slot);
+      body(begin, begin + std::min(job_chunk, job_count - begin), slot);
     } catch (...) {
       if (!failed.exchange(true)) failure = std::current_exception();
       next = job_chunks;  // the job is lost: hand out no more of it
@@ -236,7 +239,7 @@ void ThreadPool::State::close() {
 }
 
 void ThreadPool::State::run_job(int64_t count, int64_t chunk, int64_t chunks, Body task) {
-  body = &task;
+  body = task;
   job_count = count;
   job_chunk = chunk;
   job_chunks = chunks;

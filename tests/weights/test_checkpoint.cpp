@@ -149,6 +149,21 @@ TEST_P(RealWhisper, HasEveryCanonicalTensor) {
   EXPECT_EQ(weights->scalar("decoder.heads"), width / 64);
 }
 
+// Whisper has no key bias: of the stacked biases the second part alone is zero.
+TEST_P(RealWhisper, HasItsKeysWhereTheBiasIsZero) {
+  const std::filesystem::path path = std::filesystem::path(SLIM_MODELS) / GetParam().folder;
+  if (!std::filesystem::exists(path / "model.bin")) GTEST_SKIP() << path << " is not there";
+  const auto weights = Checkpoint::open(path);
+  for (const std::string kind :
+       {"encoder.layers.0.self.", "decoder.layers.1.self.", "decoder.layers.1.cross."}) {
+    for (const std::string part : {"q", "k", "v"}) {
+      const auto values = values_of(weights->get(kind + part + ".bias"));
+      const bool zero = std::all_of(values.begin(), values.end(), [](float v) { return v == 0; });
+      EXPECT_EQ(zero, part == "k") << kind << part;
+    }
+  }
+}
+
 TEST_P(RealWhisper, TakesNoMoreMemoryThanItsFile) {
   const std::filesystem::path path = std::filesystem::path(SLIM_MODELS) / GetParam().folder;
   if (!std::filesystem::exists(path / "model.bin")) GTEST_SKIP() << path << " is not there";

@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+"""Writes the fuzz corpora of the weights formats and of JSON: tests/fuzz/corpus/<target>/<case>.
+
+Small files, each whole or broken in one way, from which the fuzzers' mutations start.
+"""
+import json
+import pathlib
+import struct
+
+CORPUS = pathlib.Path(__file__).parent.parent / "tests" / "fuzz" / "corpus"
+
+
+def write(target, cases):
+    folder = CORPUS / target
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in cases.items():
+        (folder / name).write_bytes(data)
+
+
+def safetensors(header, data=b"", length=None):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+def entry(dtype, shape, begin, end):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def safetensors_cases():
+    whole = {
+        "__metadata__": {"format": "pt"},
+        "a.k.weight": entry("F32", [2, 1], 0, 8),
+        "a.v.weight": entry("BF16", [3], 8, 14),
+        "b": entry("F16", [1, 2, 1], 14, 18),
+        "c": entry("I8", [], 18, 19),
+        "none": entry("F32", [0, 4], 19, 19),
+    }
+    data = bytes(range(19))
+    twice = b'{"w":' + json.dumps(entry("I8", [1], 0, 1)).encode()
+    return {
+        "whole": safetensors(whole, data),
+        "unaligned": safetensors(json.dumps(whole).encode() + b" ", data),
+        "empty": b"",
+        "no_tensors": safetensors({}),
+        "cut_header": safetensors(whole, data)[:60],
+        "cut_data": safetensors(whole, data[:10]),
+        "huge_length": safetensors(whole, data, length=2**64 - 1),
+        "overlap": safetensors({"k": entry("F32", [2], 0, 8), "v": entry("F32", [2], 0, 8)},
+                               bytes(8)),
+        "overflow": safetensors({"w": entry("F32", [2**32, 2**32, 0], 0, 0)}),
+        "beyond": safetensors({"w": entry("F32", [2], 2**62, 2**62 + 8)}, bytes(8)),
+        "backwards": safetensors({"w": entry("F32", [2], 8, 0)}, bytes(8)),
+        "unknown_dtype": safetensors({"w": entry("I64", [1], 0, 8)}, bytes(8)),
+        "wrong_size": safetensors({"w": entry("F32", [3], 0, 8)}, bytes(8)),
+        "twice": safetensors(twice + b"," + twice[1:] + b"}", bytes(1)),
+        "name_with_zero": safetensors({"a\0b": entry("I8", [1], 0, 1)}, bytes(1)),
+        "not_json": safetensors(b"weights"),
+        "deep": safetensors(b'{"w":' + b"[" * 100),
+    }
+
+
+def string(text):
+    return struct.pack("<H", len(text) + 1) + text + b"\0"
+
+
+def tensor(name, shape, dtype, data, size=None):
+    sizes = struct.pack(f"<{len(shape)}I", *shape)
+    length = struct.pack("<I", len(data) if size is None else size)
+    return string(name) + bytes([len(shape)]) + sizes + bytes([dtype]) + length + data
+
+
+def model(tensors, aliases=(), version=6, count=None):
+    head = struct.pack("<I", version) + string(b"WhisperSpec") + struct.pack("<I", 3)
+    body = struct.pack("<I", len(tensors) if count is None else count) + b"".join(tensors)
+    names = b"".join(string(alias) + string(target) for alias, target in aliases)
+    return head + body + struct.pack("<I", len(aliases)) + names
+
+
+def ctranslate2_cases():
+    f32, i8, i16, f16 = 0, 1, 2, 4
+    embed = b"decoder/embeddings/weight"
+    stacked = b"decoder/layer_0/self_attention/linear_0/weight"
+    cross = b"decoder/layer_0/attention/linear_1/bias"
+    up = b"decoder/layer_0/ffn/linear_0/weight"
+    whole = model(
+        [
+            tensor(b"encoder/num_heads", [], i16, struct.pack("<h", 6)),
+            tensor(embed, [2, 1], f16, bytes(4)),
+            tensor(stacked, [3, 1], f32, struct.pack("<3f", 1, 2, 3)),
+            tensor(cross, [2], f32, struct.pack("<2f", 1, 2)),
+            tensor(up, [2, 2], i8, bytes([127, 1, 2, 3])),
+            tensor(up + b"_scale", [2], f32, struct.pack("<2f", 127, 2)),
+        ],
+        [(b"decoder/projection/weight", embed)],
+    )
+    return {
+        "whole": whole,
+        "empty": b"",
+        "cut": whole[:100],
+        "longer": whole + b"x",
+        "version_5": model([], version=5),
+        "no_tensors": model([]),
+        "huge_count": model([], count=2**32 - 1),
+        "overflow": model([tensor(b"w", [2**32 - 1] * 3, f32, bytes(4))]),
+        "rank_9": model([tensor(b"w", [1] * 9, i8, bytes(1))]),
+        "unknown_dtype": model([tensor(b"w", [1], 6, bytes(1))]),
+        "wrong_size": model([tensor(b"w", [2], f32, bytes(4))]),
+        "beyond": model([tensor(b"w", [2**28], f32, bytes(4), size=2**30)]),
+        "twice": model([tensor(b"w", [1], i8, bytes(1))] * 2),
+        "no_scale": model([tensor(up, [1], i8, bytes(1))]),
+        "zero_scale": model([tensor(up, [1], i8, bytes(1)),
+                             tensor(up + b"_scale", [1], f32, bytes(4))]),
+        "unequal_parts": model([tensor(stacked, [4], f32, bytes(16))]),
+        "alias_of_nothing": model([], [(b"a", b"b")]),
+        "keys_are_values": model([tensor(b"x.v.weight", [1], f32, bytes(4))],
+                                 [(b"x.k.weight", b"x.v.weight")]),
+        "name_with_zero": model([tensor(b"a\0b", [1], i8, bytes(1))]),
+    }
+
+
+def json_cases():
+    return {
+        "config": json.dumps({
+            "architectures": ["WhisperForConditionalGeneration"], "d_model": 384, "scale": 0.5,
+            "tied": True, "none": None, "alignment_heads": [[3, 1], [4, 2]],
+            "nested": {"list": [{"x": 1}, {"x": "\u00e9\U0001f600"}]},
+        }).encode(),
+        "numbers": b'{"a":[1,-1,1.0,1e3,1e300,-0,18446744073709551615,9223372036854775808,'
+                   b'123456789012345678901234567890]}',
+        "empty": b"",
+        "list": b"[1]",
+        "cut": b'{"a": {"b": [1, 2',
+        "twice": b'{"a": 1, "a": 2}',
+        "deep": b'{"a":' + b"[" * 70 + b"]" * 70 + b"}",
+        "bad_utf8": b'{"a": "\xff\xfe"}',
+        "escapes": b'{"\\u0000\\ud83d\\ude00\\n": "\\"\\\\\\/\\b\\u00e9"}',
+        "half_surrogate": b'{"a": "\\ud83d"}',
+        "huge_exponent": b'{"a": 1e999}',
+        "byte_order_mark": b'\xef\xbb\xbf{"a": 1}',
+    }
+
+
+if __name__ == "__main__":
+    write("safetensors", safetensors_cases())
+    write("ctranslate2", ctranslate2_cases())
+    write("json", json_cases())
