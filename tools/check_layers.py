@@ -26,7 +26,7 @@ OWNED = {
     r"oneapi/dnnl|dnnl": ["src/kernels/cpu"],
     r"cuda|cublas|cudnn": ["src/kernels/cuda"],
     r"lapacke": ["src/transforms"],
-    r"sndfile|soxr|pocketfft": ["src/audio"],
+    r"sndfile|soxr|mpg123|kiss": ["src/audio"],
     r"pcre2": ["src/text"],
     r"CLI/": ["apps/cli"],
     r"nlohmann/": ["src/base", "src/text", "src/weights", "apps"],
