@@ -144,7 +144,9 @@ std::vector<Candidate> candidates() {
   std::vector<Candidate> all;
   for (const std::string& name : kernel_names()) {
     if (name == "reference") continue;
-    for (const int threads : {1, 3}) all.push_back({name, threads});
+    all.push_back({name, 1});
+    const bool has_target = name.find(':') != std::string::npos;
+    if (!has_target) all.push_back({name, 3});
   }
   return all;
 }

@@ -106,7 +106,8 @@ struct Candidate {
   int threads = 1;
 };
 std::ostream& operator<<(std::ostream& stream, const Candidate& candidate);
-// All but the reference, with one thread and with three.
+// All but the reference, with one thread; each device also with three, once: how work is split does
+// not depend on the target.
 std::vector<Candidate> candidates();
 std::string candidate_name(const testing::TestParamInfo<Candidate>& info);
 

@@ -33,7 +33,7 @@ void attend_query(const float* query, const Columns& keys, const Columns& values
   std::vector<double> weights(static_cast<size_t>(rows));
   for (int64_t s = 0; s < rows; ++s) {
     weights[static_cast<size_t>(s)] =
-        static_cast<double>(scale) * dot(query, keys.data + s * keys.stride, keys.width);
+        static_cast<double>(scale) * dot_in_double(query, keys.data + s * keys.stride, keys.width);
   }
   softmax(weights);
   for (int64_t c = 0; c < values.width; ++c) {

@@ -54,7 +54,8 @@ void ReferenceKernels::linear(const Linear& arguments) {
   for (int64_t n = 0; n < weight.rows; ++n) {
     const std::vector<float> weights = weight_row(weight, n);
     for (int64_t t = 0; t < x.rows; ++t) {
-      const double sum = dot(x.row<float>(t), weights.data(), x.columns) + bias_at(bias, n);
+      const double sum =
+          dot_in_double(x.row<float>(t), weights.data(), x.columns) + bias_at(bias, n);
       float& to = y.row<float>(t)[n];
       const double before = accumulate ? static_cast<double>(to) : 0.0;
       to = static_cast<float>(activate(activation, sum) + before);
@@ -135,7 +136,8 @@ void ReferenceKernels::convolve(const Convolve& arguments) {
       for (int64_t tap = 0; tap < 3; ++tap) {
         const int64_t frame = row % steps * stride + tap - 1;
         if (frame < 0 || frame >= frames) continue;  // the padding is zero
-        sum += dot(x.row<float>(run * frames + frame), weights.data() + tap * inputs, inputs);
+        sum += dot_in_double(x.row<float>(run * frames + frame), weights.data() + tap * inputs,
+                             inputs);
       }
       y.row<float>(row)[o] = static_cast<float>(activate(activation, sum));
     }
