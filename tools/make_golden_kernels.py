@@ -23,7 +23,7 @@ def draw(*shape):
 
 
 def plain(value):
-    """Arrays as nested lists; nine digits tell any two f32 apart."""
+    """Arrays as nested lists; twelve digits, where f32 has nine."""
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, dict):
@@ -39,7 +39,8 @@ ACTIVATIONS = {
     "none": lambda x: x,
     "relu": lambda x: max(x, 0.0),
     "gelu": lambda x: x * 0.5 * math.erfc(-x / math.sqrt(2.0)),
-    "gelu_tanh": lambda x: 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+    "gelu_tanh": lambda x: 0.5 * x * (1.0 + math.tanh(math.sqrt(2.0 / math.pi)
+                                                      * (x + 0.044715 * x**3))),
     "silu": lambda x: x * (1.0 / (1.0 + math.exp(-x))),
 }
 
@@ -64,7 +65,8 @@ def linear_cases():
 
 def grouped_linear_cases():
     for groups, inputs, outputs in ((3, 4, 2), (2, 3, 5)):
-        x, weight, bias = draw(3, groups * inputs), draw(groups * outputs, inputs), draw(groups * outputs)
+        x = draw(3, groups * inputs)
+        weight, bias = draw(groups * outputs, inputs), draw(groups * outputs)
         y = np.einsum("tgk,gnk->tgn", x.reshape(3, groups, inputs),
                       weight.reshape(groups, outputs, inputs)).reshape(3, -1) + bias
         yield dict(x=x, weight=weight, bias=bias, groups=groups, y=y)
@@ -86,7 +88,8 @@ def embed_cases():
 
 
 def convolve_cases():
-    for activation, stride, frames in (("none", 1, 6), ("none", 2, 6), ("gelu", 2, 5), ("relu", 1, 1)):
+    for activation, stride, frames in (("none", 1, 6), ("none", 2, 6), ("gelu", 2, 5),
+                                       ("relu", 1, 1)):
         batch, inputs, outputs = 2, 3, 4
         x, weight, bias = draw(batch, frames, inputs), draw(outputs, inputs, 3), draw(outputs)
         padded = np.pad(x, ((0, 0), (1, 1), (0, 0)))
