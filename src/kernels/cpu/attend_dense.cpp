@@ -6,14 +6,13 @@
 
 #include "base/check.h"
 #include "kernels/cpu/dense.h"
+#include "kernels/cpu/rounding.h"
 
 namespace slim {
 namespace {
 
 constexpr int64_t kTasksPerThread = 4;
 constexpr int64_t kLeastQueries = 96;  // in a task: packing is then below 10 %
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // One head of one run.
 struct Head {
@@ -108,8 +107,7 @@ void run_attend_dense(const CpuContext& context, const AttendDense& dense) {
   const Layout layout(context, rows, dense.q.columns / dense.heads);
   const int64_t wanted = ceil_div(kTasksPerThread * context.pool.threads(), heads);
   const int64_t most = std::max<int64_t>(1, rows / kLeastQueries);
-  const int64_t chunk = ceil_div(ceil_div(rows, std::min(wanted, most)), context.ops.row_group) *
-                        context.ops.row_group;
+  const int64_t chunk = round_up(ceil_div(rows, std::min(wanted, most)), context.ops.row_group);
   const int64_t chunks = ceil_div(rows, chunk);
   ScratchSets::Lease lease(context.scratch);
 

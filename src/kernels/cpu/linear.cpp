@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "kernels/cpu/dense.h"
+#include "kernels/cpu/rounding.h"
 
 namespace slim {
 namespace {
@@ -15,9 +16,6 @@ constexpr int64_t kBlockOutputs = 256;
 constexpr int64_t kLeastProducts = 32 * 1024;  // in a task: a few microseconds
 constexpr int64_t kLeastRows = 96;             // in a task that packs: packing is then below 10 %
 constexpr int64_t kTasksPerThread = 4;
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 // A grouped product with the end of a linear layer: the general case of both operations.
 struct Product {

@@ -5,7 +5,7 @@
 //   gelu(x) = max(x, 0) - |x| * tail(|x|), tail(a) = erfc(a / sqrt 2) / 2 = p(a)^8
 //
 // The eighth root of the tail is so flat that a polynomial of degree 8 gives it to 3e-9; the whole
-// is within 1.3e-7 of gelu where |x| <= 1 and 2 ulp beyond, without an exponential or a division.
+// is within 1.6e-7 of gelu, relative to max(1, |gelu|), without an exponential or a division.
 
 // Highway's way: a guard that admits the file once for each target.
 #if defined(SLIM_KERNELS_CPU_VECTOR_MATH_INL_H) == defined(HWY_TARGET_TOGGLE)
