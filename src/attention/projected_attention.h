@@ -24,8 +24,7 @@ class ProjectedAttention : public Attention {
     Matrix heads;         // [T, H*C] f32, to be written
   };
 
-  // `floats_per_token`: scratch that attend() takes for each token. `weights` may lack what the
-  // kind never reads (k_bias, or v where M stands in).
+  // `floats_per_token`: scratch that attend() takes for each token.
   ProjectedAttention(const AttentionSpec& spec, const AttentionWeights& weights, Kernels& kernels,
                      int64_t floats_per_token);
 

@@ -25,7 +25,7 @@ class StepScratch {
 
  private:
   Device& device_;
-  size_t first_;  // of the thread's buffers: what enclosing Scratches do not use
+  size_t first_;  // of the thread's buffers: those that enclosing ones do not use
 };
 
 }  // namespace slim
