@@ -149,6 +149,16 @@ TEST_F(OpenModel, SaysWhichArchitecturesThereAre) {
   expect_mentions(refusal(ErrorCode::bad_file), {"config.json", "architectures"});
 }
 
+TEST_F(OpenModel, SaysWhichContentsOfAFileItKnows) {
+  copy("deep_decoder", "ct2");
+  std::string file = read_text(directory_ / "model.bin");
+  const size_t at = file.find("WhisperSpec");
+  ASSERT_NE(at, std::string::npos);
+  write_text(directory_ / "model.bin", file.replace(at, 11, "WhisperSpex"));
+  expect_mentions(refusal(ErrorCode::unsupported_model),
+                  {"model.bin", "'WhisperSpex'", "there is WhisperSpec"});
+}
+
 TEST_F(OpenModel, RefusesConfigValuesItDoesNotKnow) {
   const std::vector<std::pair<std::string, nlohmann::json>> wrong = {
       {"d_model", "wide"},
