@@ -1,10 +1,11 @@
-// The specification of row rounding: round to nearest even for the floats; for i8 the group's
-// scale first (up, so that no element exceeds 127), then each element to nearest even.
+// The specification of row rounding: round to nearest even for the floats; for i8 what the group
+// shares first, then each element to nearest even.
 #include "tensor/row_format.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 namespace slim {
 namespace {
@@ -16,27 +17,44 @@ BFloat16 round_up(float value) {
   return {static_cast<uint16_t>((bits + 0xFFFFU) >> 16)};
 }
 
-void encode_group(const float* values, int8_t* bytes, BFloat16* scale) {
-  float largest = 0.0F;
-  for (int64_t i = 0; i < kGroupSize; ++i) {
-    // A NaN must not vanish in max(): it poisons the scale, and with it the group.
-    largest = std::isnan(values[i]) ? values[i] : std::max(largest, std::fabs(values[i]));
-    if (std::isnan(largest)) break;
-  }
-  *scale = group_scale(largest);
-  const float step = to_float(*scale);
+void encode_group(const float* values, int8_t* bytes, const GroupScale& shared) {
+  const float middle = to_float(shared.middle);
+  const float step = to_float(shared.scale);
   if (!(step > 0.0F) || !std::isfinite(step)) {
-    std::memset(bytes, std::isfinite(step) ? 0 : 1, kGroupSize);
+    std::memset(bytes, 0, kGroupSize);  // all at the middle; 0 * NaN is NaN
     return;
   }
   for (int64_t i = 0; i < kGroupSize; ++i) {
-    bytes[i] = static_cast<int8_t>(std::nearbyintf(values[i] / step));
+    bytes[i] = static_cast<int8_t>(std::nearbyintf((values[i] - middle) / step));
   }
+}
+
+GroupScale scale_of(const float* values) {
+  float lowest = values[0];
+  float highest = values[0];
+  for (int64_t i = 0; i < kGroupSize; ++i) {
+    // A NaN must not vanish in min() and max(): it poisons the group.
+    if (std::isnan(values[i])) return group_scale(values[i], values[i]);
+    lowest = std::min(lowest, values[i]);
+    highest = std::max(highest, values[i]);
+  }
+  return group_scale(lowest, highest);
 }
 
 }  // namespace
 
-BFloat16 group_scale(float largest) { return round_up(largest / 127.0F); }
+GroupScale group_scale(float lowest, float highest) {
+  // Halved before they are added, so that the largest floats do not overflow; toward zero for the
+  // same reason.
+  const float middle = 0.5F * lowest + 0.5F * highest;
+  if (!std::isfinite(middle)) {
+    const BFloat16 nan = to_bfloat16(std::numeric_limits<float>::quiet_NaN());
+    return {nan, nan};
+  }
+  const BFloat16 rounded = {static_cast<uint16_t>(std::bit_cast<uint32_t>(middle) >> 16)};
+  const float reach = std::max(highest - to_float(rounded), to_float(rounded) - lowest);
+  return {round_up(reach / 127.0F), rounded};
+}
 
 void encode_row(const RowFormat& format, const float* values, std::byte* row) {
   const int64_t width = format.width;
@@ -58,10 +76,11 @@ void encode_row(const RowFormat& format, const float* values, std::byte* row) {
       return;
     case DType::i8:
       for (int64_t g = 0; g < width / kGroupSize; ++g) {
-        BFloat16 scale;
+        const GroupScale shared = scale_of(values + g * kGroupSize);
         encode_group(values + g * kGroupSize, reinterpret_cast<int8_t*>(row) + g * kGroupSize,
-                     &scale);
-        std::memcpy(row + width + 2 * g, &scale, 2);
+                     shared);
+        std::memcpy(row + width + 2 * g, &shared.scale, 2);
+        std::memcpy(row + width + width / kGroupSize * 2 + 2 * g, &shared.middle, 2);
       }
       return;
     default:
@@ -84,9 +103,13 @@ void decode_row(const RowFormat& format, const std::byte* row, float* values) {
   }
   const auto* bytes = reinterpret_cast<const int8_t*>(row);
   for (int64_t i = 0; i < width; ++i) {
+    const std::byte* scales = row + width + 2 * (i / kGroupSize);
     BFloat16 scale;
-    std::memcpy(&scale, row + width + 2 * (i / kGroupSize), 2);
-    values[i] = to_float(bytes[i]) * to_float(scale);
+    BFloat16 middle;
+    std::memcpy(&scale, scales, 2);
+    std::memcpy(&middle, scales + width / kGroupSize * 2, 2);
+    // The product is exact (8 bits by 8), so that a fused multiply-add gives the same.
+    values[i] = to_float(bytes[i]) * to_float(scale) + to_float(middle);
   }
 }
 

@@ -2,10 +2,13 @@
 // one plane of its page: its key, its value, its layer input, or an encoder position.
 //
 //   f32, f16, bf16:  width elements
-//   i8:              width signed bytes, then width / 32 bf16 scales; element j of group g is
-//                    byte[j] * scale[g], scale = max|group| / 127 rounded up to bf16. (Two bytes a
-//                    group; bf16, because a scale needs range, not digits: its rounding is undone
-//                    by quantising with the rounded scale.)
+//   i8:              width signed bytes, then width / 32 bf16 scales, then width / 32 bf16 middles;
+//                    element j of group g is byte[j] * scale[g] + middle[g]. The middle is that of
+//                    the group's lowest and highest value (toward zero to bf16); the scale is the
+//                    larger distance from it / 127 (up to bf16, so that no byte exceeds 127). bf16,
+//                    because they need range, not digits: what their rounding leaves is in the
+//                    bytes. The middle is worth it: on Whisper tiny.en the KL of x and encoder rows
+//                    is 1.2e-5 with it and 3.2e-5 without, for 6 % more bytes.
 #pragma once
 
 #include <cstdint>
@@ -15,14 +18,14 @@
 namespace slim {
 
 constexpr int64_t kPageRows = 64;   // rows in a page, for every kind and device
-constexpr int64_t kGroupSize = 32;  // elements that share a scale in an i8 row
+constexpr int64_t kGroupSize = 32;  // elements that share a scale and a middle in an i8 row
 
 struct RowFormat {
   DType type = DType::f32;
   int64_t width = 0;  // elements; a multiple of kGroupSize for i8
 
   constexpr int64_t bytes() const {
-    const int64_t scales = type == DType::i8 ? width / kGroupSize * 2 : 0;
+    const int64_t scales = type == DType::i8 ? width / kGroupSize * 4 : 0;
     return width * size_of(type) + scales;
   }
   // Whether this type can hold rows of this width at all.
@@ -32,8 +35,13 @@ struct RowFormat {
   friend bool operator==(const RowFormat&, const RowFormat&) = default;
 };
 
-// The scale of an i8 group whose largest magnitude is `largest`. NaN and infinity stay.
-BFloat16 group_scale(float largest);
+// What the elements of an i8 group share, from its lowest and highest value. Not finite if one of
+// these is not: then the whole group decodes to NaN.
+struct GroupScale {
+  BFloat16 scale;
+  BFloat16 middle;
+};
+GroupScale group_scale(float lowest, float highest);
 
 // Converts `width` floats into one row at `row`, and back. The rounding every device reproduces.
 void encode_row(const RowFormat& format, const float* values, std::byte* row);

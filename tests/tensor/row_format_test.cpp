@@ -55,7 +55,7 @@ TEST(RowFormat, CountsBytes) {
   EXPECT_EQ((RowFormat{DType::f32, 3}.bytes()), 12);
   EXPECT_EQ((RowFormat{DType::f16, 3}.bytes()), 6);
   EXPECT_EQ((RowFormat{DType::bf16, 5}.bytes()), 10);
-  EXPECT_EQ((RowFormat{DType::i8, 64}.bytes()), 68);
+  EXPECT_EQ((RowFormat{DType::i8, 64}.bytes()), 72);
 }
 
 TEST(RowFormat, KnowsWhatItCanHold) {
@@ -99,24 +99,30 @@ TEST(RowFormat, OddAddressesAreFine) {
   }
 }
 
-// The scale is at least max / 127 and, a bf16 being 8 bits, at most 1 + 2^-7 times that; an element
-// is off by at most half a scale, but for the last bits of a float's quotient (1e-6 covers them).
+// The scale is at least half the range / 127. The middle is off by at most 2^-7 of itself, which
+// adds to the distances; the scale, a bf16 of 8 bits, is at most 1 + 2^-7 times what is needed; an
+// element is off by at most half a scale, but for the last bits of a float's quotient (1e-6).
 TEST(RowFormat, Int8IsWithinHalfAScale) {
   for (const float size : {1e-30F, 1e-3F, 1.0F, 1e4F, 1e30F}) {
-    const RowFormat format{DType::i8, 128};
-    const Floats values = normal(128, size);
-    const auto row = encoded(format, values);
-    const Floats back = decoded(format, row);
-    for (int64_t group = 0; group < 4; ++group) {
-      const float scale = scale_of(format, row, group);
-      float largest = 0.0F;
-      for (int64_t i = 32 * group; i < 32 * (group + 1); ++i) {
-        const auto at = static_cast<size_t>(i);
-        largest = std::max(largest, std::fabs(values[at]));
-        EXPECT_LE(std::fabs(back[at] - values[at]), scale * (0.5F + 1e-6F) + 1e-6F * largest);
+    for (const float shift : {0.0F, 3.0F, -100.0F}) {
+      const RowFormat format{DType::i8, 128};
+      Floats values = normal(128, size);
+      for (float& value : values) value += shift * size;
+      const auto row = encoded(format, values);
+      const Floats back = decoded(format, row);
+      for (size_t group = 0; group < 4; ++group) {
+        const float scale = scale_of(format, row, static_cast<int64_t>(group));
+        const auto begin = values.begin() + static_cast<ptrdiff_t>(32 * group);
+        const auto [lowest, highest] = std::minmax_element(begin, begin + 32);
+        const float middle = std::fabs(0.5F * (*lowest + *highest));
+        const float reach = 0.5F * (*highest - *lowest);
+        for (size_t at = 32 * group; at < 32 * (group + 1); ++at) {
+          EXPECT_LE(std::fabs(back[at] - values[at]),
+                    scale * (0.5F + 1e-6F) + 1e-6F * (reach + middle));
+        }
+        EXPECT_GE(scale, reach / 127.0F * (1.0F - 1e-6F));
+        EXPECT_LE(scale, (reach + middle * 0x1p-7F) / 127.0F * (1.0F + 0x1p-7F));
       }
-      EXPECT_GE(scale, largest / 127.0F);
-      EXPECT_LE(scale, largest / 127.0F * (1.0F + 0x1p-7F));
     }
   }
 }
@@ -126,23 +132,25 @@ TEST(RowFormat, Int8GroupsDoNotTouchEachOther) {
   values[40] = 1000.0F;
   const Floats back = round_trip({DType::i8, 64}, values);
   EXPECT_NEAR(back[0], 0.001F, 0.001F * 0x1p-7F);
-  EXPECT_EQ(back[41], 0.0F);
+  EXPECT_NEAR(back[41], 0.0F, 500.0F / 127.0F);
 }
 
-TEST(RowFormat, Int8ElementsStayBelow127) {
-  // The largest quotient that rounding the scale down would push to 128.
+TEST(RowFormat, Int8BytesReachButDoNotPass127) {
+  // Rounding the scale down would push the largest quotient to 128.
   for (float largest = 1.0F; largest < 2.0F; largest += 0.0009765625F) {
     Floats values(32, -largest);
+    values[1] = largest;
     const auto row = encoded({DType::i8, 32}, values);
-    const auto first = static_cast<int8_t>(row[0]);
-    ASSERT_LE(std::abs(first), 127) << largest;
-    ASSERT_LT(first, -120) << largest;
+    ASSERT_GE(static_cast<int8_t>(row[0]), -127) << largest;
+    ASSERT_LT(static_cast<int8_t>(row[0]), -120) << largest;
+    ASSERT_GT(static_cast<int8_t>(row[1]), 120) << largest;
   }
 }
 
 TEST(RowFormat, Int8RoundsTiesToEven) {
   Floats values(32, 0.0F);
-  values[0] = 127.0F;  // makes the scale 1
+  values[0] = 127.0F;  // makes the scale 1 and the middle 0
+  values[31] = -127.0F;
   values[1] = 0.5F;
   values[2] = 1.5F;
   values[3] = -2.5F;
@@ -166,8 +174,8 @@ TEST(RowFormat, Int8SubnormalGroupsStayFinite) {
   for (const float tiny : {1e-45F, 1e-42F, 1e-38F}) {
     for (const float value : round_trip({DType::i8, 32}, Floats(32, tiny))) {
       EXPECT_TRUE(std::isfinite(value));
-      // A scale is a multiple of 2^-133, the smallest bf16.
-      EXPECT_NEAR(value, tiny, 0x1p-134F + tiny * 0x1p-7F);
+      // Middles and scales are multiples of 2^-133, the smallest bf16.
+      EXPECT_NEAR(value, tiny, 0x1p-133F + tiny * 0x1p-7F);
     }
   }
 }

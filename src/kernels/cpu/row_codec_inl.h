@@ -33,11 +33,13 @@ inline void decode_groups(const std::byte* row, int64_t width, float* out) {
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(f));
   const auto* bytes = reinterpret_cast<const int8_t*>(row);
   const auto* scales = reinterpret_cast<const BFloat16*>(row + width);
+  const auto* middles = scales + width / kGroupSize;
   for (int64_t begin = 0; begin < width; begin += kGroupSize) {
     const auto scale = hn::Set(f, to_float(scales[begin / kGroupSize]));
+    const auto middle = hn::Set(f, to_float(middles[begin / kGroupSize]));
     for (int64_t i = begin; i < begin + kGroupSize; i += lanes) {
       const auto whole = hn::PromoteTo(GroupInts(), hn::LoadU(GroupBytes(), bytes + i));
-      hn::StoreU(hn::Mul(hn::ConvertTo(f, whole), scale), f, out + i);
+      hn::StoreU(hn::MulAdd(hn::ConvertTo(f, whole), scale, middle), f, out + i);
     }
   }
 }
@@ -85,21 +87,27 @@ inline bool encode_groups(const float* values, int64_t width, std::byte* row) {
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(f));
   auto* bytes = reinterpret_cast<int8_t*>(row);
   auto* scales = reinterpret_cast<BFloat16*>(row + width);
+  auto* middles = scales + width / kGroupSize;
   for (int64_t begin = 0; begin < width; begin += kGroupSize) {
-    auto largest = hn::Zero(f);
-    auto finite = hn::Lt(largest, hn::Inf(f));
+    auto lowest = hn::Set(f, values[begin]);
+    auto highest = lowest;
+    auto finite = hn::Lt(hn::Abs(lowest), hn::Inf(f));
     for (int64_t i = begin; i < begin + kGroupSize; i += lanes) {
-      const auto magnitude = hn::Abs(hn::LoadU(f, values + i));
-      finite = hn::And(finite, hn::Lt(magnitude, hn::Inf(f)));
-      largest = hn::Max(largest, magnitude);
+      const auto value = hn::LoadU(f, values + i);
+      finite = hn::And(finite, hn::Lt(hn::Abs(value), hn::Inf(f)));
+      lowest = hn::Min(lowest, value);
+      highest = hn::Max(highest, value);
     }
     if (!hn::AllTrue(f, finite)) return false;
-    const BFloat16 scale = group_scale(hn::GetLane(hn::MaxOfLanes(f, largest)));
-    scales[begin / kGroupSize] = scale;
-    // A group of zeros has scale 0: any divisor gives its zeros.
-    const auto step = hn::Set(f, scale.bits == 0 ? 1.0F : to_float(scale));
+    const GroupScale shared = group_scale(hn::GetLane(hn::MinOfLanes(f, lowest)),
+                                          hn::GetLane(hn::MaxOfLanes(f, highest)));
+    scales[begin / kGroupSize] = shared.scale;
+    middles[begin / kGroupSize] = shared.middle;
+    // A group that is all at its middle has scale 0: any divisor gives its zeros.
+    const auto step = hn::Set(f, shared.scale.bits == 0 ? 1.0F : to_float(shared.scale));
+    const auto middle = hn::Set(f, to_float(shared.middle));
     for (int64_t i = begin; i < begin + kGroupSize; i += lanes) {
-      const auto whole = hn::NearestInt(hn::Div(hn::LoadU(f, values + i), step));
+      const auto whole = hn::NearestInt(hn::Div(hn::Sub(hn::LoadU(f, values + i), middle), step));
       hn::StoreU(hn::DemoteTo(GroupBytes(), whole), GroupBytes(), bytes + i);
     }
   }
