@@ -131,6 +131,59 @@ void time_rows(benchmark::State& state, const std::string& name, int threads,
   state.SetItemsProcessed(state.iterations() * x.elements());
 }
 
+// Everything a Whisper encoder of `layers` layers does for 30 seconds of sound.
+void time_encoder(benchmark::State& state, const std::string& name, int threads, int layers) {
+  const auto kernels = make_kernels(name, threads);
+  const auto session = kernels->begin_session();
+  constexpr int64_t kPositions = 1500;
+  const int64_t width = layers == 4 ? 384 : 512;
+  const Tensor mel = random(DType::f32, 2 * kPositions, 80);
+  const Tensor first = random(DType::f16, width, 3 * 80);
+  const Tensor second = random(DType::f16, width, 3 * width);
+  const Tensor square = random(DType::f16, width, width);
+  const Tensor widen = random(DType::f16, 4 * width, width);
+  const Tensor narrow = random(DType::f16, width, 4 * width);
+  const Tensor bias = random(DType::f32, 1, 4 * width);
+  const auto matrix = [](int64_t columns) { return random(DType::f32, kPositions, columns); };
+  Tensor frames = random(DType::f32, 2 * kPositions, width);
+  Tensor x = matrix(width), normed = matrix(width), q = matrix(width), k = matrix(width);
+  Tensor v = matrix(width), mixed = matrix(width), hidden = matrix(4 * width);
+  const auto multiply = [&](const Tensor& from, const Tensor& weight, Tensor& to,
+                            Activation activation, bool accumulate) {
+    kernels->linear({.x = from.matrix(),
+                     .weight = weight.matrix(),
+                     .bias = bias.values<float>(),
+                     .y = to.writable_matrix(),
+                     .activation = activation,
+                     .accumulate = accumulate});
+  };
+  for (auto _ : state) {
+    kernels->convolve({.x = mel.matrix(),
+                       .weight = first.matrix(),
+                       .y = frames.writable_matrix(),
+                       .activation = Activation::gelu});
+    kernels->convolve({.x = frames.matrix(),
+                       .weight = second.matrix(),
+                       .y = x.writable_matrix(),
+                       .stride = 2,
+                       .activation = Activation::gelu});
+    for (int layer = 0; layer < layers; ++layer) {
+      kernels->layer_norm({.x = x.matrix(), .y = normed.writable_matrix()});
+      for (Tensor* to : {&q, &k, &v}) multiply(normed, square, *to, Activation::none, false);
+      kernels->attend_dense({.q = q.matrix(),
+                             .k = k.matrix(),
+                             .v = v.matrix(),
+                             .out = mixed.writable_matrix(),
+                             .heads = width / 64,
+                             .scale = 0.001F});
+      multiply(mixed, square, x, Activation::none, true);
+      kernels->layer_norm({.x = x.matrix(), .y = normed.writable_matrix()});
+      multiply(normed, widen, hidden, Activation::gelu, false);
+      multiply(hidden, narrow, x, Activation::none, true);
+    }
+  }
+}
+
 template <typename Time, typename Case>
 void add(const std::string& title, Time time, const Case& shape) {
   for (const std::string& name : kernel_names()) {
@@ -160,6 +213,8 @@ void add_all() {
   add("attend_dense/base", time_attend_dense, DenseCase{1500, 8});
   add("convolve/tiny/first", time_convolve, ConvolveCase{3000, 80, 384, 1});
   add("convolve/tiny/second", time_convolve, ConvolveCase{3000, 384, 384, 2});
+  add("encoder/tiny", time_encoder, 4);
+  add("encoder/base", time_encoder, 6);
   for (const std::string what : {"layer_norm", "log_softmax"}) add(what, time_rows, what);
 }
 
