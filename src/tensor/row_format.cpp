@@ -45,8 +45,8 @@ GroupScale scale_of(const float* values) {
 
 GroupScale group_scale(float lowest, float highest) {
   // Halved before they are added, so that the largest floats do not overflow; toward zero for the
-  // same reason.
-  const float middle = 0.5F * lowest + 0.5F * highest;
+  // same reason. Adding 0 makes a zero positive: min() of two zeros may be either.
+  const float middle = 0.5F * lowest + 0.5F * highest + 0.0F;
   if (!std::isfinite(middle)) {
     const BFloat16 nan = to_bfloat16(std::numeric_limits<float>::quiet_NaN());
     return {nan, nan};

@@ -105,9 +105,9 @@ class Scene {
     if (form_.shared) set_value(sequence, row, values);
   }
   void set_value(size_t sequence, int64_t row, const std::vector<float>& values) {
-    std::vector<float> magnitudes = values;
-    for (float& value : magnitudes) value = std::fabs(value);
     sequences_.at(sequence).set_row(kValues, row, values.data());
+    std::vector<float> magnitudes = sequences_.at(sequence).row(kValues, row);
+    for (float& value : magnitudes) value = std::fabs(value);
     sequences_.at(sequence).set_row(kMagnitudes, row, magnitudes.data());
   }
   void change_key(size_t sequence, int64_t row, size_t column, float value) {
@@ -151,7 +151,8 @@ class Scene {
   }
 
   void add_sequence(const Part& part, unsigned seed) {
-    const RowFormat formats[] = {{DType::f32, 5}, form_.keys, form_.values, form_.values};
+    const RowFormat formats[] = {
+        {DType::f32, 5}, form_.keys, form_.values, {DType::f32, form_.values.width}};
     sequences_.emplace_back(formats, part.rows);
     const auto keys = TestMatrix::random(seed, DType::f32, part.rows, form_.keys.width);
     const auto values = TestMatrix::random(seed + 1, DType::f32, part.rows, form_.values.width);
