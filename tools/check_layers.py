@@ -23,7 +23,6 @@ ALLOWED = {
 # Header pattern -> the only folders that may include it.
 OWNED = {
     r"hwy/": ["src/kernels/cpu"],
-    r"oneapi/dnnl|dnnl": ["src/kernels/cpu"],
     r"cuda|cublas|cudnn": ["src/kernels/cuda"],
     r"lapacke": ["src/transforms"],
     r"sndfile|soxr|mpg123|kiss": ["src/audio"],

@@ -45,14 +45,15 @@ GroupScale scale_of(const float* values) {
 
 GroupScale group_scale(float lowest, float highest) {
   // Halved before they are added, so that the largest floats do not overflow; toward zero for the
-  // same reason. Adding 0 makes a zero positive: min() of two zeros may be either.
+  // same reason. Adding 0 makes a zero positive: min() and max() of two may be either.
   const float middle = 0.5F * lowest + 0.5F * highest + 0.0F;
   if (!std::isfinite(middle)) {
     const BFloat16 nan = to_bfloat16(std::numeric_limits<float>::quiet_NaN());
     return {nan, nan};
   }
   const BFloat16 rounded = {static_cast<uint16_t>(std::bit_cast<uint32_t>(middle) >> 16)};
-  const float reach = std::max(highest - to_float(rounded), to_float(rounded) - lowest);
+  const float reach =
+      std::max(highest - to_float(rounded), to_float(rounded) - lowest) + 0.0F;
   return {round_up(reach / 127.0F), rounded};
 }
 
