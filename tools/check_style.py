@@ -28,23 +28,38 @@ def strip(text: str) -> str:
     return re.sub(r'//[^\n]*|/\*.*?\*/|R"(\w*)\(.*?\)\1"|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])+\'', blank, text, flags=re.S)
 
 
+def closing(code: str, at: int, pair: str) -> int:
+    """The index after the bracket that closes the one at `at`."""
+    depth = 0
+    while at < len(code):
+        depth += (code[at] == pair[0]) - (code[at] == pair[1])
+        at += 1
+        if depth == 0:
+            break
+    return at
+
+
 def functions(code: str):
-    """(first line, lines, deepest nesting, parameters) of each function body, by braces."""
-    head = re.compile(r"([\w~>\]&*:]+)\s*\(([^;{}]*)\)\s*(?:const|noexcept|override|final|mutable|requires[^{;]*|->\s*[\w:<>&*\s]+|\s)*(?::[^{};]*(?:\{[^{}]*\}[^{};]*)*)?\{")
-    for match in head.finditer(code):
-        if match[1] in ("if", "for", "while", "switch", "catch", "return"):
+    """(first line, lines, deepest nesting, parameters) of each function body, by brackets."""
+    for match in re.finditer(r"([\w~>\]&*]+)\s*\(", code):
+        if match[1] in ("if", "for", "while", "switch", "catch", "return", "sizeof", "requires"):
             continue
-        depth, deepest, at = 1, 1, match.end()
-        while depth and at < len(code):
-            depth += (code[at] == "{") - (code[at] == "}")
-            deepest = max(deepest, depth)
-            at += 1
-        body = code[match.end():at]
-        parameters, level = 1 if match[2].strip() else 0, 0
-        for char in match[2]:
+        end = closing(code, match.end() - 1, "()")
+        # What may stand between the parameters and the body; an initialiser list is not searched.
+        tail = re.compile(r"\s*(?:const|noexcept|override|final|mutable|\s)*(?:->[^;{}()]*|:\s[^;{}]*(?:\{[^{}]*\}\s*,[^;{}]*)*)?\{").match(code, end)
+        if not tail:
+            continue
+        parameters = code[match.end():end - 1]
+        count, level = 1 if parameters.strip() else 0, 0
+        for char in parameters:
             level += (char in "<([{") - (char in ">)]}")
-            parameters += char == "," and level == 0
-        yield code.count("\n", 0, match.start()) + 1, body.count("\n") + 1, deepest - 1, parameters
+            count += char == "," and level == 0
+        body = code[tail.end() - 1:closing(code, tail.end() - 1, "{}")]
+        depth = deepest = 0
+        for char in body:
+            depth += (char == "{") - (char == "}")
+            deepest = max(deepest, depth)
+        yield code.count("\n", 0, match.start()) + 1, body.count("\n") + 1, deepest - 1, count
 
 
 def check(root: pathlib.Path) -> list[str]:
@@ -74,7 +89,9 @@ def check(root: pathlib.Path) -> list[str]:
                 if parameters > PARAMETER_LIMIT:
                     problems.append(f"{name}:{line}: {parameters} parameters, limit {PARAMETER_LIMIT}")
             macros = re.findall(r"^\s*#\s*define\s+(\w+)", text, re.M)
-            if [m for m in macros if not m.startswith("HWY_")] and "kernels/cpu" not in name:
+            # PCRE2's header demands a definition of its code unit.
+            macros = [m for m in macros if not m.startswith(("HWY_", "PCRE2_CODE_UNIT_WIDTH"))]
+            if macros and "kernels/cpu" not in name:
                 problems.append(f"{name}: macros {macros}; only Highway's are allowed")
     return problems
 

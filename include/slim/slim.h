@@ -134,7 +134,7 @@ struct Verification {
 
 struct BenchOptions {
   std::vector<int> batches = {1, 16, 64};
-  int tokens = 32;  // decoder steps timed
+  int tokens = 96;  // decoder steps timed: what 30 s of speech come to
   int repeats = 3;  // medians of this many
 };
 
@@ -145,7 +145,7 @@ struct BenchRow {
   double encode_seconds = 0;       // one window
   double first_token_seconds = 0;  // from encoder output to the first logits
   double step_seconds = 0;         // one token for each of the batch
-  double tokens_per_second = 0;
+  double tokens_per_second = 0;    // from encoder output to the last token, the first included
   int64_t context_bytes = 0;
   int64_t peak_rss_bytes = 0;  // of the process so far
 };

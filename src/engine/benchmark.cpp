@@ -104,7 +104,8 @@ BenchRow bench_one(const EncoderDecoder& model, const std::string& cache, int ba
   row.encode_seconds = median(encode);
   row.first_token_seconds = median(first);
   row.step_seconds = median(steps);
-  row.tokens_per_second = batch / row.step_seconds;
+  row.tokens_per_second =
+      batch * (options.tokens + 1) / (row.first_token_seconds + options.tokens * row.step_seconds);
   row.peak_rss_bytes = peak_rss_bytes();
   return row;
 }

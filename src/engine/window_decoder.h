@@ -26,9 +26,9 @@ struct WindowResult {
 };
 
 struct DecodeCounts {
-  int64_t steps = 0;               // decoder passes
-  int64_t tokens = 0;              // sampled
-  ContextBytes peak;               // most that the pages of these windows held at once
+  int64_t steps = 0;   // decoder passes
+  int64_t tokens = 0;  // sampled
+  ContextBytes peak;   // most that the pages of these windows held at once
 };
 
 // `max_tokens` sampled tokens per window at most; also ends where the decoder's positions do.

@@ -52,8 +52,7 @@ GroupScale group_scale(float lowest, float highest) {
     return {nan, nan};
   }
   const BFloat16 rounded = {static_cast<uint16_t>(std::bit_cast<uint32_t>(middle) >> 16)};
-  const float reach =
-      std::max(highest - to_float(rounded), to_float(rounded) - lowest) + 0.0F;
+  const float reach = std::max(highest - to_float(rounded), to_float(rounded) - lowest) + 0.0F;
   return {round_up(reach / 127.0F), rounded};
 }
 

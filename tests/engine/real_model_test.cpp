@@ -109,19 +109,20 @@ TEST_F(RealModel, WordErrorsAreAtMostThoseOfFasterWhisper) {
 
 TEST_F(RealModel, TextIsTheSameWithKvAndSlim) {
   for (const char* name : {"whisper-tiny.en", "whisper-base"}) {
-    const auto transcribe = [&](const char* cache, const char* type) {
+    // All clips with the default cache, the joined ones with every other.
+    const auto transcribe = [&](const char* cache, const char* type, bool single) {
       Engine engine(kModels + "/" + name, options(cache, type));
       std::string all = engine.transcribe({joined()}, english()).front().text();
-      for (const Clip& clip : clips()) {
+      for (const Clip& clip : single ? clips() : std::vector<Clip>()) {
         all += "\n" + engine.transcribe({clip.path}, english()).front().text();
       }
       return all;
     };
-    const std::string expected = transcribe("kv", "f32");
-    EXPECT_EQ(transcribe("auto", ""), expected) << name;
-    EXPECT_EQ(transcribe("x", "f32"), expected) << name;
-    EXPECT_EQ(transcribe("x", "i8"), expected) << name;
-    EXPECT_EQ(transcribe("k", "f32"), expected) << name;
+    EXPECT_EQ(transcribe("auto", "", true), transcribe("kv", "f32", true)) << name;
+    const std::string expected = transcribe("kv", "f32", false);
+    EXPECT_EQ(transcribe("x", "f32", false), expected) << name;
+    EXPECT_EQ(transcribe("x", "i8", false), expected) << name;
+    EXPECT_EQ(transcribe("k", "f32", false), expected) << name;
   }
 }
 

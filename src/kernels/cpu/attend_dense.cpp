@@ -20,6 +20,7 @@ struct Head {
   ConstMatrix k;
   ConstMatrix v;
   Matrix out;
+  float scale;
 };
 
 Head head_of(const AttendDense& dense, int64_t index) {
@@ -30,7 +31,8 @@ Head head_of(const AttendDense& dense, int64_t index) {
   return {.q = dense.q.rows_from(first, rows).columns_from(column, width),
           .k = dense.k.rows_from(first, rows).columns_from(column, width),
           .v = dense.v.rows_from(first, rows).columns_from(column, width),
-          .out = dense.out.rows_from(first, rows).columns_from(column, width)};
+          .out = dense.out.rows_from(first, rows).columns_from(column, width),
+          .scale = dense.scale};
 }
 
 // Where a task's arrays lie in its scratch, in floats.
@@ -56,7 +58,7 @@ struct Layout {
   int64_t total;
 };
 
-void attend_queries(const CpuContext& context, const Head& head, float scale, const Layout& layout,
+void attend_queries(const CpuContext& context, const Head& head, const Layout& layout,
                     int64_t first, int64_t count, float* scratch) {
   const int64_t rows = head.k.rows;
   const int64_t width = head.k.columns;
@@ -74,7 +76,7 @@ void attend_queries(const CpuContext& context, const Head& head, float scale, co
   float sums[64];
   check(count <= 64, "a step of queries has room for its sums");
   for (int64_t i = 0; i < count; ++i) {
-    sums[i] = context.ops.exponentiate(scores + i * layout.score_stride, rows, scale);
+    sums[i] = context.ops.exponentiate(scores + i * layout.score_stride, rows, head.scale);
   }
   context.ops.multiply_panels({.a = scores,
                                .a_stride = layout.score_stride,
@@ -121,8 +123,7 @@ void run_attend_dense(const CpuContext& context, const AttendDense& dense) {
     }
     const int64_t end = std::min(rows, (task % chunks + 1) * chunk);
     for (int64_t first = task % chunks * chunk; first < end; first += layout.step) {
-      attend_queries(context, head, dense.scale, layout, first, std::min(layout.step, end - first),
-                     scratch);
+      attend_queries(context, head, layout, first, std::min(layout.step, end - first), scratch);
     }
   };
   context.pool.parallel_for(heads * chunks, 1, [&](int64_t begin, int64_t end, int worker) {

@@ -33,15 +33,23 @@ struct Product {
   ConstMatrix x_of(int64_t group) const { return x.columns_from(group * depth(), depth()); }
 };
 
-// y's rows [row, row + count) and outputs [first, first + outputs), counted over all groups.
-void finish(const CpuContext& context, const Product& product, int64_t row, int64_t count,
-            int64_t first, int64_t outputs, const float* tile, int64_t tile_stride) {
-  context.ops.finish({.tile = tile,
-                      .tile_stride = tile_stride,
-                      .bias = product.bias == nullptr ? nullptr : product.bias + first,
+// y's rows [row, row + rows) and outputs [first, first + outputs), counted over all groups; their
+// sums are in the tile.
+struct Region {
+  int64_t row, rows;
+  int64_t first, outputs;
+  const float* tile;
+  int64_t tile_stride;
+};
+
+void finish(const CpuContext& context, const Product& product, const Region& region) {
+  context.ops.finish({.tile = region.tile,
+                      .tile_stride = region.tile_stride,
+                      .bias = product.bias == nullptr ? nullptr : product.bias + region.first,
                       .activation = product.activation,
                       .accumulate = product.accumulate,
-                      .y = product.y.rows_from(row, count).columns_from(first, outputs)});
+                      .y = product.y.rows_from(region.row, region.rows)
+                               .columns_from(region.first, region.outputs)});
 }
 
 void multiply_few(const CpuContext& context, const Product& product) {
@@ -60,7 +68,7 @@ void multiply_few(const CpuContext& context, const Product& product) {
           context.ops.multiply_rows(product.x_of(group),
                                     product.weight.rows_from(first, last - first), tile,
                                     kBlockOutputs);
-          finish(context, product, 0, rows, first, last - first, tile, kBlockOutputs);
+          finish(context, product, {0, rows, first, last - first, tile, kBlockOutputs});
           first = last;
         }
       });
@@ -116,8 +124,8 @@ void multiply_many(const CpuContext& context, const Product& product) {
                                    .panel_stride = product.depth() * context.ops.panel_width,
                                    .tile = tile,
                                    .tile_stride = cut.block});
-      finish(context, product, row, rows, group * product.outputs() + first, outputs, tile,
-             cut.block);
+      finish(context, product,
+             {row, rows, group * product.outputs() + first, outputs, tile, cut.block});
     }
   };
   context.pool.parallel_for(product.groups * cut.blocks * cut.chunks, 1,

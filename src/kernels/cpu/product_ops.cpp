@@ -234,17 +234,6 @@ HWY_INLINE void multiply_dots(const ConstMatrix& x, int64_t row, const T* weight
   for (int i = 0; i < rows; ++i) add_lanes(sums[i], tile + (row + i) * tile_stride);
 }
 
-// All of x, `rows` at a time or one less, with `outputs` rows of the weight at `n`.
-template <int rows, int outputs, typename T>
-HWY_INLINE int64_t multiply_outputs(const ConstMatrix& x, int64_t row, int64_t last,
-                                    const ConstMatrix& weight, int64_t n, float* tile,
-                                    int64_t tile_stride) {
-  for (; row + rows <= last; row += rows) {
-    multiply_dots<rows, outputs>(x, row, weight.row<T>(n), weight.stride, tile + n, tile_stride);
-  }
-  return row;
-}
-
 template <int rows, int outputs, typename T>
 void multiply_all(const ConstMatrix& x, const ConstMatrix& weight, float* tile,
                   int64_t tile_stride) {
@@ -254,10 +243,15 @@ void multiply_all(const ConstMatrix& x, const ConstMatrix& weight, float* tile,
   int64_t n = 0;
   const auto advance = [&]<int wide>(std::integral_constant<int, wide>) HWY_ATTR {
     for (; n + wide <= weight.rows; n += wide) {
+      const T* from = weight.row<T>(n);
       int64_t row = 0;
-      row = multiply_outputs<rows, wide, T>(x, row, full * rows, weight, n, tile, tile_stride);
+      for (; row < full * rows; row += rows) {
+        multiply_dots<rows, wide>(x, row, from, weight.stride, tile + n, tile_stride);
+      }
       if constexpr (rows > 1) {
-        multiply_outputs<rows - 1, wide, T>(x, row, x.rows, weight, n, tile, tile_stride);
+        for (; row < x.rows; row += rows - 1) {
+          multiply_dots<rows - 1, wide>(x, row, from, weight.stride, tile + n, tile_stride);
+        }
       }
     }
   };
