@@ -66,10 +66,10 @@ TEST(PageLayout, LaysPlanesOneAfterAnotherAligned) {
   const Plane third = layout.add({DType::f32, 1});
   EXPECT_EQ(first.offset, 0);
   EXPECT_EQ(second.offset, 64 * 10);
-  EXPECT_EQ(third.offset, second.offset + 64 * (96 + 6));
+  EXPECT_EQ(third.offset, second.offset + 64 * (96 + 12));
   EXPECT_EQ(second.offset % 64, 0);
   EXPECT_EQ(third.offset % 64, 0);
-  EXPECT_EQ(layout.token_bytes(), 10 + 102 + 4);
+  EXPECT_EQ(layout.token_bytes(), 10 + 108 + 4);
   EXPECT_EQ(layout.page_bytes(), 64 * layout.token_bytes());
   EXPECT_THROW(layout.add({DType::i8, 33}), Error);
 }

@@ -63,7 +63,7 @@ TEST(Plan, AutoTakesInputAndEncoderRowsInF16) {
 TEST(Plan, KindsApplyToEveryLayer) {
   for (const LayerPlan& layer : plan(tiny(), {.kind = "kv", .row_type = DType::i8})) {
     EXPECT_EQ(layer.kind, "kv");
-    EXPECT_EQ(layer.bytes_per_token, 2 * (384 + 24));
+    EXPECT_EQ(layer.bytes_per_token, 2 * (384 + 48));
     EXPECT_EQ(layer.kv_bytes_per_token, layer.bytes_per_token);
     EXPECT_EQ(layer.predicted_error, 1.0 / 254);
   }
