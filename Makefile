@@ -47,7 +47,7 @@ debug: packages
 # Thread sanitizer: only the tests that run several threads.
 tsan: packages
 	cmake --preset tsan
-	cmake --build --preset tsan -j$(JOBS)
+	cmake --build --preset tsan -j$(JOBS) --target test_base test_audio test_text test_attention test_engine
 
 # Style: names, sizes, layers, formatting, clang-tidy.
 check: packages tidy
