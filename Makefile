@@ -1,6 +1,7 @@
 # Thin: every target is a few commands of cmake, ctest or a script.
 #   make demo      transcribe real speech with slim attention and show what it saves
 #   make test      build and run every test (optimised, sanitizers, fuzzers, checks)
+#   make tidy      clang-tidy over the library and the binary (about five minutes)
 #   make models    fetch Whisper tiny.en and base and the speech clips into models/
 #   make bench     compare with faster-whisper on the same audio
 #   make install   install the library and the binary (PREFIX=/usr/local)
@@ -21,7 +22,7 @@ demo: models release
 	@echo "== How far the logits are from standard attention in f32 =="
 	$(SLIM) verify -m models/whisper-tiny.en models/speech/librivox.wav
 
-test: models release debug tsan check
+test: check models release debug tsan
 	ctest --preset release -j$(JOBS)
 	ctest --preset debug -j$(JOBS)
 	ctest --preset tsan -j$(JOBS)
@@ -49,8 +50,8 @@ tsan: packages
 	cmake --preset tsan
 	cmake --build --preset tsan -j$(JOBS) --target test_base test_audio test_text test_attention test_engine
 
-# Style: names, sizes, layers, formatting, clang-tidy.
-check: packages tidy
+# Style: names, sizes, layers, formatting.
+check: packages
 	python3 tools/check_layers.py
 	python3 tools/check_style.py
 	git ls-files -z '*.h' '*.cpp' | xargs -0 clang-format --dry-run --Werror

@@ -84,7 +84,7 @@ class MpegDecoder final : public SampleDecoder {
     if (length_known) format_.frames = mpg123_length(handle_.get());
     // Some encoders count the tag itself, and the last frame may need bits of one that is not
     // there.
-    format_.slack = 2 * mpg123_spf(handle_.get());
+    format_.slack = int64_t{2} * mpg123_spf(handle_.get());
   }
 
  private:

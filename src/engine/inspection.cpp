@@ -24,6 +24,7 @@ int64_t allocate_side(const std::vector<LayerPlan>& layers, bool cross, bool as_
 
 std::vector<LayerReport> layer_reports(const std::vector<LayerPlan>& plan) {
   std::vector<LayerReport> reports;
+  reports.reserve(plan.size());
   for (const LayerPlan& layer : plan) {
     reports.push_back({layer.layer, layer.cross ? "cross" : "self", layer.kind,
                        std::string(name_of(layer.row_type)), layer.condition_k,

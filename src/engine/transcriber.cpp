@@ -2,6 +2,7 @@
 #include "engine/transcriber.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/stopwatch.h"
 
@@ -59,8 +60,9 @@ void Transcriber::decode(std::span<Recording* const> active, Stats* stats) {
   detect(active, rows);
   std::vector<WindowRequest> requests;
   for (size_t i = 0; i < active.size(); ++i) requests.push_back(active[i]->request(&rows[i]));
-  SamplingRules rules{setting_.tokens, !setting_.options.without_timestamps,
-                      static_cast<int32_t>(setting_.options.max_initial_timestamp / 0.02 + 0.5)};
+  SamplingRules rules{
+      setting_.tokens, !setting_.options.without_timestamps,
+      static_cast<int32_t>(std::lround(setting_.options.max_initial_timestamp / 0.02))};
   const int64_t limit =
       setting_.options.max_tokens > 0 ? setting_.options.max_tokens : setting_.text_positions / 2;
   DecodeCounts counts;

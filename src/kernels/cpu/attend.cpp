@@ -98,7 +98,7 @@ class AttendPlan {
 
   void run() {
     const int64_t blocks = static_cast<int64_t>(step_.slices.size()) * blocks_;
-    if (blocks < 2 * context_.pool.threads() && parts_ > 1) {
+    if (blocks < int64_t{2} * context_.pool.threads() && parts_ > 1) {
       run_parts(blocks);
     } else {
       context_.pool.parallel_for(blocks, 1, [&](int64_t begin, int64_t end, int worker) {

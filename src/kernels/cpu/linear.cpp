@@ -11,10 +11,10 @@
 namespace slim {
 namespace {
 
-constexpr int64_t kPanelFloats = 96 * 1024;  // of one packed block: 384 KB
+constexpr int64_t kPanelFloats = int64_t{96} * 1024;  // of one packed block: 384 KB
 constexpr int64_t kBlockOutputs = 256;
-constexpr int64_t kLeastProducts = 32 * 1024;  // in a task: a few microseconds
-constexpr int64_t kLeastRows = 96;             // in a task that packs: packing is then below 10 %
+constexpr int64_t kLeastProducts = int64_t{32} * 1024;  // in a task: a few microseconds
+constexpr int64_t kLeastRows = 96;  // in a task that packs: packing is then below 10 %
 constexpr int64_t kTasksPerThread = 4;
 
 // A grouped product with the end of a linear layer: the general case of both operations.

@@ -7,7 +7,7 @@
 namespace slim {
 namespace {
 
-constexpr int64_t kLeastElements = 16 * 1024;  // in a task: some microseconds
+constexpr int64_t kLeastElements = int64_t{16} * 1024;  // in a task: some microseconds
 
 int64_t rows_per_task(int64_t columns) {
   return std::max<int64_t>(1, kLeastElements / std::max<int64_t>(1, columns));
