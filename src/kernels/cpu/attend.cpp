@@ -17,6 +17,7 @@
 
 #include "base/check.h"
 #include "kernels/cpu/attend_ops.h"
+#include "kernels/cpu/rounding.h"
 
 namespace slim {
 namespace {
@@ -26,10 +27,8 @@ constexpr int64_t kMaxTokens = 32;       // of one block
 constexpr int64_t kPartRows = 3 * kPageRows;
 constexpr int64_t kMaxParts = 16;
 
-constexpr int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 int64_t part_rows(const Slice& slice) {
-  return std::max(kPartRows, ceil_divide(slice.rows, kMaxParts * kPageRows) * kPageRows);
+  return std::max(kPartRows, ceil_div(slice.rows, kMaxParts * kPageRows) * kPageRows);
 }
 
 // Cuts floats into pieces that start on cache lines; without memory it only counts.
@@ -40,7 +39,7 @@ class Carver {
   template <typename T>
   T* take(int64_t count) {
     T* piece = memory_ ? reinterpret_cast<T*>(memory_ + taken_) : nullptr;
-    taken_ += ceil_divide(count * static_cast<int64_t>(sizeof(T)), 64) * 16;
+    taken_ += ceil_div(count * static_cast<int64_t>(sizeof(T)), 64) * 16;
     return piece;
   }
   int64_t taken() const { return taken_; }
@@ -87,9 +86,9 @@ class AttendPlan {
     int64_t longest = 0;
     for (const Slice& slice : step.slices) {
       longest = std::max(longest, slice.count);
-      parts_ = std::max(parts_, ceil_divide(slice.rows, part_rows(slice)));
+      parts_ = std::max(parts_, ceil_div(slice.rows, part_rows(slice)));
     }
-    blocks_ = ceil_divide(longest, block_tokens_);
+    blocks_ = ceil_div(longest, block_tokens_);
     queries_ = std::min(longest, block_tokens_) * step.heads;
     Carver counter(nullptr);
     WorkerMemory(step, queries_, counter);
@@ -166,7 +165,7 @@ class AttendPlan {
       for (int64_t i = first; i < last; ++i) {
         const AttendBlock at = block(i / step_.heads);
         const int64_t head = i % step_.heads;
-        const int64_t parts = ceil_divide(rows_of(at), part_rows(*at.slice));
+        const int64_t parts = ceil_div(rows_of(at), part_rows(*at.slice));
         const AttendPartial joined = partial_of(i / step_.heads, 0);
         for (int64_t t = 0; t < at.tokens; ++t) {
           for (int64_t part = 1; part < parts; ++part) {
