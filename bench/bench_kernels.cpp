@@ -125,7 +125,7 @@ void time_rows(benchmark::State& state, const std::string& name, int threads,
     if (softmax) {
       kernels->log_softmax({.x = x.matrix(), .y = x.writable_matrix()});
     } else {
-      kernels->layer_norm({.x = x.matrix(), .y = x.writable_matrix()});
+      kernels->norm({.x = x.matrix(), .y = x.writable_matrix()});
     }
   }
   state.SetItemsProcessed(state.iterations() * x.elements());
@@ -168,7 +168,7 @@ void time_encoder(benchmark::State& state, const std::string& name, int threads,
                        .stride = 2,
                        .activation = Activation::gelu});
     for (int layer = 0; layer < layers; ++layer) {
-      kernels->layer_norm({.x = x.matrix(), .y = normed.writable_matrix()});
+      kernels->norm({.x = x.matrix(), .y = normed.writable_matrix()});
       for (Tensor* to : {&q, &k, &v}) multiply(normed, square, *to, Activation::none, false);
       kernels->attend_dense({.q = q.matrix(),
                              .k = k.matrix(),
@@ -177,7 +177,7 @@ void time_encoder(benchmark::State& state, const std::string& name, int threads,
                              .heads = width / 64,
                              .scale = 0.001F});
       multiply(mixed, square, x, Activation::none, true);
-      kernels->layer_norm({.x = x.matrix(), .y = normed.writable_matrix()});
+      kernels->norm({.x = x.matrix(), .y = normed.writable_matrix()});
       multiply(normed, widen, hidden, Activation::gelu, false);
       multiply(hidden, narrow, x, Activation::none, true);
     }
@@ -215,7 +215,7 @@ void add_all() {
   add("convolve/tiny/second", time_convolve, ConvolveCase{3000, 384, 384, 2});
   add("encoder/tiny", time_encoder, 4);
   add("encoder/base", time_encoder, 6);
-  for (const std::string what : {"layer_norm", "log_softmax"}) add(what, time_rows, what);
+  for (const std::string what : {"norm", "log_softmax"}) add(what, time_rows, what);
 }
 
 }  // namespace

@@ -4,9 +4,10 @@
 // reference. Kernels know matrices and paged rows; they do not know caches, layers or models.
 //
 // Shapes: T tokens of this step, N outputs, K inputs, H heads, G key heads, C head width, D model
-// width, S cached rows. Activations are f32 matrices; weights may be f32, f16 or bf16 and are never
-// expanded as a whole. Accumulation is at least f32. NaN and infinity propagate. Results do not
-// depend on the number of threads, nor on the other sequences of a batch, beyond f32 rounding.
+// width, S cached rows. Activations are f32 matrices; weights are of any DType but i32 and are
+// never expanded as a whole; those of i8 and i16 have one f32 scale per output beside them.
+// Accumulation is at least f32. NaN and infinity propagate. Results do not depend on the number of
+// threads, nor on the other sequences of a batch, beyond f32 rounding.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +18,7 @@
 #include <vector>
 
 #include "tensor/device.h"
+#include "tensor/rotation.h"
 #include "tensor/row_format.h"
 #include "tensor/tensor.h"
 
@@ -26,39 +28,70 @@ enum class Activation : uint8_t { none, relu, gelu, gelu_tanh, silu };  // gelu:
 
 // y[t, n] = activation(sum_k x[t, k] * weight[n, k] + bias[n]) + (accumulate ? y[t, n] : 0)
 struct Linear {
-  ConstMatrix x;                // [T, K] f32
-  ConstMatrix weight;           // [N, K] f32, f16 or bf16
-  const float* bias = nullptr;  // [N] or none
-  Matrix y;                     // [T, N] f32
+  ConstMatrix x;                 // [T, K] f32
+  ConstMatrix weight;            // [N, K]
+  const float* scale = nullptr;  // [N], of i8 and i16 weights: multiplies the product
+  const float* bias = nullptr;   // [N] or none
+  Matrix y;                      // [T, N] f32
   Activation activation = Activation::none;
   bool accumulate = false;  // adds to y: the residual stream
 };
 
-// One product per group: y[t, g*N + n] = sum_k x[t, g*K + k] * weight[g*N + n, k].
+// One product per group: y[t, g*N + n] = sum_k x[t, g*x_stride + k] * weight[g*N + n, k].
 // Absorbs W_K into queries (K = C, N = D) and applies W_V,i or M_i to mixed rows (K = D, N = C).
 struct GroupedLinear {
-  ConstMatrix x;                // [T, groups * K] f32
-  ConstMatrix weight;           // [groups * N, K] f32, f16 or bf16
-  const float* bias = nullptr;  // [groups * N] or none
-  Matrix y;                     // [T, groups * N] f32
+  ConstMatrix x;                 // [T, (groups - 1) * x_stride + K] at least, f32
+  int64_t x_stride = 0;          // columns from one group's x to the next's; 0: K
+  ConstMatrix weight;            // [groups * N, K]
+  const float* scale = nullptr;  // [groups * N], of i8 and i16 weights
+  const float* bias = nullptr;   // [groups * N] or none
+  Matrix y;                      // [T, groups * N] f32
   int64_t groups = 1;
+  bool accumulate = false;
 };
 
-// y = (x - mean(x)) / sqrt(var(x) + epsilon) * gain + offset, over each row.
-struct LayerNorm {
+enum class NormKind : uint8_t { layer, rms };
+
+// layer: y = (x - mean(x)) / sqrt(var(x) + epsilon) * gain + offset
+// rms:   y = x / sqrt(mean(x^2) + epsilon) * gain + offset
+// over each of `groups` equal parts of a row (1: the whole row; heads, where each has its norm).
+struct Norm {
+  NormKind kind = NormKind::layer;
   ConstMatrix x;                  // [T, D] f32
   const float* gain = nullptr;    // [D] or none (1)
   const float* offset = nullptr;  // [D] or none (0)
   float epsilon = 1e-5F;
-  Matrix y;  // [T, D] f32; may be x itself
+  int64_t groups = 1;
+  bool accumulate = false;   // adds to y: norms of what a branch gave (OLMo-2)
+  Matrix y;                  // [T, D] f32; may be x itself unless it accumulates
+  float* inverse = nullptr;  // [T] or none: 1 / sqrt(...) of each row; for groups = 1
 };
 
-// y[t] = table[ids[t]] + positions[places[t]]
+// y = activation(gate) * up, element by element. y may be gate or up.
+struct Gate {
+  ConstMatrix gate;  // [T, F] f32
+  ConstMatrix up;    // [T, F] f32
+  Activation activation = Activation::silu;
+  Matrix y;  // [T, F] f32
+};
+
+// Turns the heads of each row to the row's position: the first rotation.width() columns of every
+// head's `head_width`; the others are copied. y may be x.
+struct Rotate {
+  ConstMatrix x;                       // [T, heads * head_width] f32
+  std::span<const int32_t> positions;  // [T]
+  const Rotation* rotation = nullptr;
+  int64_t head_width = 0;
+  Matrix y;
+};
+
+// y[t] = table[ids[t]] * factor + positions[places[t]]
 struct Embed {
   std::span<const int32_t> ids;     // [T], each in [0, rows of table): the caller has checked
-  ConstMatrix table;                // [V, D] f32, f16 or bf16
-  std::span<const int32_t> places;  // [T]
-  ConstMatrix positions;            // [P, D] f32, f16 or bf16
+  ConstMatrix table;                // [V, D]; f32, f16, bf16 or a block type
+  float factor = 1.0F;              // Gemma: sqrt(D)
+  std::span<const int32_t> places;  // [T], or none with no positions
+  ConstMatrix positions;            // [P, D] f32, f16 or bf16; or no rows: none are added
   Matrix y;                         // [T, D] f32
 };
 
@@ -87,8 +120,8 @@ struct AttendDense {
   float scale = 1.0F;
 };
 
-// Where one plane of paged rows lies: row s is at
-// pages[s / kPageRows] + offset + (s % kPageRows) * format.bytes().
+// Where one plane of paged rows lies: it starts at `offset` in each page. Row s that stands alone
+// is at pages[s / kPageRows] + offset + (s % kPageRows) * format.bytes().
 struct Plane {
   RowFormat format;
   int64_t offset = 0;  // bytes from the start of a page
@@ -100,23 +133,55 @@ struct Slice {
   int64_t count = 0;  // its tokens in this step
   int64_t rows = 0;   // rows it may read, those of this step included
   std::byte* const* pages = nullptr;
+  // Where it stands in its sequence, for what depends on positions (rotation, slopes, window).
+  int64_t position = 0;  // of the first token
+  int64_t base = 0;      // of row 0; a multiple of kPageRows
+  int32_t regime = 0;    // which of several rotations holds (longrope: short or long)
+  // The f32 rows of its unsealed page, where planes are sealed. Attention layers use it; kernels
+  // are given slices over it instead.
+  std::byte* hot = nullptr;
 };
 
 // Encodes x[first + i] into row (rows - count + i) of each slice, for i < count. The bytes are
-// those of encode_row.
+// those of encode_row. For planes whose rows stand alone.
 struct StoreRows {
   ConstMatrix x;  // [T, width] f32
   Plane plane;
   std::span<const Slice> slices;
 };
 
+// Seals whole pages: seal_page of kPageRows rows of `from` (f32) into `to`.
+struct SealPages {
+  struct Page {
+    const std::byte* from = nullptr;  // pages that the planes lie in
+    std::byte* to = nullptr;
+  };
+  Plane from;
+  Plane to;  // sealed
+  const Shaping* shaping = nullptr;
+  std::span<const Page> pages;
+};
+
+// y[i] = row begin + i of a slice, decoded. Any format; sealed planes: of sealed pages.
+struct LoadRows {
+  Plane plane;
+  Slice slice;
+  int64_t begin = 0;
+  Matrix y;  // [rows wanted, width] f32
+};
+
 // Attention of a step's queries over paged rows. Head i scores columns
 // [i*key_stride, i*key_stride + key_width) of a key row, with key_stride 0 where every head scores
 // the whole row (x, encoder), and mixes columns [i*value_stride, + value_width) of a value row,
 // with value_stride 0 where every head mixes the whole row (k, x, encoder):
-//   p[s] = softmax_s(scale * query[t, i] . key[s]),   mixed[t, i] = sum_s p[s] * value[s]
-// Causal: the query at i of a slice sees rows [0, rows - count + i]; else it sees all rows.
-// A query that sees no row gets zeros. Softmax runs in f32 with a running maximum.
+//   p[s] = softmax_s(score[t, i, s]),   mixed[t, i] = sum_s p[s] * value[s]
+//   score = cap(scale * factor[s] * query[t, i] . key[s]) + slope[i] * (position of s - of t)
+// Causal: the query at i of a slice sees rows [0, rows - count + i]; else it sees all rows. With a
+// window it sees only rows whose position is above its own less the window. A query that sees no
+// row gets zeros and an lse of -infinity. Softmax runs in f32 with a running maximum.
+//
+// With rotations, key[s] = R(position of s) (gain * k[s] + bias) and the queries, which come
+// unrotated, are turned to their positions as well; values are never rotated.
 struct Attend {
   ConstMatrix queries;  // [T, H * key_width] f32
   Matrix mixed;         // [T, H * value_width] f32
@@ -131,6 +196,15 @@ struct Attend {
   int64_t heads_per_key = 1;  // grouped queries: head i uses key and value head i / heads_per_key
   float scale = 1.0F;
   bool causal = true;
+  std::span<const Rotation* const> rotations;  // by regime; none: keys are not turned
+  const float* key_gain = nullptr;             // [columns of keys scored] or none (1)
+  const float* key_bias = nullptr;             // the same, or none (0)
+  const Plane* key_factors = nullptr;          // f32, width 1: factor[s]; or none (1)
+  const float* slopes = nullptr;               // [H] or none (ALiBi)
+  float cap = 0.0F;                            // c tanh(score / c); 0: none
+  int64_t window = 0;                          // 0: none
+  Matrix lse;          // [T, H] f32: log of the sum of exp(score); or no rows: not wanted
+  bool merge = false;  // mixed and lse hold the result over other rows, and get that over both
 };
 
 // y[t] = x[t] - log(sum exp(x[t])), over each row.
@@ -148,11 +222,15 @@ class Kernels {
 
   virtual void linear(const Linear& arguments) = 0;
   virtual void grouped_linear(const GroupedLinear& arguments) = 0;
-  virtual void layer_norm(const LayerNorm& arguments) = 0;
+  virtual void norm(const Norm& arguments) = 0;
+  virtual void gate(const Gate& arguments) = 0;
+  virtual void rotate(const Rotate& arguments) = 0;
   virtual void embed(const Embed& arguments) = 0;
   virtual void convolve(const Convolve& arguments) = 0;
   virtual void attend_dense(const AttendDense& arguments) = 0;
   virtual void store_rows(const StoreRows& arguments) = 0;
+  virtual void seal_pages(const SealPages& arguments) = 0;
+  virtual void load_rows(const LoadRows& arguments) = 0;
   // Keys and values are two planes (kv), or any two planes at all: the general body.
   virtual void attend_pair(const Attend& arguments) = 0;
   // Keys and values are the same rows, so one read serves both. The default calls attend_pair, so a

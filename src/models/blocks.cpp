@@ -12,13 +12,13 @@ const float* floats_of(const Tensor& vector) {
 
 void normalise(Kernels& kernels, const NormWeights& weights, float epsilon, ConstMatrix x,
                Matrix y) {
-  LayerNorm norm;
+  Norm norm;
   norm.x = x;
   norm.gain = floats_of(weights.gain);
   norm.offset = floats_of(weights.offset);
   norm.epsilon = epsilon;
   norm.y = y;
-  kernels.layer_norm(norm);
+  kernels.norm(norm);
 }
 
 Linear linear_of(ConstMatrix x, const Tensor& weight, const Tensor& bias, Matrix y) {

@@ -9,9 +9,19 @@
 
 namespace slim {
 
-// i8 as a *row* type is groups of 32 with one scale (tensor/row_format.h); as a *weight* type it is
-// one signed byte with a scale per output row beside it. i16 and i32 appear in files only.
-enum class DType : uint8_t { f32, f16, bf16, i8, i16, i32 };
+// i8 as a *row* type is groups of 32 with one scale (tensor/row_format.h); i8 and i16 as *weight*
+// types are signed integers with one f32 scale per output row beside them. i32 appears in files
+// only. The q types are GGUF's weights: blocks of neighbours along a row that share their scales
+// (weights/gguf.h names the layouts); they have no size per element.
+enum class DType : uint8_t { f32, f16, bf16, i8, i16, i32, q8_0, q4_0, q4_k, q5_k, q6_k };
+
+constexpr bool is_block_type(DType type) { return type >= DType::q8_0; }
+
+// Elements that are stored together, and their bytes: 1 and the element's size for plain types.
+struct BlockShape {
+  int64_t elements = 1;
+  int64_t bytes = 0;
+};
 
 // IEEE binary16. Conversion from float rounds to nearest even; overflow gives infinity.
 struct Half {
@@ -70,8 +80,32 @@ constexpr int64_t size_of(DType type) {
       return 2;
     case DType::i8:
       return 1;
+    default:
+      return 0;  // block types
   }
-  return 0;
+}
+
+constexpr BlockShape block_of(DType type) {
+  switch (type) {
+    case DType::q8_0:
+      return {32, 34};
+    case DType::q4_0:
+      return {32, 18};
+    case DType::q4_k:
+      return {256, 144};
+    case DType::q5_k:
+      return {256, 176};
+    case DType::q6_k:
+      return {256, 210};
+    default:
+      return {1, size_of(type)};
+  }
+}
+
+// Bytes of `elements` neighbours, which must be whole blocks.
+constexpr int64_t bytes_of(DType type, int64_t elements) {
+  const BlockShape block = block_of(type);
+  return elements / block.elements * block.bytes;
 }
 
 constexpr std::string_view name_of(DType type) {
@@ -88,12 +122,22 @@ constexpr std::string_view name_of(DType type) {
       return "i16";
     case DType::i32:
       return "i32";
+    case DType::q8_0:
+      return "q8_0";
+    case DType::q4_0:
+      return "q4_0";
+    case DType::q4_k:
+      return "q4_k";
+    case DType::q5_k:
+      return "q5_k";
+    case DType::q6_k:
+      return "q6_k";
   }
   return "?";
 }
 
 // Calls f(std::type_identity<T>{}) with the element type of a floating-point weight or row, or with
-// int8_t. Throws Error{internal} for i16 and i32, which no kernel computes on.
+// int8_t. Throws Error{internal} for all others.
 [[noreturn]] void fail_visit(DType type);
 template <typename Function>
 decltype(auto) visit(DType type, Function&& f) {
@@ -106,8 +150,7 @@ decltype(auto) visit(DType type, Function&& f) {
       return f(std::type_identity<BFloat16>{});
     case DType::i8:
       return f(std::type_identity<int8_t>{});
-    case DType::i16:
-    case DType::i32:
+    default:
       break;
   }
   fail_visit(type);

@@ -14,7 +14,8 @@
 
 namespace slim {
 
-// A non-owning matrix: `rows` rows of `columns` elements, row starts `stride` elements apart.
+// A non-owning matrix: `rows` rows of `columns` elements, row starts `stride` elements apart. Of a
+// block type, columns and stride are whole blocks.
 template <typename Bytes>
 struct BasicMatrix {
   Bytes* data = nullptr;
@@ -28,12 +29,14 @@ struct BasicMatrix {
     using Element = std::conditional_t<std::is_const_v<Bytes>, const T, T>;
     return reinterpret_cast<Element*>(data) + index * stride;
   }
+  // Where a row of a block type begins.
+  Bytes* row_bytes(int64_t index) const { return data + index * bytes_of(type, stride); }
   // Columns [begin, begin + count) of every row.
   BasicMatrix columns_from(int64_t begin, int64_t count) const {
-    return {data + begin * size_of(type), type, rows, count, stride};
+    return {data + bytes_of(type, begin), type, rows, count, stride};
   }
   BasicMatrix rows_from(int64_t begin, int64_t count) const {
-    return {data + begin * stride * size_of(type), type, count, columns, stride};
+    return {data + begin * bytes_of(type, stride), type, count, columns, stride};
   }
   operator BasicMatrix<const std::byte>() const  // NOLINT(google-explicit-constructor)
       requires(!std::is_const_v<Bytes>) {
@@ -60,7 +63,7 @@ class Tensor {
   const std::vector<int64_t>& shape() const noexcept { return shape_; }
   int64_t size(size_t axis) const { return shape_.at(axis); }
   int64_t elements() const noexcept;
-  int64_t bytes() const noexcept { return elements() * size_of(type_); }
+  int64_t bytes() const noexcept { return bytes_of(type_, elements()); }
   const std::byte* data() const noexcept { return data_; }
 
   // Typed access; T must match type(). Writing needs an allocated tensor.

@@ -1,4 +1,4 @@
-// Parity of the operations on whole matrices that are not plain products: layer_norm, embed,
+// Parity of the operations on whole matrices that are not plain products: norm, embed,
 // convolve and log_softmax.
 #include <algorithm>
 #include <limits>
@@ -47,7 +47,7 @@ class LayerNormParity : public ParityTest {
     const auto run = [&](Kernels& kernels, bool in_place) {
       TestMatrix y = x;
       const ConstMatrix from = in_place ? ConstMatrix(y.view()) : x.view();
-      kernels.layer_norm({from, affine ? gain.floats() : nullptr,
+      kernels.norm({from, affine ? gain.floats() : nullptr,
                           affine ? offset.floats() : nullptr, 1e-5F, y.view()});
       return y;
     };

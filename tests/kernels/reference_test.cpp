@@ -90,12 +90,12 @@ TEST_F(ReferenceKernelsGolden, GroupedLinear) {
   }
 }
 
-TEST_F(ReferenceKernelsGolden, LayerNorm) {
-  for (const Json& item : cases("layer_norm")) {
+TEST_F(ReferenceKernelsGolden, Norm) {
+  for (const Json& item : cases("norm")) {
     TestMatrix y = matrix(item.at("x"));
     const TestMatrix gain = matrix(item.at("gain"));
     const TestMatrix offset = matrix(item.at("offset"));
-    kernels_->layer_norm(
+    kernels_->norm(
         {y.view(), gain.floats(), offset.floats(), item.at("epsilon").get<float>(), y.view()});
     expect_golden(y, item);
   }

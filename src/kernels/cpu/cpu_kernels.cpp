@@ -25,7 +25,7 @@ class CpuKernels final : public Kernels {
   void grouped_linear(const GroupedLinear& arguments) override {
     run_grouped_linear(context_, arguments);
   }
-  void layer_norm(const LayerNorm& arguments) override { run_layer_norm(context_, arguments); }
+  void norm(const Norm& arguments) override { run_norm(context_, arguments); }
   void embed(const Embed& arguments) override { run_embed(context_, arguments); }
   void convolve(const Convolve& arguments) override { run_convolve(context_, arguments); }
   void attend_dense(const AttendDense& arguments) override {

@@ -11,7 +11,7 @@ void run_linear(const CpuContext& context, const Linear& arguments);
 void run_grouped_linear(const CpuContext& context, const GroupedLinear& arguments);
 void run_convolve(const CpuContext& context, const Convolve& arguments);
 void run_attend_dense(const CpuContext& context, const AttendDense& arguments);
-void run_layer_norm(const CpuContext& context, const LayerNorm& arguments);
+void run_norm(const CpuContext& context, const Norm& arguments);
 void run_embed(const CpuContext& context, const Embed& arguments);
 void run_log_softmax(const CpuContext& context, const LogSoftmax& arguments);
 

@@ -75,7 +75,7 @@ void finish(const Finish& end) {
   }
 }
 
-void layer_norm(const LayerNorm& norm, int64_t begin, int64_t end) {
+void norm(const Norm& norm, int64_t begin, int64_t end) {
   const Floats f;
   const int64_t width = norm.x.columns;
   for (int64_t t = begin; t < end; ++t) {
@@ -195,7 +195,7 @@ void scale_row(const float* row, int64_t count, float factor, float* out) {
 
 RowOps row_ops() {
   return {.finish = finish,
-          .layer_norm = layer_norm,
+          .norm = norm,
           .embed = embed,
           .log_softmax = log_softmax,
           .exponentiate = exponentiate,

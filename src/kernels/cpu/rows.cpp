@@ -23,10 +23,10 @@ void over_rows(const CpuContext& context, const Arguments& arguments,
 
 }  // namespace
 
-void run_layer_norm(const CpuContext& context, const LayerNorm& norm) {
+void run_norm(const CpuContext& context, const Norm& norm) {
   check(norm.y.rows == norm.x.rows && norm.y.columns == norm.x.columns,
         "a norm's y has the shape of its x");
-  over_rows(context, norm, context.ops.layer_norm);
+  over_rows(context, norm, context.ops.norm);
 }
 
 void run_embed(const CpuContext& context, const Embed& embedding) {

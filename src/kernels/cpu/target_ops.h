@@ -56,7 +56,7 @@ struct ProductOps {
 struct RowOps {
   void (*finish)(const Finish& arguments) = nullptr;
   // Rows [begin, end) of the operation.
-  void (*layer_norm)(const LayerNorm& arguments, int64_t begin, int64_t end) = nullptr;
+  void (*norm)(const Norm& arguments, int64_t begin, int64_t end) = nullptr;
   void (*embed)(const Embed& arguments, int64_t begin, int64_t end) = nullptr;
   void (*log_softmax)(const LogSoftmax& arguments, int64_t begin, int64_t end) = nullptr;
   // row[s] = exp(scale * row[s] - max(scale * row)); returns their sum. scale > 0.

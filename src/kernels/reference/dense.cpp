@@ -78,7 +78,7 @@ void ReferenceKernels::grouped_linear(const GroupedLinear& arguments) {
   }
 }
 
-void ReferenceKernels::layer_norm(const LayerNorm& arguments) {
+void ReferenceKernels::norm(const Norm& arguments) {
   const auto& [x, gain, offset, epsilon, y] = arguments;
   check(y.rows == x.rows && y.columns == x.columns, "a norm's y has the shape of its x");
   const auto width = static_cast<double>(x.columns);

@@ -22,7 +22,7 @@ class ReferenceKernels final : public Kernels {
   // dense.cpp
   void linear(const Linear& arguments) override;
   void grouped_linear(const GroupedLinear& arguments) override;
-  void layer_norm(const LayerNorm& arguments) override;
+  void norm(const Norm& arguments) override;
   void embed(const Embed& arguments) override;
   void convolve(const Convolve& arguments) override;
   void log_softmax(const LogSoftmax& arguments) override;
