@@ -87,12 +87,12 @@ struct Rotate {
 
 // y[t] = table[ids[t]] * factor + positions[places[t]]
 struct Embed {
-  std::span<const int32_t> ids;     // [T], each in [0, rows of table): the caller has checked
-  ConstMatrix table;                // [V, D]; f32, f16, bf16 or a block type
-  float factor = 1.0F;              // Gemma: sqrt(D)
-  std::span<const int32_t> places;  // [T], or none with no positions
-  ConstMatrix positions;            // [P, D] f32, f16 or bf16; or no rows: none are added
-  Matrix y;                         // [T, D] f32
+  std::span<const int32_t> ids;          // [T], each in [0, rows of table): the caller has checked
+  ConstMatrix table;                     // [V, D]; f32, f16, bf16 or a block type
+  float factor = 1.0F;                   // Gemma: sqrt(D)
+  std::span<const int32_t> places = {};  // [T], or none with no positions
+  ConstMatrix positions = {};            // [P, D] f32, f16 or bf16; or no rows: none are added
+  Matrix y;                              // [T, D] f32
 };
 
 // One-dimensional convolution with three taps and one sample of zero padding at both ends:
@@ -196,14 +196,14 @@ struct Attend {
   int64_t heads_per_key = 1;  // grouped queries: head i uses key and value head i / heads_per_key
   float scale = 1.0F;
   bool causal = true;
-  std::span<const Rotation* const> rotations;  // by regime; none: keys are not turned
-  const float* key_gain = nullptr;             // [columns of keys scored] or none (1)
-  const float* key_bias = nullptr;             // the same, or none (0)
-  const Plane* key_factors = nullptr;          // f32, width 1: factor[s]; or none (1)
-  const float* slopes = nullptr;               // [H] or none (ALiBi)
-  float cap = 0.0F;                            // c tanh(score / c); 0: none
-  int64_t window = 0;                          // 0: none
-  Matrix lse;          // [T, H] f32: log of the sum of exp(score); or no rows: not wanted
+  std::span<const Rotation* const> rotations = {};  // by regime; none: keys are not turned
+  const float* key_gain = nullptr;                  // [columns of keys scored] or none (1)
+  const float* key_bias = nullptr;                  // the same, or none (0)
+  const Plane* key_factors = nullptr;               // f32, width 1: factor[s]; or none (1)
+  const float* slopes = nullptr;                    // [H] or none (ALiBi)
+  float cap = 0.0F;                                 // c tanh(score / c); 0: none
+  int64_t window = 0;                               // 0: none
+  Matrix lse = {};     // [T, H] f32: log of the sum of exp(score); or no rows: not wanted
   bool merge = false;  // mixed and lse hold the result over other rows, and get that over both
 };
 

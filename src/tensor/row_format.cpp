@@ -43,7 +43,7 @@ GroupScale scale_of(const float* values) {
 
 }  // namespace
 
-GroupScale group_scale(float lowest, float highest) {
+GroupScale group_scale(float lowest, float highest, int largest) {
   // Halved before they are added, so that the largest floats do not overflow; toward zero for the
   // same reason. Adding 0 makes a zero positive: min() and max() of two may be either.
   const float middle = 0.5F * lowest + 0.5F * highest + 0.0F;
@@ -53,7 +53,11 @@ GroupScale group_scale(float lowest, float highest) {
   }
   const BFloat16 rounded = {static_cast<uint16_t>(std::bit_cast<uint32_t>(middle) >> 16)};
   const float reach = std::max(highest - to_float(rounded), to_float(rounded) - lowest) + 0.0F;
-  return {round_up(reach / 127.0F), rounded};
+  return {round_up(reach / static_cast<float>(largest)), rounded};
+}
+
+BFloat16 channel_scale(float magnitude, int bits) {
+  return round_up(magnitude / static_cast<float>((1 << (bits - 1)) - 1));
 }
 
 void encode_row(const RowFormat& format, const float* values, std::byte* row) {

@@ -33,8 +33,7 @@ Tensor Tensor::allocate(Device& device, DType type, std::vector<int64_t> shape) 
   tensor.shape_ = std::move(shape);
   tensor.writable_ = true;
   // At least one byte, so that a tensor without elements still has an address.
-  const auto buffer =
-      device.allocate(static_cast<size_t>(std::max<int64_t>(1, tensor.bytes())));
+  const auto buffer = device.allocate(static_cast<size_t>(std::max<int64_t>(1, tensor.bytes())));
   tensor.data_ = buffer->data();
   tensor.owner_ = buffer;
   return tensor;

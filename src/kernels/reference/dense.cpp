@@ -8,18 +8,30 @@
 #include "base/check.h"
 #include "kernels/reference/dot.h"
 #include "kernels/reference/reference_kernels.h"
+#include "tensor/weight_blocks.h"
 
 namespace slim {
 namespace {
 
-// One row of weights, whatever their type.
+// One row of weights, whatever their type; integers by plain value.
 std::vector<float> weight_row(const ConstMatrix& matrix, int64_t row) {
-  check(matrix.type == DType::f32 || matrix.type == DType::f16 || matrix.type == DType::bf16,
-        "weights are f32, f16 or bf16");
   std::vector<float> values(static_cast<size_t>(matrix.columns));
-  decode_row({matrix.type, matrix.columns},
-             matrix.data + row * matrix.stride * size_of(matrix.type), values.data());
+  if (is_block_type(matrix.type)) {
+    decode_blocks(matrix.type, matrix.row_bytes(row), matrix.columns, values.data());
+  } else if (matrix.type == DType::i8) {
+    std::copy_n(matrix.row<int8_t>(row), matrix.columns, values.data());
+  } else if (matrix.type == DType::i16) {
+    std::copy_n(matrix.row<int16_t>(row), matrix.columns, values.data());
+  } else {
+    decode_row({matrix.type, matrix.columns}, matrix.row_bytes(row), values.data());
+  }
   return values;
+}
+
+void check_weight(const ConstMatrix& weight, const float* scale) {
+  const bool integers = weight.type == DType::i8 || weight.type == DType::i16;
+  check(weight.type != DType::i32, "no weights are i32");
+  check(integers == (scale != nullptr), "integer weights, and only those, have scales");
 }
 
 double activate(Activation activation, double x) {
@@ -48,14 +60,16 @@ double bias_at(const float* bias, int64_t n) {
 }  // namespace
 
 void ReferenceKernels::linear(const Linear& arguments) {
-  const auto& [x, weight, bias, y, activation, accumulate] = arguments;
+  const auto& [x, weight, scale, bias, y, activation, accumulate] = arguments;
   check(x.columns == weight.columns, "a linear layer's x and weight have the same columns");
   check(y.rows == x.rows && y.columns == weight.rows, "a linear layer's y is [x rows, outputs]");
+  check_weight(weight, scale);
   for (int64_t n = 0; n < weight.rows; ++n) {
     const std::vector<float> weights = weight_row(weight, n);
+    const double factor = scale == nullptr ? 1.0 : static_cast<double>(scale[n]);
     for (int64_t t = 0; t < x.rows; ++t) {
       const double sum =
-          dot_in_double(x.row<float>(t), weights.data(), x.columns) + bias_at(bias, n);
+          factor * dot_in_double(x.row<float>(t), weights.data(), x.columns) + bias_at(bias, n);
       float& to = y.row<float>(t)[n];
       const double before = accumulate ? static_cast<double>(to) : 0.0;
       to = static_cast<float>(activate(activation, sum) + before);
@@ -64,57 +78,99 @@ void ReferenceKernels::linear(const Linear& arguments) {
 }
 
 void ReferenceKernels::grouped_linear(const GroupedLinear& arguments) {
-  const auto& [x, weight, bias, y, groups] = arguments;
-  check(groups > 0 && weight.rows % groups == 0, "groups divide the outputs");
-  check(x.columns == groups * weight.columns, "a grouped product's x holds K columns a group");
-  check(y.rows == x.rows && y.columns == weight.rows, "a grouped product's y is [x rows, outputs]");
+  const auto& [x, x_stride, weight, scale, bias, y, groups, accumulate] = arguments;
   const int64_t inputs = weight.columns;
+  const int64_t stride = x_stride == 0 ? inputs : x_stride;
+  check(groups > 0 && weight.rows % groups == 0, "groups divide the outputs");
+  check(x.columns >= (groups - 1) * stride + inputs, "a grouped product's x holds K a group");
+  check(y.rows == x.rows && y.columns == weight.rows, "a grouped product's y is [x rows, outputs]");
   const int64_t outputs = weight.rows / groups;
   for (int64_t g = 0; g < groups; ++g) {
-    linear({.x = x.columns_from(g * inputs, inputs),
+    linear({.x = x.columns_from(g * stride, inputs),
             .weight = weight.rows_from(g * outputs, outputs),
+            .scale = scale == nullptr ? nullptr : scale + g * outputs,
             .bias = bias == nullptr ? nullptr : bias + g * outputs,
-            .y = y.columns_from(g * outputs, outputs)});
+            .y = y.columns_from(g * outputs, outputs),
+            .accumulate = accumulate});
   }
 }
 
 void ReferenceKernels::norm(const Norm& arguments) {
-  const auto& [x, gain, offset, epsilon, y] = arguments;
-  check(y.rows == x.rows && y.columns == x.columns, "a norm's y has the shape of its x");
-  const auto width = static_cast<double>(x.columns);
-  for (int64_t t = 0; t < x.rows; ++t) {
-    const float* from = x.row<float>(t);
-    double sum = 0.0;
-    for (int64_t i = 0; i < x.columns; ++i) sum += static_cast<double>(from[i]);
-    const double mean = sum / width;
+  const Norm& a = arguments;
+  check(a.y.rows == a.x.rows && a.y.columns == a.x.columns, "a norm's y has the shape of its x");
+  check(a.groups > 0 && a.x.columns % a.groups == 0, "groups divide the columns");
+  check(a.inverse == nullptr || a.groups == 1, "a row has one inverse");
+  const int64_t width = a.x.columns / a.groups;
+  for (int64_t part = 0; part < a.x.rows * a.groups; ++part) {
+    const int64_t first = part % a.groups * width;
+    const float* from = a.x.row<float>(part / a.groups) + first;
+    float* to = a.y.row<float>(part / a.groups) + first;
+    double mean = 0.0;
+    for (int64_t i = 0; i < width && a.kind == NormKind::layer; ++i) {
+      mean += static_cast<double>(from[i]) / static_cast<double>(width);
+    }
     double squares = 0.0;
-    for (int64_t i = 0; i < x.columns; ++i) {
+    for (int64_t i = 0; i < width; ++i) {
       const double difference = static_cast<double>(from[i]) - mean;
       squares += difference * difference;
     }
-    const double scale = 1.0 / std::sqrt(squares / width + static_cast<double>(epsilon));
-    for (int64_t i = 0; i < x.columns; ++i) {
-      const double normalised = (static_cast<double>(from[i]) - mean) * scale;
-      const double factor = gain == nullptr ? 1.0 : static_cast<double>(gain[i]);
-      y.row<float>(t)[i] = static_cast<float>(normalised * factor + bias_at(offset, i));
+    const double inverse =
+        1.0 / std::sqrt(squares / static_cast<double>(width) + static_cast<double>(a.epsilon));
+    for (int64_t i = 0; i < width; ++i) {
+      const double normalised = (static_cast<double>(from[i]) - mean) * inverse;
+      const double gain = a.gain == nullptr ? 1.0 : static_cast<double>(a.gain[first + i]);
+      const double before = a.accumulate ? static_cast<double>(to[i]) : 0.0;
+      to[i] = static_cast<float>(normalised * gain + bias_at(a.offset, first + i) + before);
+    }
+    if (a.inverse != nullptr) a.inverse[part] = static_cast<float>(inverse);
+  }
+}
+
+void ReferenceKernels::gate(const Gate& arguments) {
+  const auto& [gate, up, activation, y] = arguments;
+  for (const ConstMatrix& other : {gate, up}) {
+    check(other.rows == y.rows && other.columns == y.columns, "a gate's matrices have one shape");
+  }
+  for (int64_t t = 0; t < y.rows; ++t) {
+    for (int64_t i = 0; i < y.columns; ++i) {
+      const double opened = activate(activation, static_cast<double>(gate.row<float>(t)[i]));
+      y.row<float>(t)[i] = static_cast<float>(opened * static_cast<double>(up.row<float>(t)[i]));
+    }
+  }
+}
+
+void ReferenceKernels::rotate(const Rotate& arguments) {
+  const auto& [x, positions, rotation, head_width, y] = arguments;
+  check(rotation != nullptr && rotation->width() <= head_width, "a head has columns to rotate");
+  check(y.rows == x.rows && y.columns == x.columns && std::ssize(positions) == x.rows &&
+            x.columns % head_width == 0,
+        "rows of whole heads are rotated, each to its position");
+  for (int64_t t = 0; t < x.rows; ++t) {
+    const int64_t position = positions[static_cast<size_t>(t)];
+    std::vector<float> row(x.row<float>(t), x.row<float>(t) + x.columns);
+    std::copy(row.begin(), row.end(), y.row<float>(t));
+    for (int64_t head = 0; head < x.columns; head += head_width) {
+      rotation->apply(position, row.data() + head, y.row<float>(t) + head);
     }
   }
 }
 
 void ReferenceKernels::embed(const Embed& arguments) {
-  const auto& [ids, table, places, positions, y] = arguments;
-  check(ids.size() == places.size(), "every embedded token has a place");
+  const auto& [ids, table, factor, places, positions, y] = arguments;
+  check(positions.rows == 0 || ids.size() == places.size(), "every embedded token has a place");
   check(y.rows == static_cast<int64_t>(ids.size()), "an embedding's y has a row for each token");
-  check(y.columns == table.columns && y.columns == positions.columns,
+  check(y.columns == table.columns && (positions.rows == 0 || y.columns == positions.columns),
         "an embedding's tables have the columns of its y");
   for (int64_t t = 0; t < y.rows; ++t) {
     const int32_t id = ids[static_cast<size_t>(t)];
-    const int32_t place = places[static_cast<size_t>(t)];
     check(id >= 0 && id < table.rows, "an embedded token lies in the table");
-    check(place >= 0 && place < positions.rows, "an embedded place lies in the positions");
     const std::vector<float> token = weight_row(table, id);
+    for (size_t i = 0; i < token.size(); ++i) y.row<float>(t)[i] = token[i] * factor;
+    if (positions.rows == 0) continue;
+    const int32_t place = places[static_cast<size_t>(t)];
+    check(place >= 0 && place < positions.rows, "an embedded place lies in the positions");
     const std::vector<float> position = weight_row(positions, place);
-    for (size_t i = 0; i < token.size(); ++i) y.row<float>(t)[i] = token[i] + position[i];
+    for (size_t i = 0; i < token.size(); ++i) y.row<float>(t)[i] += position[i];
   }
 }
 

@@ -23,6 +23,8 @@ class ReferenceKernels final : public Kernels {
   void linear(const Linear& arguments) override;
   void grouped_linear(const GroupedLinear& arguments) override;
   void norm(const Norm& arguments) override;
+  void gate(const Gate& arguments) override;
+  void rotate(const Rotate& arguments) override;
   void embed(const Embed& arguments) override;
   void convolve(const Convolve& arguments) override;
   void log_softmax(const LogSoftmax& arguments) override;
@@ -30,6 +32,8 @@ class ReferenceKernels final : public Kernels {
   // attention.cpp
   void attend_dense(const AttendDense& arguments) override;
   void store_rows(const StoreRows& arguments) override;
+  void seal_pages(const SealPages& arguments) override;
+  void load_rows(const LoadRows& arguments) override;
   void attend_pair(const Attend& arguments) override;
 };
 

@@ -1,0 +1,209 @@
+// The specification of sealed rows: scales, rounding (plain or shaped) and bit planes. The layout
+// and the recurrence stand in tensor/row_format.h.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "base/check.h"
+#include "tensor/row_format.h"
+
+namespace slim {
+namespace {
+
+// Widths of the bit planes of a number, the highest bits first; 0 ends them.
+constexpr std::array<int, 2> bit_planes(int bits) {
+  switch (bits) {
+    case 12:
+      return {8, 4};
+    case 10:
+      return {8, 2};
+    case 6:
+      return {4, 2};
+    case 5:
+      return {4, 1};
+    default:
+      return {bits, 0};
+  }
+}
+
+// Element `index` of a row's bit plane. i16 is stored as itself, all else without sign.
+void put_bits(std::byte* row, int64_t index, int bits, uint32_t value) {
+  if (bits == 16) {
+    const auto word = static_cast<uint16_t>(value);
+    std::memcpy(row + 2 * index, &word, 2);
+    return;
+  }
+  const int64_t bit = index * bits;
+  row[bit / 8] |= static_cast<std::byte>(value << (bit % 8));
+}
+
+uint32_t get_bits(const std::byte* row, int64_t index, int bits) {
+  if (bits == 16) {
+    uint16_t word = 0;
+    std::memcpy(&word, row + 2 * index, 2);
+    return word;
+  }
+  const int64_t bit = index * bits;
+  return (static_cast<uint32_t>(row[bit / 8]) >> (bit % 8)) & ((1U << bits) - 1U);
+}
+
+// The integers of kPageRows rows, [row * width + j], into bit planes at `page`; and one of them.
+void pack(const RowFormat& format, const std::vector<int32_t>& numbers, std::byte* page) {
+  const int64_t width = format.width;
+  std::memset(page, 0, static_cast<size_t>(format.page_bytes()));
+  const int32_t bias = format.bits == 16 ? 0 : 1 << (format.bits - 1);
+  int left = format.bits;
+  for (const int bits : bit_planes(format.bits)) {
+    if (bits == 0) break;
+    left -= bits;
+    for (int64_t row = 0; row < kPageRows; ++row, page += width * bits / 8) {
+      for (int64_t j = 0; j < width; ++j) {
+        const auto number =
+            static_cast<uint32_t>(numbers[static_cast<size_t>(row * width + j)] + bias);
+        const uint32_t mask = bits == 16 ? 0xFFFFU : (1U << bits) - 1U;
+        put_bits(page, j, bits, (number >> left) & mask);
+      }
+    }
+  }
+}
+
+int32_t unpack(const RowFormat& format, const std::byte* page, int64_t row, int64_t j) {
+  uint32_t number = 0;
+  for (const int bits : bit_planes(format.bits)) {
+    if (bits == 0) break;
+    const int64_t row_bytes = format.width * bits / 8;
+    number = (number << bits) | get_bits(page + row * row_bytes, j, bits);
+    page += kPageRows * row_bytes;
+  }
+  if (format.bits == 16) return static_cast<int16_t>(number);
+  return static_cast<int32_t>(number) - (1 << (format.bits - 1));
+}
+
+int32_t round_to(float value, float scale, int32_t most) {
+  if (!(scale > 0.0F) || !std::isfinite(scale)) return 0;
+  const float number = std::nearbyintf(value / scale);
+  const auto limit = static_cast<float>(most);
+  return static_cast<int32_t>(std::clamp(number, -limit, limit));
+}
+
+std::vector<float> channel_scales(const RowFormat& format, const float* rows) {
+  std::vector<float> scales(static_cast<size_t>(format.width));
+  for (int64_t j = 0; j < format.width; ++j) {
+    float magnitude = 0.0F;
+    for (int64_t row = 0; row < kPageRows; ++row) {
+      const float size = std::fabs(rows[row * format.width + j]);
+      if (std::isnan(size) || size > magnitude) magnitude = size;
+      if (std::isnan(magnitude)) break;
+    }
+    scales[static_cast<size_t>(j)] = to_float(channel_scale(magnitude, format.bits));
+  }
+  return scales;
+}
+
+// One row of nearest plane. A channel without a finite scale has no error that others could mend.
+void shape_row(const Shaping& shaping, const float* scales, const float* row, int32_t most,
+               int32_t* numbers) {
+  std::vector<float> a(static_cast<size_t>(shaping.rank), 0.0F);
+  for (int64_t i = shaping.width - 1; i >= 0; --i) {
+    const int64_t j = shaping.order == nullptr ? i : shaping.order[i];
+    const Half* g = shaping.g + j * shaping.rank;
+    const Half* u = shaping.u + j * shaping.rank;
+    float shift = 0.0F;
+    for (int64_t q = 0; q < shaping.rank; ++q) shift += to_float(g[q]) * a[static_cast<size_t>(q)];
+    numbers[j] = round_to(row[j] - shift, scales[j], most);
+    const float error = static_cast<float>(numbers[j]) * scales[j] - row[j];
+    if (!std::isfinite(error)) continue;
+    for (int64_t q = 0; q < shaping.rank; ++q) a[static_cast<size_t>(q)] += to_float(u[q]) * error;
+  }
+}
+
+void seal_channels(const RowFormat& format, const float* rows, const Shaping* shaping,
+                   std::byte* page) {
+  const int64_t width = format.width;
+  const int32_t most = (1 << (format.bits - 1)) - 1;
+  const std::vector<float> scales = channel_scales(format, rows);
+  std::vector<int32_t> numbers(static_cast<size_t>(kPageRows * width));
+  for (int64_t row = 0; row < kPageRows; ++row) {
+    const float* from = rows + row * width;
+    int32_t* to = numbers.data() + row * width;
+    if (shaping != nullptr) {
+      shape_row(*shaping, scales.data(), from, most, to);
+    } else {
+      for (int64_t j = 0; j < width; ++j) {
+        to[j] = round_to(from[j], scales[static_cast<size_t>(j)], most);
+      }
+    }
+  }
+  pack(format, numbers, page);
+  std::byte* stored = page + kPageRows / 8 * width * format.bits;
+  for (int64_t j = 0; j < width; ++j) {
+    const BFloat16 scale = to_bfloat16(scales[static_cast<size_t>(j)]);
+    std::memcpy(stored + 2 * j, &scale, 2);
+  }
+}
+
+void seal_groups(const RowFormat& format, const float* rows, std::byte* page) {
+  const int64_t width = format.width;
+  const int64_t groups = width / kGroupSize;
+  const int32_t most = (1 << (format.bits - 1)) - 1;
+  std::vector<int32_t> numbers(static_cast<size_t>(kPageRows * width));
+  std::vector<GroupScale> shared;
+  for (int64_t first = 0; first < kPageRows * width; first += kGroupSize) {
+    const auto [lowest, highest] = std::minmax_element(rows + first, rows + first + kGroupSize);
+    const bool poisoned = std::any_of(rows + first, rows + first + kGroupSize,
+                                      [](float value) { return std::isnan(value); });
+    constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+    shared.push_back(poisoned ? group_scale(kNan, kNan, most)
+                              : group_scale(*lowest, *highest, most));
+    for (int64_t i = first; i < first + kGroupSize; ++i) {
+      numbers[static_cast<size_t>(i)] =
+          round_to(rows[i] - to_float(shared.back().middle), to_float(shared.back().scale), most);
+    }
+  }
+  pack(format, numbers, page);
+  std::byte* stored = page + kPageRows / 8 * width * format.bits;
+  for (int64_t row = 0; row < kPageRows; ++row, stored += 4 * groups) {
+    for (int64_t g = 0; g < groups; ++g) {
+      const GroupScale& group = shared[static_cast<size_t>(row * groups + g)];
+      std::memcpy(stored + 2 * g, &group.scale, 2);
+      std::memcpy(stored + 2 * (groups + g), &group.middle, 2);
+    }
+  }
+}
+
+}  // namespace
+
+void seal_page(const RowFormat& format, const float* rows, const Shaping* shaping,
+               std::byte* page) {
+  check(format.valid() && format.sealed(), "only sealed rows are made a page at a time");
+  if (format.scaling == Scaling::group) {
+    check(shaping == nullptr, "rounding is shaped where channels have scales");
+    return seal_groups(format, rows, page);
+  }
+  check(shaping == nullptr || shaping->width == format.width, "rounding is shaped over whole rows");
+  seal_channels(format, rows, shaping, page);
+}
+
+void decode_sealed_row(const RowFormat& format, const std::byte* page, int64_t row, float* values) {
+  const int64_t width = format.width;
+  const std::byte* stored = page + kPageRows / 8 * width * format.bits;
+  const int64_t groups = width / kGroupSize;
+  for (int64_t j = 0; j < width; ++j) {
+    BFloat16 scale;
+    BFloat16 middle = {0};
+    if (format.scaling == Scaling::channel) {
+      std::memcpy(&scale, stored + 2 * j, 2);
+    } else {
+      const std::byte* of_row = stored + row * 4 * groups + 2 * (j / kGroupSize);
+      std::memcpy(&scale, of_row, 2);
+      std::memcpy(&middle, of_row + 2 * groups, 2);
+    }
+    values[j] =
+        static_cast<float>(unpack(format, page, row, j)) * to_float(scale) + to_float(middle);
+  }
+}
+
+}  // namespace slim
