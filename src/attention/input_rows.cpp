@@ -41,7 +41,7 @@ void InputRowsAttention::attend(const Block& block, StepScratch& scratch) {
   kernels().attend_shared(whole_rows);
   kernels().grouped_linear({.x = mixed,
                             .weight = weights().v.matrix(),
-                            .bias = bias_of(weights().v_bias),
+                            .bias = bias_of(weights().v.bias),
                             .y = block.heads,
                             .groups = heads});
 }

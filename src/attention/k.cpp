@@ -40,7 +40,7 @@ class KAttention final : public ProjectedAttention {
     kernels().attend_shared(shared);
     kernels().grouped_linear({.x = mixed,
                               .weight = map_.matrix(),
-                              .bias = bias_of(weights().v_bias),
+                              .bias = bias_of(weights().v.bias),
                               .y = block.heads,
                               .groups = spec().heads});
   }

@@ -23,8 +23,8 @@ class KvAttention final : public ProjectedAttention {
   std::vector<RowFormat> rows() const override { return {format_, format_}; }
 
   void store(const AttentionStep& step, ConstMatrix x) override {
-    store_projected(step, x, weights().k, weights().k_bias, 0);
-    store_projected(step, x, weights().v, weights().v_bias, 1);
+    store_projected(step, x, weights().k, weights().k.bias, 0);
+    store_projected(step, x, weights().v, weights().v.bias, 1);
   }
 
  private:

@@ -2,6 +2,10 @@
 // decoder's own rows, or the encoder's), so that a sequence has one page table whatever its layers
 // store. Pages are reference-counted: forks (beams, shared prefixes) share them, and the first
 // write to a shared page copies it.
+//
+// Planes that are sealed (tensor/row_format.h) keep the f32 rows of a sequence's last, unfilled
+// page in one *hot* page beside. While a step runs, each layer fills and seals page after page of
+// it, so one hot page is enough for steps of any length.
 #pragma once
 
 #include <cstddef>
@@ -21,13 +25,14 @@ class PageLayout {
  public:
   // Adds a plane and says where it lies.
   Plane add(const RowFormat& format);
+  // Where in the hot page a sealed plane's f32 rows lie.
+  Plane add_hot(const RowFormat& sealed);
   int64_t page_bytes() const noexcept { return page_bytes_; }
-  // Row bytes of one token over all planes, without alignment.
-  int64_t token_bytes() const noexcept { return token_bytes_; }
+  int64_t hot_bytes() const noexcept { return hot_bytes_; }  // of the hot page; 0: none
 
  private:
   int64_t page_bytes_ = 0;
-  int64_t token_bytes_ = 0;
+  int64_t hot_bytes_ = 0;
 };
 
 // Allocates pages of one size; keeps freed ones for reuse. Thread-safe. Must outlive its tables.
@@ -59,7 +64,8 @@ class PagePool {
 // The rows of one sequence. Not thread-safe: it belongs to one request.
 class PageTable {
  public:
-  explicit PageTable(PagePool& pool);
+  // `hot`: pool of hot pages, or null if no plane is sealed.
+  explicit PageTable(PagePool& pool, PagePool* hot = nullptr);
   ~PageTable();
   PageTable(PageTable&& other) noexcept;
   PageTable& operator=(PageTable&& other) noexcept;
@@ -67,18 +73,23 @@ class PageTable {
   PageTable& operator=(const PageTable&) = delete;
 
   int64_t rows() const noexcept { return rows_; }
-  // Makes `count` more rows writable: allocates pages, copies a shared last page. On
-  // Error{out_of_memory} the table is as before. Forking ends the reservation: reserve again.
+  // Makes `count` more rows writable: allocates pages, copies a shared last page and a shared hot
+  // page. On Error{out_of_memory} the table is as before. Forking ends the reservation: reserve
+  // again.
   void reserve(int64_t count);
   // Counts `count` reserved rows as present.
   void advance(int64_t count);
-  // Forgets all rows from `rows` on; frees their pages, and reserved ones.
+  // Forgets all rows from `rows` on; frees their pages, and reserved ones. If that leaves part of a
+  // page that was sealed, needs_reopening() says so, until a hot page made from it is written
+  // (Model::truncate does both).
   void truncate(int64_t rows);
   // Another table over the same rows; O(pages), copies none.
   PageTable fork() const;
 
   // One pointer a page, for Slice; valid until the table next changes.
   std::byte* const* pages() const noexcept { return data_.data(); }
+  // The hot page, or null.
+  std::byte* hot() const noexcept;
   int64_t held_bytes() const noexcept;
 
  private:

@@ -24,13 +24,13 @@ bool is_bias(const Tensor& bias, int64_t outputs) {
 void check_shapes(const AttentionSpec& spec, const AttentionWeights& weights) {
   const int64_t queries = spec.heads * spec.head_width;
   const int64_t keys = spec.key_heads * spec.head_width;
-  check(is_matrix(weights.q, queries) && is_bias(weights.q_bias, queries), "W_Q is [H*C, D]");
-  check(is_matrix(weights.k, keys) && is_bias(weights.k_bias, keys), "W_K is [G*C, D]");
-  check(is_matrix(weights.v, keys) && is_bias(weights.v_bias, keys), "W_V is [G*C, D]");
+  check(is_matrix(weights.q, queries) && is_bias(weights.q.bias, queries), "W_Q is [H*C, D]");
+  check(is_matrix(weights.k, keys) && is_bias(weights.k.bias, keys), "W_K is [G*C, D]");
+  check(is_matrix(weights.v, keys) && is_bias(weights.v.bias, keys), "W_V is [G*C, D]");
   check(weights.k.size(1) == spec.width && weights.v.size(1) == spec.width,
         "keys and values come from rows of the layer's width");
   check(weights.out.shape().size() == 2 && weights.out.size(1) == queries &&
-            is_bias(weights.out_bias, weights.out.size(0)),
+            is_bias(weights.out.bias, weights.out.size(0)),
         "W_O is [D, H*C]");
 }
 
@@ -55,12 +55,12 @@ void ProjectedAttention::forward(const AttentionStep& step, ConstMatrix x, Matri
                const Matrix heads = scratch.matrix(count, width);
                kernels_.linear({.x = x.rows_from(first, count),
                                 .weight = weights_.q.matrix(),
-                                .bias = bias_of(weights_.q_bias),
+                                .bias = bias_of(weights_.q.bias),
                                 .y = queries});
                attend({slices, queries, heads}, scratch);
                kernels_.linear({.x = heads,
                                 .weight = weights_.out.matrix(),
-                                .bias = bias_of(weights_.out_bias),
+                                .bias = bias_of(weights_.out.bias),
                                 .y = out.rows_from(first, count),
                                 .accumulate = true});
              });

@@ -27,7 +27,7 @@ int64_t peak_rss_bytes() {
 }
 
 // One window of frames that are not all alike; what they say does not matter to the time.
-Tensor made_up_mel(const EncoderDecoder& model, int64_t batch) {
+Tensor made_up_mel(const Model& model, int64_t batch) {
   const ModelSpec& spec = model.spec();
   Tensor mel = Tensor::allocate(model.kernels().device(), DType::f32,
                                 {batch * 2 * spec.encoder.positions, spec.mel_bins});
@@ -44,7 +44,7 @@ struct DecoderTimes {
   int64_t context_bytes = 0;
 };
 
-DecoderTimes time_decoder(const EncoderDecoder& model, const Tensor& encoded, int batch,
+DecoderTimes time_decoder(const Model& model, const Tensor& encoded, int batch,
                           int tokens) {
   const int64_t positions = model.spec().encoder.positions;
   const std::vector<int32_t> prompt(kPromptTokens, 1);
@@ -80,7 +80,7 @@ DecoderTimes time_decoder(const EncoderDecoder& model, const Tensor& encoded, in
   return times;
 }
 
-BenchRow bench_one(const EncoderDecoder& model, const std::string& cache, int batch,
+BenchRow bench_one(const Model& model, const std::string& cache, int batch,
                    const BenchOptions& options) {
   BenchRow row;
   row.cache = cache;

@@ -34,7 +34,7 @@ std::vector<LayerReport> layer_reports(const std::vector<LayerPlan>& plan) {
   return reports;
 }
 
-int64_t held_context(const EncoderDecoder& model, int64_t tokens, int64_t positions) {
+int64_t held_context(const Model& model, int64_t tokens, int64_t positions) {
   PageTable rows = model.new_sequence();
   rows.reserve(tokens);
   PageTable encoded(model.cross_pages());

@@ -63,10 +63,10 @@ Runtime::Runtime(const std::string& model, const EngineOptions& options)
   load_seconds_ = clock.seconds();
 }
 
-const EncoderDecoder& Runtime::model(const CacheChoice& choice) {
+const Model& Runtime::model(const CacheChoice& choice) {
   const std::lock_guard lock(mutex_);
-  std::unique_ptr<EncoderDecoder>& slot = models_[key_of(choice)];
-  if (!slot) slot = std::make_unique<EncoderDecoder>(files_.spec, weights_, *kernels_, choice);
+  std::unique_ptr<Model>& slot = models_[key_of(choice)];
+  if (!slot) slot = std::make_unique<Model>(files_.spec, weights_, *kernels_, choice);
   return *slot;
 }
 

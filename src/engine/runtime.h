@@ -1,4 +1,4 @@
-// Runtime: a loaded model with everything needed to run it, and one EncoderDecoder for each cache
+// Runtime: a loaded model with everything needed to run it, and one Model for each cache
 // choice that has been asked for. Loading is one place; transcription, verification and benchmarks
 // are free functions over it.
 #pragma once
@@ -14,7 +14,7 @@
 #include "audio/audio_reader.h"
 #include "engine/speech_tokens.h"
 #include "kernels/kernels.h"
-#include "models/encoder_decoder.h"
+#include "models/model.h"
 #include "models/family.h"
 #include "slim/slim.h"
 #include "text/tokenizer.h"
@@ -36,8 +36,8 @@ class Runtime {
 
   // The model under the options' cache, and under another. Built on first use, then kept.
   // Thread-safe.
-  const EncoderDecoder& model() { return model(choice_); }
-  const EncoderDecoder& model(const CacheChoice& choice);
+  const Model& model() { return model(choice_); }
+  const Model& model(const CacheChoice& choice);
 
  private:
   std::string name_;
@@ -49,7 +49,7 @@ class Runtime {
   SpeechTokens tokens_;
   double load_seconds_ = 0;
   std::mutex mutex_;
-  std::map<std::string, std::unique_ptr<EncoderDecoder>> models_;
+  std::map<std::string, std::unique_ptr<Model>> models_;
 };
 
 // From the public options. Throws Error{bad_request} for an unknown cache or type.
@@ -65,7 +65,7 @@ std::vector<Transcription> transcribe_audio(Runtime& runtime, const AudioList& a
                                             const TranscribeOptions& options, Stats* stats);
 // Transcribes one recording with `model`, handing over each window as it is decoded.
 struct DecodedWindow;
-void transcribe_windows(Runtime& runtime, const EncoderDecoder& model,
+void transcribe_windows(Runtime& runtime, const Model& model,
                         std::unique_ptr<AudioReader> audio, const TranscribeOptions& options,
                         std::function<void(const DecodedWindow&)> on_window);
 Inspection inspect_model(const ModelFiles& files, const ModelWeights* weights,
@@ -76,7 +76,7 @@ std::vector<BenchRow> bench_model(Runtime& runtime, const BenchOptions& options)
 
 // What one sequence of `tokens` rows over a full window really holds: pages are allocated and
 // counted.
-int64_t held_context(const EncoderDecoder& model, int64_t tokens, int64_t positions);
+int64_t held_context(const Model& model, int64_t tokens, int64_t positions);
 std::vector<LayerReport> layer_reports(const std::vector<LayerPlan>& plan);
 
 }  // namespace slim

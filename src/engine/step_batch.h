@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "models/encoder_decoder.h"
+#include "models/model.h"
 
 namespace slim {
 
@@ -20,7 +20,7 @@ struct Sequence {
 
 class StepBatch {
  public:
-  explicit StepBatch(const EncoderDecoder& model) : model_(model) {}
+  explicit StepBatch(const Model& model) : model_(model) {}
 
   // Starts the next step.
   void clear();
@@ -39,7 +39,7 @@ class StepBatch {
   Matrix all_logits();
 
  private:
-  const EncoderDecoder& model_;
+  const Model& model_;
   std::vector<Sequence*> sequences_;
   std::vector<int64_t> counts_;
   std::vector<int32_t> tokens_;

@@ -28,7 +28,7 @@ std::vector<Transcription> transcribe_audio(Runtime& runtime, const AudioList& a
                                             const TranscribeOptions& options, Stats* stats) {
   const auto session = runtime.kernels().begin_session();
   const TranscriptionSetting setting = setting_of(runtime, options);
-  const EncoderDecoder& model = runtime.model();
+  const Model& model = runtime.model();
   Transcriber transcriber(model, setting);
   Stats unwanted;
   Stats& total = stats != nullptr ? *stats : unwanted;
@@ -55,7 +55,7 @@ std::vector<Transcription> transcribe_audio(Runtime& runtime, const AudioList& a
   return results;
 }
 
-void transcribe_windows(Runtime& runtime, const EncoderDecoder& model,
+void transcribe_windows(Runtime& runtime, const Model& model,
                         std::unique_ptr<AudioReader> audio, const TranscribeOptions& options,
                         std::function<void(const DecodedWindow&)> on_window) {
   const TranscriptionSetting setting = setting_of(runtime, options);

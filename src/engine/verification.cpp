@@ -14,7 +14,7 @@ const CacheChoice kReference{"kv", DType::f32, false};
 
 class Scorer {
  public:
-  Scorer(const EncoderDecoder& reference, const EncoderDecoder& candidate)
+  Scorer(const Model& reference, const Model& candidate)
       : reference_(reference), candidate_(candidate) {}
 
   void score(const DecodedWindow& window) {
@@ -50,8 +50,8 @@ class Scorer {
     step.run();
   }
 
-  const EncoderDecoder& reference_;
-  const EncoderDecoder& candidate_;
+  const Model& reference_;
+  const Model& candidate_;
 };
 
 }  // namespace
@@ -59,8 +59,8 @@ class Scorer {
 Verification verify_audio(Runtime& runtime, const std::string& audio,
                           const TranscribeOptions& options) {
   const auto session = runtime.kernels().begin_session();
-  const EncoderDecoder& candidate = runtime.model();
-  const EncoderDecoder& reference = runtime.model(kReference);
+  const Model& candidate = runtime.model();
+  const Model& reference = runtime.model(kReference);
   Scorer scorer(reference, candidate);
   transcribe_windows(runtime, reference, AudioReader::open(audio), options,
                      [&](const DecodedWindow& window) { scorer.score(window); });

@@ -10,7 +10,7 @@
 
 #include "attention/scheme.h"
 #include "kernels/kernels.h"
-#include "models/encoder_decoder.h"
+#include "models/model.h"
 #include "models/spec.h"
 
 namespace slim {

@@ -88,9 +88,9 @@ void Encoder::attend(const EncoderLayer& layer, int64_t batch, Matrix x, Matrix 
   const Matrix k = qkv.rows_from(x.rows, x.rows);
   const Matrix v = qkv.rows_from(2 * x.rows, x.rows);
   normalise(kernels_, layer.norm, spec_.encoder.norm_epsilon, x, normed);
-  kernels_.linear(linear_of(normed, layer.self.q, layer.self.q_bias, q));
-  kernels_.linear(linear_of(normed, layer.self.k, layer.self.k_bias, k));
-  kernels_.linear(linear_of(normed, layer.self.v, layer.self.v_bias, v));
+  kernels_.linear(linear_of(normed, layer.self.q, layer.self.q.bias, q));
+  kernels_.linear(linear_of(normed, layer.self.k, layer.self.k.bias, k));
+  kernels_.linear(linear_of(normed, layer.self.v, layer.self.v.bias, v));
 
   AttendDense dense;
   dense.q = q;
@@ -101,7 +101,7 @@ void Encoder::attend(const EncoderLayer& layer, int64_t batch, Matrix x, Matrix 
   dense.batch = batch;
   dense.scale = attention.scale;
   kernels_.attend_dense(dense);
-  Linear project = linear_of(normed, layer.self.out, layer.self.out_bias, x);
+  Linear project = linear_of(normed, layer.self.out, layer.self.out.bias, x);
   project.accumulate = true;
   kernels_.linear(project);
 }

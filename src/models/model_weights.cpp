@@ -10,7 +10,7 @@
 #include <fmt/format.h>
 
 #include "models/blocks.h"
-#include "models/encoder_decoder.h"
+#include "models/model.h"
 #include "slim/error.h"
 #include "transforms/value_map.h"
 
@@ -115,20 +115,20 @@ LinearWeights Reader::convolution(const std::string& name, int64_t outputs, int6
 AttentionWeights Reader::attention(const std::string& name, int64_t width) {
   AttentionWeights weights;
   weights.q = matrix(name + ".q.weight", {width, width});
-  weights.q_bias = vector(name + ".q.bias", width);
+  weights.q.bias = vector(name + ".q.bias", width);
   weights.k = matrix(name + ".k.weight", {width, width});
   // Whisper has none; a format that stores the three projections as one fills in zeros.
   if (has(name + ".k.bias")) {
-    weights.k_bias = vector(name + ".k.bias", width);
-    if (all_zero(weights.k_bias)) {
-      bytes_ -= weights.k_bias.bytes();
-      weights.k_bias = {};
+    weights.k.bias = vector(name + ".k.bias", width);
+    if (all_zero(weights.k.bias)) {
+      bytes_ -= weights.k.bias.bytes();
+      weights.k.bias = {};
     }
   }
   weights.v = matrix(name + ".v.weight", {width, width});
-  weights.v_bias = vector(name + ".v.bias", width);
+  weights.v.bias = vector(name + ".v.bias", width);
   weights.out = matrix(name + ".out.weight", {width, width});
-  weights.out_bias = vector(name + ".out.bias", width);
+  weights.out.bias = vector(name + ".out.bias", width);
   return weights;
 }
 

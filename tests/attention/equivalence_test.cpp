@@ -85,7 +85,7 @@ class ToyScheme final : public Scheme {
     }
     void store(const AttentionStep& step, ConstMatrix x) override {
       store_plane(step, x, 0);
-      store_projected(step, x, weights().v, weights().v_bias, 1);
+      store_projected(step, x, weights().v, weights().v.bias, 1);
     }
 
    private:
@@ -346,9 +346,9 @@ Tensor textbook(const AttentionSpec& spec, const AttentionWeights& weights, cons
     return result;
   };
   const std::vector<double> input(x.values<float>(), x.values<float>() + x.elements());
-  const std::vector<double> q = project(input, weights.q, weights.q_bias);
-  const std::vector<double> k = project(input, weights.k, weights.k_bias);
-  const std::vector<double> v = project(input, weights.v, weights.v_bias);
+  const std::vector<double> q = project(input, weights.q, weights.q.bias);
+  const std::vector<double> k = project(input, weights.k, weights.k.bias);
+  const std::vector<double> v = project(input, weights.v, weights.v.bias);
   std::vector<double> heads(q.size(), 0.0);
   for (int64_t t = 0; t < tokens; ++t) {
     for (int64_t first = 0; first < width; first += spec.head_width) {
@@ -370,7 +370,7 @@ Tensor textbook(const AttentionSpec& spec, const AttentionWeights& weights, cons
       }
     }
   }
-  const std::vector<double> out = project(heads, weights.out, weights.out_bias);
+  const std::vector<double> out = project(heads, weights.out, weights.out.bias);
   return Tensor::from(std::vector<float>(out.begin(), out.end()), {tokens, weights.out.size(0)});
 }
 

@@ -70,10 +70,10 @@ AttentionWeights random_weights(const AttentionSpec& spec, bool biases, uint32_t
     }
   }
   if (biases) {
-    weights.q_bias = random_tensor({queries}, seed + 4, 0.3F);
-    weights.k_bias = random_tensor({keys}, seed + 5, 0.3F);
-    weights.v_bias = random_tensor({keys}, seed + 6, 0.3F);
-    weights.out_bias = random_tensor({spec.width}, seed + 7, 0.3F);
+    weights.q.bias = random_tensor({queries}, seed + 4, 0.3F);
+    weights.k.bias = random_tensor({keys}, seed + 5, 0.3F);
+    weights.v.bias = random_tensor({keys}, seed + 6, 0.3F);
+    weights.out.bias = random_tensor({spec.width}, seed + 7, 0.3F);
   }
   return weights;
 }

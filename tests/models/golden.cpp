@@ -38,9 +38,9 @@ Loaded::Loaded(const std::filesystem::path& directory, const std::string& kernel
     : files(open_model(directory)),
       kernels(make_kernels(kernel_name, 2)),
       weights(std::make_shared<const ModelWeights>(files.spec, *files.checkpoint)),
-      model(std::make_unique<EncoderDecoder>(files.spec, weights, *kernels, choice)) {}
+      model(std::make_unique<Model>(files.spec, weights, *kernels, choice)) {}
 
-Decoding::Decoding(const EncoderDecoder& model, ConstMatrix encoded, int64_t windows)
+Decoding::Decoding(const Model& model, ConstMatrix encoded, int64_t windows)
     : model_(model) {
   const int64_t positions = encoded.rows / windows;
   for (int64_t window = 0; window < windows; ++window) {

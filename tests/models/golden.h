@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "models/encoder_decoder.h"
+#include "models/model.h"
 #include "models/family.h"
 
 namespace slim::test {
@@ -37,21 +37,21 @@ struct Loaded {
   ModelFiles files;
   std::unique_ptr<Kernels> kernels;
   std::shared_ptr<const ModelWeights> weights;
-  std::unique_ptr<EncoderDecoder> model;
+  std::unique_ptr<Model> model;
 };
 
 // Windows decoded side by side, each with its own pages.
 class Decoding {
  public:
   // encoded: [windows * positions, D].
-  Decoding(const EncoderDecoder& model, ConstMatrix encoded, int64_t windows);
+  Decoding(const Model& model, ConstMatrix encoded, int64_t windows);
 
   // One step: the next tokens of each window (possibly none of some). Returns the logits of every
   // token, [sum of counts, V].
   Tensor step(const std::vector<std::span<const int32_t>>& next);
 
  private:
-  const EncoderDecoder& model_;
+  const Model& model_;
   std::vector<PageTable> self_;
   std::vector<PageTable> cross_;
 };

@@ -44,7 +44,7 @@ std::vector<Case> cases() {
 }
 
 // What rounding rows may cost, by the plan's own prediction.
-float allowed(const EncoderDecoder& model) {
+float allowed(const Model& model) {
   double sum = 0;
   for (const LayerPlan& layer : model.plan()) sum += layer.predicted_error.value_or(0);
   return kExact + static_cast<float>(kGrowth * sum);
@@ -52,7 +52,7 @@ float allowed(const EncoderDecoder& model) {
 
 // The largest relative difference between logits of all windows decoded `chunk` tokens a step, and
 // the expected ones. Windows end at different lengths.
-float decode_difference(const EncoderDecoder& model, const Expected& expected, int64_t chunk) {
+float decode_difference(const Model& model, const Expected& expected, int64_t chunk) {
   const Tensor encoded = model.encode(expected.mel.matrix(), kWindows);
   Decoding decoding(model, encoded.matrix(), kWindows);
   const float scale = largest(floats(expected.logits));

@@ -1,5 +1,5 @@
-// EncoderDecoder: the plan, the two stacks and the page pools put together.
-#include "models/encoder_decoder.h"
+// Model: the plan, the two stacks and the page pools put together.
+#include "models/model.h"
 
 #include <fmt/format.h>
 
@@ -10,7 +10,7 @@
 
 namespace slim {
 
-struct EncoderDecoder::Layers {
+struct Model::Layers {
   Layers(const ModelSpec& spec, const ModelWeights& weights, Kernels& kernels,
          std::span<const LayerPlan> plan)
       : encoder(spec, weights.parts(), kernels),
@@ -24,7 +24,7 @@ struct EncoderDecoder::Layers {
   PagePool cross_pages;
 };
 
-EncoderDecoder::EncoderDecoder(const ModelSpec& spec, std::shared_ptr<const ModelWeights> weights,
+Model::Model(const ModelSpec& spec, std::shared_ptr<const ModelWeights> weights,
                                Kernels& kernels, const CacheChoice& choice)
     : spec_(spec), weights_(std::move(weights)), kernels_(kernels) {
   const std::vector<AttentionSpec> attentions = attention_layers(spec_);
@@ -39,9 +39,9 @@ EncoderDecoder::EncoderDecoder(const ModelSpec& spec, std::shared_ptr<const Mode
   layers_ = std::make_unique<Layers>(spec_, *weights_, kernels_, plan_);
 }
 
-EncoderDecoder::~EncoderDecoder() = default;
+Model::~Model() = default;
 
-Tensor EncoderDecoder::encode(ConstMatrix mel, int64_t batch) const {
+Tensor Model::encode(ConstMatrix mel, int64_t batch) const {
   check(mel.type == DType::f32 && mel.columns == spec_.mel_bins, "mel is [frames, bins] f32");
   check(batch > 0 && mel.rows % batch == 0, "the windows of a batch are equally long");
   const int64_t frames = mel.rows / batch;
@@ -57,7 +57,7 @@ Tensor EncoderDecoder::encode(ConstMatrix mel, int64_t batch) const {
   return out;
 }
 
-PageTable EncoderDecoder::remember(ConstMatrix encoded) const {
+PageTable Model::remember(ConstMatrix encoded) const {
   check(encoded.type == DType::f32 && encoded.columns == spec_.encoder.width,
         "the encoder's output is [S, D] f32");
   PageTable table(layers_->cross_pages);
@@ -68,12 +68,12 @@ PageTable EncoderDecoder::remember(ConstMatrix encoded) const {
   return table;
 }
 
-PageTable EncoderDecoder::new_sequence() const { return PageTable(layers_->self_pages); }
+PageTable Model::new_sequence() const { return PageTable(layers_->self_pages); }
 
-void EncoderDecoder::forward(const DecoderStep& step) const { layers_->decoder.forward(step); }
+void Model::forward(const DecoderStep& step) const { layers_->decoder.forward(step); }
 
-PagePool& EncoderDecoder::self_pages() const noexcept { return layers_->self_pages; }
-PagePool& EncoderDecoder::cross_pages() const noexcept { return layers_->cross_pages; }
-int64_t EncoderDecoder::derived_bytes() const { return layers_->decoder.derived_bytes(); }
+PagePool& Model::self_pages() const noexcept { return layers_->self_pages; }
+PagePool& Model::cross_pages() const noexcept { return layers_->cross_pages; }
+int64_t Model::derived_bytes() const { return layers_->decoder.derived_bytes(); }
 
 }  // namespace slim

@@ -1,4 +1,4 @@
-// EncoderDecoder's own promises: what it refuses, what it stores, that calls do not disturb each
+// Model's own promises: what it refuses, what it stores, that calls do not disturb each
 // other, and that a steady stream of steps allocates nothing.
 #include <gtest/gtest.h>
 
@@ -14,7 +14,7 @@ class TinyModel : public testing::Test {
  protected:
   Expected expected_ = read_expected("deep_decoder");
   Loaded loaded_{golden_directory("deep_decoder") / "hf", "reference", {"x", DType::f16, false}};
-  const EncoderDecoder& model_ = *loaded_.model;
+  const Model& model_ = *loaded_.model;
   Tensor encoded_ = model_.encode(expected_.mel.matrix(), kWindows);
 
   std::string refusal(const std::vector<int32_t>& tokens) const {
