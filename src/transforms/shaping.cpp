@@ -151,6 +151,7 @@ ExactShaping exact_shaping(const Dense& row_map, const RowPowers& powers,
   for (double& value : damage.values) value *= factor_of;
 
   ExactShaping shaping;
+  shaping.lambda = options.lambda;
   shaping.low_rank = strongest_part(damage, powers.row, options.rank);
   shaping.diagonal = score_weights(powers.row, powers.keys);
   for (int64_t j = 0; j < width; ++j) {

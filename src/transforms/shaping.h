@@ -44,6 +44,7 @@ ShapingFactor shaping_factor(const ValueMap& map, const RowPowers& powers,
 
 // The same before it is rounded, with what it makes of H.
 struct ExactShaping {
+  double lambda = 0;
   std::vector<double> diagonal;  // D
   std::vector<double> residual;  // the part of D that stands for N N^T
   Dense low_rank;                // U [e + r, rank]

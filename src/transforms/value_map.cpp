@@ -20,30 +20,19 @@ int64_t nullity(const std::vector<double>& values, int64_t size) {
   return std::count_if(values.begin(), values.end(), [&](double value) { return value <= zero; });
 }
 
-void check_spill(const Dense& keys, const std::vector<double>& values, int64_t spill) {
-  const int64_t lost = nullity(values, keys.rows);
+void check_spill(const Svd& keys, int64_t spill) {
+  const int64_t width = keys.v.columns;
+  if (spill > width) {
+    throw Error(
+        ErrorCode::bad_request,
+        fmt::format("The spill of a layer with {} inputs cannot have {} columns.", width, spill));
+  }
+  const int64_t lost = nullity(keys.values, keys.u.rows);
   if (lost <= spill) return;
   throw Error(ErrorCode::unsupported_model,
-              fmt::format("The key weight is singular to double precision: its rank is {} of {}, "
-                          "so values cannot be computed from keys and {} spill columns; it takes "
-                          "{}.",
-                          keys.columns - lost, keys.columns, spill, lost));
-}
-
-void check_shapes(const Dense& keys, const Dense& values, int64_t spill) {
-  check(keys.columns == values.columns, "W_K and W_V have one input");
-  check(spill >= 0, "the spill has a width");
-  if (keys.rows < keys.columns) {
-    throw Error(ErrorCode::unsupported_model,
-                fmt::format("A value map needs keys at least as wide as the layer's input; this "
-                            "key weight has {} outputs and {} inputs.",
-                            keys.rows, keys.columns));
-  }
-  if (spill > keys.columns) {
-    throw Error(ErrorCode::bad_request,
-                fmt::format("The spill of a layer with {} inputs cannot have {} columns.",
-                            keys.columns, spill));
-  }
+              fmt::format("The key weight is singular to double precision: its rank is {} of {}. "
+                          "Values cannot be computed from keys and {} spill columns; it takes {}.",
+                          width - lost, width, spill, lost));
 }
 
 }  // namespace
@@ -55,17 +44,27 @@ double condition_number(const Tensor& weight) {
 }
 
 ExactValueMap exact_value_map(const Dense& key_weight, const Dense& value_weight, int64_t spill) {
-  check_shapes(key_weight, value_weight, spill);
-  // W_K^T = u diag(s) v: the rows of v are the U of the head comment, the columns of u its V.
-  Svd parts = svd(key_weight);
-  check_spill(key_weight, parts.values, spill);
-  const int64_t width = key_weight.columns;
+  if (key_weight.rows < key_weight.columns) {
+    throw Error(ErrorCode::unsupported_model,
+                fmt::format("A value map needs keys at least as wide as the layer's input; this "
+                            "key weight has {} outputs and {} inputs.",
+                            key_weight.rows, key_weight.columns));
+  }
+  return exact_value_map(svd(key_weight), value_weight, spill);
+}
+
+// W_K^T = u diag(s) v: the rows of v are the U of value_map.h, the columns of u its V.
+ExactValueMap exact_value_map(const Svd& keys, const Dense& value_weight, int64_t spill) {
+  const int64_t width = keys.v.columns;
+  check(width == value_weight.columns && width == keys.v.rows && spill >= 0,
+        "W_K and W_V have one input, no wider than the keys");
+  check_spill(keys, spill);
   const int64_t kept = width - spill;
 
   ExactValueMap result;
   Dense rest = value_weight;  // (W_V - P B)^T
   if (spill > 0) {
-    const DenseBlock small(parts.v, kept, spill, 0, width);  // U_r^T
+    const DenseBlock small(keys.v, kept, spill, 0, width);  // U_r^T
     result.spill = to_dense(to_tensor(copy(small), DType::f16), "spill");
     const Dense right = product(small, value_weight, Transposed::second);  // U_r^T W_V
     result.spill_map = transpose(solve(product(small, result.spill, Transposed::second), right));
@@ -73,14 +72,13 @@ ExactValueMap exact_value_map(const Dense& key_weight, const Dense& value_weight
     std::transform(rest.values.begin(), rest.values.end(), spilled.values.begin(),
                    rest.values.begin(), std::minus<>());
   }
-  const DenseBlock large(parts.v, 0, kept, 0, width);
+  const DenseBlock large(keys.v, 0, kept, 0, width);
   Dense turned = product(rest, large, Transposed::second);  // (W_V - P B)^T U_k
   for (int64_t i = 0; i < turned.rows; ++i) {
-    for (int64_t j = 0; j < kept; ++j) turned.at(i, j) /= parts.values[static_cast<size_t>(j)];
+    for (int64_t j = 0; j < kept; ++j) turned.at(i, j) /= keys.values[static_cast<size_t>(j)];
   }
-  result.map =
-      product(turned, DenseBlock(parts.u, 0, key_weight.rows, 0, kept), Transposed::second);
-  result.singular_values = std::move(parts.values);
+  result.map = product(turned, DenseBlock(keys.u, 0, keys.u.rows, 0, kept), Transposed::second);
+  result.singular_values = std::move(keys.values);
   return result;
 }
 

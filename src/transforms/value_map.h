@@ -56,6 +56,8 @@ struct ExactValueMap {
   std::vector<double> singular_values;
 };
 ExactValueMap exact_value_map(const Dense& key_weight, const Dense& value_weight, int64_t spill);
+// From svd(key_weight), so that several r cost one SVD.
+ExactValueMap exact_value_map(const Svd& keys, const Dense& value_weight, int64_t spill);
 
 // [M^T, B^T] [E, e + r] as stored: what turns a cached row into a value.
 Dense row_map(const ValueMap& map);
