@@ -69,8 +69,8 @@ TEST(PageLayout, LaysPlanesOneAfterAnotherAligned) {
   EXPECT_EQ(third.offset, second.offset + 64 * (96 + 12));
   EXPECT_EQ(second.offset % 64, 0);
   EXPECT_EQ(third.offset % 64, 0);
-  EXPECT_EQ(layout.token_bytes(), 10 + 108 + 4);
-  EXPECT_EQ(layout.page_bytes(), 64 * layout.token_bytes());
+  EXPECT_EQ(layout.page_bytes(), 64 * (10 + 108 + 4));
+  EXPECT_EQ(layout.hot_bytes(), 0);
   EXPECT_THROW(layout.add({DType::i8, 33}), Error);
 }
 
