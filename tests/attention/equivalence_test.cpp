@@ -15,6 +15,7 @@
 #include "attention/harness.h"
 #include "attention/projected_attention.h"
 #include "attention/row_fit.h"
+#include "attention/textbook.h"
 #include "slim/error.h"
 #include "transforms/value_map.h"
 
@@ -128,12 +129,14 @@ class Equivalence : public ::testing::TestWithParam<std::tuple<std::string, std:
   // What kv in f32 answers, all at once.
   std::vector<Tensor> expected(const AttentionSpec& spec, const AttentionWeights& weights,
                                const std::vector<Tensor>& inputs) {
-    return Layer(scheme("kv"), spec, weights, {RowType::f32}, *reference_).run(inputs, all_at_once());
+    return Layer(scheme("kv"), spec, weights, {RowType::f32}, *reference_)
+        .run(inputs, all_at_once());
   }
   std::vector<Tensor> expected_cross(const AttentionSpec& spec, const AttentionWeights& weights,
                                      const std::vector<Tensor>& encoded,
                                      const std::vector<Tensor>& queries) {
-    return Layer(scheme("kv"), spec, weights, {RowType::f32}, *reference_).run_cross(encoded, queries);
+    return Layer(scheme("kv"), spec, weights, {RowType::f32}, *reference_)
+        .run_cross(encoded, queries);
   }
   // How far off rows of this type may be; none if the kind refuses the layer.
   std::optional<double> bound(const AttentionSpec& spec, const AttentionWeights& weights,
@@ -194,7 +197,8 @@ TEST_P(Equivalence, CrossAttentionOfEveryLengthAndRowType) {
 TEST_P(Equivalence, WidthsThatDiffer) {
   for (const bool cross : {false, true}) {
     for (const AttentionSpec& spec : odd_specs(cross)) {
-      const std::optional<double> allowed = bound(spec, random_weights(spec, true, 60), RowType::f16);
+      const std::optional<double> allowed =
+          bound(spec, random_weights(spec, true, 60), RowType::f16);
       if (!allowed) continue;
       const AttentionWeights weights = random_weights(spec, true, 60);
       const int64_t lengths[] = {70, 3};
@@ -331,54 +335,6 @@ TEST_P(Equivalence, AddsToTheResidual) {
   }
 }
 
-// The textbook, in double, in one sequence of causal self-attention: no kernels, pages or slices.
-Tensor textbook(const AttentionSpec& spec, const AttentionWeights& weights, const Tensor& x) {
-  const int64_t tokens = x.size(0), width = spec.heads * spec.head_width;
-  const auto project = [](const std::vector<double>& rows, const Tensor& weight,
-                          const Tensor& bias) {
-    const int64_t outputs = weight.size(0), inputs = weight.size(1);
-    std::vector<double> result;
-    for (size_t t = 0; t < rows.size() / static_cast<size_t>(inputs); ++t) {
-      for (int64_t n = 0; n < outputs; ++n) {
-        double sum = static_cast<double>(bias.values<float>()[n]);
-        for (int64_t k = 0; k < inputs; ++k) {
-          sum += rows[t * static_cast<size_t>(inputs) + static_cast<size_t>(k)] *
-                 static_cast<double>(weight.values<float>()[n * inputs + k]);
-        }
-        result.push_back(sum);
-      }
-    }
-    return result;
-  };
-  const std::vector<double> input(x.values<float>(), x.values<float>() + x.elements());
-  const std::vector<double> q = project(input, weights.q.weight, weights.q.bias);
-  const std::vector<double> k = project(input, weights.k.weight, weights.k.bias);
-  const std::vector<double> v = project(input, weights.v.weight, weights.v.bias);
-  std::vector<double> heads(q.size(), 0.0);
-  for (int64_t t = 0; t < tokens; ++t) {
-    for (int64_t first = 0; first < width; first += spec.head_width) {
-      std::vector<double> weight;
-      double total = 0;
-      for (int64_t s = 0; s <= t; ++s) {
-        double score = 0;
-        for (int64_t c = first; c < first + spec.head_width; ++c) {
-          score += q[static_cast<size_t>(t * width + c)] * k[static_cast<size_t>(s * width + c)];
-        }
-        weight.push_back(std::exp(static_cast<double>(spec.scale) * score));
-        total += weight.back();
-      }
-      for (int64_t s = 0; s <= t; ++s) {
-        for (int64_t c = first; c < first + spec.head_width; ++c) {
-          heads[static_cast<size_t>(t * width + c)] +=
-              weight[static_cast<size_t>(s)] / total * v[static_cast<size_t>(s * width + c)];
-        }
-      }
-    }
-  }
-  const std::vector<double> out = project(heads, weights.out.weight, weights.out.bias);
-  return Tensor::from(std::vector<float>(out.begin(), out.end()), {tokens, weights.out.weight.size(0)});
-}
-
 TEST_P(Equivalence, IsTheTextbooksAttention) {
   const AttentionSpec spec = square_spec(false);
   const AttentionWeights weights = random_weights(spec, true, 200);
@@ -457,7 +413,8 @@ TEST(GroupedQueries, RunOnKvOnEveryDevice) {
     shape[0] *= 2;
     return Tensor::from(values, shape);
   };
-  for (Tensor* tensor : {&repeated.k.weight, &repeated.v.weight, &repeated.k.bias, &repeated.v.bias}) {
+  for (Tensor* tensor :
+       {&repeated.k.weight, &repeated.v.weight, &repeated.k.bias, &repeated.v.bias}) {
     *tensor = repeat(*tensor);
   }
   const std::vector<Tensor> inputs{random_tensor({65, spec.width}, 250)};

@@ -92,7 +92,8 @@ TEST(Plan, RefusesKIn16BitsWithItsReason) {
   EXPECT_EQ(forced[0].bytes_per_token, 384 * 2);
 
   const auto unknown = layers_of(1, whisper_tiny(false), whisper_tiny(true), {});
-  EXPECT_TRUE(contains(refusal(unknown, {.kind = "k", .row_type = RowType::f16}).text(), "unknown"));
+  EXPECT_TRUE(
+      contains(refusal(unknown, {.kind = "k", .row_type = RowType::f16}).text(), "unknown"));
   EXPECT_EQ(plan(unknown, {.kind = "k", .row_type = {}})[0].predicted_error, std::nullopt);
 }
 

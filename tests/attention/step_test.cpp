@@ -19,9 +19,9 @@ void look(std::span<const Slice> slices, int64_t first, bool causal, Sight& seen
   for (const Slice& slice : slices) {
     for (int64_t i = 0; i < slice.count; ++i) {
       const int64_t rows = causal ? slice.rows - slice.count + i + 1 : slice.rows;
-      EXPECT_TRUE(seen.emplace(first + slice.first + i,
-                               std::tuple(slice.pages, rows, slice.position + i))
-                      .second);
+      EXPECT_TRUE(
+          seen.emplace(first + slice.first + i, std::tuple(slice.pages, rows, slice.position + i))
+              .second);
     }
   }
 }
