@@ -20,6 +20,8 @@
 
 namespace slim {
 
+class PageLayout;
+
 // A norm over projected queries and keys, before they are turned.
 enum class KeyNorm : uint8_t {
   none,
@@ -39,14 +41,14 @@ struct AttentionSpec {
   bool rotary = false;     // positions enter by rotating q and k (no x rows then)
   bool key_bias = false;   // harmless without rotation (it cancels in the softmax)
   // By regime, where rotary; not needed to plan.
-  std::vector<std::shared_ptr<const Rotation>> rotations;
+  std::vector<std::shared_ptr<const Rotation>> rotations = {};
   KeyNorm key_norm = KeyNorm::none;
   NormKind key_norm_kind = NormKind::rms;
   float key_norm_epsilon = 1e-5F;
-  std::vector<float> slopes;  // [H]: ALiBi; or none
-  float cap = 0.0F;           // soft cap on scores; 0: none
-  int64_t window = 0;         // positions a query sees, its own included; 0: all
-  float clip = 0.0F;          // q, k and v are clamped to +-clip; 0: not
+  std::vector<float> slopes = {};  // [H]: ALiBi; or none
+  float cap = 0.0F;                // soft cap on scores; 0: none
+  int64_t window = 0;              // positions a query sees, its own included; 0: all
+  float clip = 0.0F;               // q, k and v are clamped to +-clip; 0: not
 };
 
 // A linear layer's weights, [outputs, inputs] of any weight type.
@@ -83,16 +85,25 @@ struct AttentionWeights {
   DerivedWeights derived;                     // from a converted model; else empty
 };
 
-// What transforms/ finds out about a layer's weights.
-struct Conditioning {
-  std::optional<double> condition_k;  // largest over smallest singular value of W_K; none: unknown
-};
-
 // How a layer's rows are stored.
 struct RowChoice {
   RowType type = RowType::f16;
   int64_t spill = 0;  // r: columns beside the keys; a multiple of 8 (k)
   int64_t rank = 0;   // of shaped rounding's factor; 0: plain rounding (k)
+
+  friend bool operator==(const RowChoice&, const RowChoice&) = default;
+};
+
+// What keys stored in one way would do to the attention output.
+struct KeyError {
+  RowChoice rows;
+  double error = 0.0;  // predicted, as a multiple of that of kv in bf16
+};
+
+// What transforms/ finds out about a layer's weights.
+struct Conditioning {
+  std::optional<double> condition_k;  // largest over smallest singular value of W_K; none: unknown
+  std::vector<KeyError> key_errors = {};  // as key_choices() lists; none: unknown
 };
 
 // Can this kind hold this layer in rows of this type, at what size and predicted error?
@@ -126,8 +137,9 @@ class Attention {
   virtual std::vector<RowFormat> rows() const = 0;
   // True if all layers of this kind read one row set (encoder): it is stored once, by any of them.
   virtual bool shares_rows() const { return false; }
-  // Where in each page its planes lie; and, for those that are sealed, where in the hot page their
-  // f32 rows do (for others an entry of no width).
+  // Adds its planes to a layout; if it seals any, all of them to the hot page as well.
+  void place(PageLayout& layout);
+  // Where in each page its planes lie; and where in the hot page (entries of no width: nowhere).
   void place(std::vector<Plane> planes, std::vector<Plane> hot = {}) {
     planes_ = std::move(planes);
     hot_planes_ = std::move(hot);
@@ -136,7 +148,7 @@ class Attention {
   const std::vector<Plane>& hot_planes() const noexcept { return hot_planes_; }
 
   // Appends the rows that x leaves behind to the pages of each slice: x is the normed layer input
-  // (self), or the encoder's output (cross). x: [T, D] f32. For planes whose rows stand alone.
+  // (self), or the encoder's output (cross). x: [T, D] f32. For layers that seal no plane.
   virtual void store(const AttentionStep& step, ConstMatrix x) = 0;
   // out[T, D] += attention of x over the stored rows, through the output projection. Self:
   // stores x first, and seals the pages it fills.
