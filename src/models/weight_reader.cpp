@@ -163,13 +163,18 @@ NormWeights WeightReader::norm(const std::string& name, int64_t width, const Nor
   return weights;
 }
 
+NormWeights WeightReader::branch_norm(const std::string& name, const StackSpec& stack) {
+  const char* const part = stack.residual == Residual::after_branch ? ".post_norm" : ".norm";
+  return norm(name + part, stack.width, stack.norm);
+}
+
 MlpWeights WeightReader::mlp(const std::string& name, const StackSpec& stack) {
   const int64_t inner = stack.mlp_width;
   const auto read = [&](const char* part, int64_t outputs, int64_t inputs) {
     return linear(name + part, outputs, inputs, stack.mlp_bias, stack.inputs_first);
   };
   MlpWeights weights;
-  if (!stack.shared_norm) weights.norm = norm(name + ".norm", stack.width, stack.norm);
+  if (!stack.shared_norm) weights.norm = branch_norm(name, stack);
   if (stack.packed_gate) {
     const LinearWeights both = read(".gate_up", 2 * inner, stack.width);
     weights.gate = pick(both, {0, inner, 2 * inner});
