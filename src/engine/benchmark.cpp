@@ -6,9 +6,9 @@
 #include <cmath>
 
 #include "base/stopwatch.h"
+#include "engine/logits.h"
 #include "engine/runtime.h"
 #include "engine/step_batch.h"
-#include "engine/timestamp_rules.h"
 
 namespace slim {
 namespace {
@@ -44,8 +44,7 @@ struct DecoderTimes {
   int64_t context_bytes = 0;
 };
 
-DecoderTimes time_decoder(const Model& model, const Tensor& encoded, int batch,
-                          int tokens) {
+DecoderTimes time_decoder(const Model& model, const Tensor& encoded, int batch, int tokens) {
   const int64_t positions = model.spec().encoder.positions;
   const std::vector<int32_t> prompt(kPromptTokens, 1);
   DecoderTimes times;

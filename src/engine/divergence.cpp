@@ -7,19 +7,9 @@
 #include <cmath>
 #include <limits>
 
-#include "engine/timestamp_rules.h"
+#include "engine/logits.h"
 
 namespace slim {
-namespace {
-
-double log_sum_exp(std::span<const float> logits) {
-  const double largest = *std::max_element(logits.begin(), logits.end());
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(logit - largest);
-  return largest + std::log(sum);
-}
-
-}  // namespace
 
 void Divergence::add(std::span<const float> reference, std::span<const float> logits) {
   const double p_norm = log_sum_exp(reference);

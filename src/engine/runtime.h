@@ -14,8 +14,8 @@
 #include "audio/audio_reader.h"
 #include "engine/speech_tokens.h"
 #include "kernels/kernels.h"
-#include "models/model.h"
 #include "models/family.h"
+#include "models/model.h"
 #include "slim/slim.h"
 #include "text/tokenizer.h"
 
@@ -65,8 +65,8 @@ std::vector<Transcription> transcribe_audio(Runtime& runtime, const AudioList& a
                                             const TranscribeOptions& options, Stats* stats);
 // Transcribes one recording with `model`, handing over each window as it is decoded.
 struct DecodedWindow;
-void transcribe_windows(Runtime& runtime, const Model& model,
-                        std::unique_ptr<AudioReader> audio, const TranscribeOptions& options,
+void transcribe_windows(Runtime& runtime, const Model& model, std::unique_ptr<AudioReader> audio,
+                        const TranscribeOptions& options,
                         std::function<void(const DecodedWindow&)> on_window);
 Inspection inspect_model(const ModelFiles& files, const ModelWeights* weights,
                          const CacheChoice& choice);

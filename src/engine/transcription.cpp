@@ -55,8 +55,8 @@ std::vector<Transcription> transcribe_audio(Runtime& runtime, const AudioList& a
   return results;
 }
 
-void transcribe_windows(Runtime& runtime, const Model& model,
-                        std::unique_ptr<AudioReader> audio, const TranscribeOptions& options,
+void transcribe_windows(Runtime& runtime, const Model& model, std::unique_ptr<AudioReader> audio,
+                        const TranscribeOptions& options,
                         std::function<void(const DecodedWindow&)> on_window) {
   const TranscriptionSetting setting = setting_of(runtime, options);
   Transcriber transcriber(model, setting);
