@@ -34,10 +34,10 @@ struct GenerateOptions {
   bool ignore_end = false;        // go on after an end-of-text token
   int logprobs = -1;              // alternatives listed for each token; -1: no log-probabilities
   int64_t step_tokens = 512;      // most tokens in one pass: prompts are taken in such chunks
-  // Text as it comes: whole characters, never the start of a stop string. `sample` counts requests
-  // and their samples in order. Called from the generating thread; false stops everything.
-  std::function<bool(size_t sample, const std::string& text)> on_text;
-  // After each pass that read some of the prompts; false stops everything.
+  // Text as it comes: whole characters, never the start of a stop string. Called from the
+  // generating thread; false stops the request.
+  std::function<bool(int sample, const std::string& text)> on_text;
+  // After each pass that read some of the prompt; false stops the request.
   std::function<bool(int64_t tokens_done, int64_t tokens_total)> on_prompt;
 };
 
@@ -78,18 +78,18 @@ struct Completion {
 
 struct GenerateStats {
   int64_t prompt_tokens = 0;
-  int64_t cached_tokens = 0;     // of them: rows were there already
+  int64_t cached_tokens = 0;     // of them: their rows were there already
   int64_t generated_tokens = 0;  // of all samples
+  int64_t decoded_tokens = 0;    // of them: in passes that read no prompt
   int64_t steps = 0;             // passes through the model
-  double prompt_seconds = 0;     // passes that read prompts, until the last has been read
-  double generate_seconds = 0;   // all others
+  double prompt_seconds = 0;     // passes that read prompts
+  double decode_seconds = 0;     // all others, sampling included
   double load_seconds = 0;
-  int64_t context_tokens = 0;    // rows at the peak, shared ones counted once
-  int64_t context_bytes = 0;     // pages held at the peak, hot pages included
-  int64_t context_kv_bytes = 0;  // what a standard cache in bf16 would hold in pages
+  int64_t context_bytes = 0;     // most that was held: pages, hot pages; shared ones counted once
+  int64_t context_kv_bytes = 0;  // what a standard cache in bf16 would hold in as many pages
   int64_t weight_bytes = 0;      // as used: mapped or derived
-  double prompt_rate() const;    // tokens a second, without cached ones
-  double generate_rate() const;  // the same, without the first of each sample
+  double prompt_rate() const;    // prompt tokens a second, without cached ones
+  double decode_rate() const;    // decoded tokens a second
 };
 
 struct Generation {

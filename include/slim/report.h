@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -37,7 +38,7 @@ struct Inspection {
   int64_t encoder_layers = 0, decoder_layers = 0, width = 0, heads = 0, key_heads = 0;
   int64_t mel_bins = 0;  // 0: a language model
   int64_t vocabulary = 0, encoder_positions = 0, decoder_positions = 0;
-  std::string weight_type;   // of the first layer's query projection; "" without weights
+  bool has_weights = false;
   int64_t weight_bytes = 0;  // without weights: what its matrices would take in 16 bits
   // What the cache kinds add to the weights (value maps, spill, shaping), less what they replace.
   int64_t derived_bytes = 0;
@@ -61,9 +62,9 @@ struct Verification {
   // bf16 for sealed rows.
   ContextBytes context;
   int64_t context_tokens = 0;
-  int64_t context_bf16_bytes = 0;   // a standard cache in bf16, in the same pages
-  double bytes_per_token = 0;       // of full pages, self attention of all layers
-  double bf16_bytes_per_token = 0;  // the same, of a standard cache in bf16
+  int64_t context_bf16_bytes = 0;    // a standard cache in bf16, in the same pages
+  int64_t bytes_per_token = 0;       // of full pages, self attention of all layers
+  int64_t bf16_bytes_per_token = 0;  // the same, of a standard cache in bf16
   std::vector<LayerReport> layers;
 };
 
@@ -71,6 +72,8 @@ struct ScoreOptions {
   int64_t context = 0;      // tokens of a sequence; 0: 1024, or the model's if that is less
   int64_t max_tokens = 0;   // of the text; 0: all
   int64_t step_tokens = 0;  // tokens of a pass; 0: chosen by memory
+  // After each sequence; returning false stops with what has been scored.
+  std::function<bool(int64_t tokens_done, int64_t tokens_total)> on_progress;
 };
 
 // How well the model foretells a text under the chosen cache.

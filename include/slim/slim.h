@@ -76,7 +76,7 @@ class Engine {
   // A prompt that is longer than the context is Error{bad_request} with both counts; so is an empty
   // one where the tokenizer has no token to begin with.
   Generation generate(const GenerateRequest& request);
-  // Several at once: each pass serves all of them. Statistics are those of the whole run.
+  // Several at once: each pass serves all of them. Times and bytes are those of the whole run.
   std::vector<Generation> generate(const std::vector<GenerateRequest>& requests);
   // The ids of a text, with the tokens that the tokenizer puts before it.
   std::vector<int32_t> tokenize(const std::string& text) const;

@@ -45,9 +45,13 @@ double Divergence::kl_quantile(double share) const {
   return sorted[std::min(index, sorted.size() - 1)];
 }
 
+double Divergence::logit_max() const {
+  return std::isnan(largest_difference_) ? std::numeric_limits<double>::infinity()
+                                         : largest_difference_;
+}
+
 double Divergence::logit_rel() const {
-  if (std::isnan(largest_difference_)) return std::numeric_limits<double>::infinity();
-  return largest_logit_ > 0 ? largest_difference_ / largest_logit_ : largest_difference_;
+  return largest_logit_ > 0 ? logit_max() / largest_logit_ : logit_max();
 }
 
 double Divergence::top1() const {

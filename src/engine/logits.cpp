@@ -6,6 +6,8 @@
 #include <cmath>
 #include <limits>
 
+#include "slim/error.h"
+
 namespace slim {
 namespace {
 
@@ -41,6 +43,17 @@ double log_sum_exp(std::span<const float> logits) {
 
 double probability_of(std::span<const float> logits, int64_t index) {
   return std::exp(logits[static_cast<size_t>(index)] - log_sum_exp(logits));
+}
+
+void check_logits(std::span<const float> logits) {
+  bool sound = argmax(logits) >= 0;
+  // False for NaN and +infinity alike.
+  for (const float logit : logits) sound &= logit < std::numeric_limits<float>::infinity();
+  if (sound) return;
+  throw Error(ErrorCode::bad_file,
+              "The model's logits are not finite: its weights are damaged, or its numbers outgrow "
+              "the arithmetic.",
+              "logits");
 }
 
 }  // namespace slim

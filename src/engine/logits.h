@@ -15,4 +15,8 @@ double log_sum_exp(std::span<const float> logits);
 // softmax(logits)[index].
 double probability_of(std::span<const float> logits, int64_t index);
 
+// Throws Error{bad_file} if a logit is NaN or +infinity, or all are -infinity: what is computed
+// from such a row would mean nothing.
+void check_logits(std::span<const float> logits);
+
 }  // namespace slim

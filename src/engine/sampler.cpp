@@ -32,18 +32,6 @@ void check_range(double value, double low, double high, const char* name) {
   throw Error(ErrorCode::bad_request, "The option must be " + bounds + ".", name);
 }
 
-// A draw from a row that is not sound would mean nothing.
-void check_logits(std::span<const float> logits) {
-  bool sound = argmax(logits) >= 0;
-  // False for NaN and +infinity alike.
-  for (const float logit : logits) sound &= logit < std::numeric_limits<float>::infinity();
-  if (sound) return;
-  throw Error(ErrorCode::bad_file,
-              "The model's logits are not finite: its weights are damaged, or its numbers outgrow "
-              "the arithmetic.",
-              "logits");
-}
-
 // Orders the likeliest of the candidates first, as far as top-k and top-p need it, and drops the
 // others. Returns the weight of what is left.
 double keep_likeliest(const SamplingOptions& options, std::vector<Candidate>& all) {

@@ -43,8 +43,7 @@ class Sampler {
 
   // Counts tokens of the prompt.
   void observe(std::span<const int32_t> prompt);
-  // Chooses, and counts the choice as text. Changes the logits. Throws Error{bad_file} if one of
-  // them is NaN or +infinity, or all are -infinity: a draw from such a row would mean nothing.
+  // Chooses, and counts the choice as text. Changes the logits. Throws what check_logits does.
   // Cost: O(V) plus O(log V) for each candidate that top-k or top-p keep.
   SampledToken sample(std::span<float> logits);
 

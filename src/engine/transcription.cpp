@@ -26,6 +26,7 @@ TranscriptionSetting setting_of(const Runtime& runtime, const TranscribeOptions&
 
 std::vector<Transcription> transcribe_audio(Runtime& runtime, const AudioList& audio,
                                             const TranscribeOptions& options, Stats* stats) {
+  require_speech(runtime);
   const auto session = runtime.kernels().begin_session();
   const TranscriptionSetting setting = setting_of(runtime, options);
   const Model& model = runtime.model();
