@@ -48,7 +48,10 @@ struct RopeSpec {
   std::vector<double> divisors;  // [width / 2] or none: GGUF's rope.factors (llama3 precomputed)
 };
 
-// One rotation, or with longrope two: short and long. `context`: positions it must serve.
+// Radians a position of each pair, by regime: one, or two (short, long) with longrope and a context
+// beyond `original`. Rounded to f32 where Transformers rounds.
+std::vector<std::vector<float>> rope_frequencies(const RopeSpec& rope, int64_t context);
+// A rotation for each regime. `context`: positions it must serve.
 std::vector<std::shared_ptr<const Rotation>> rotations(const RopeSpec& rope, int64_t context);
 
 // Where the norms of a layer stand, and what adds up (a: attention, m: MLP).
@@ -93,6 +96,7 @@ struct StackSpec {
   Packing packing = Packing::separate;
   bool inputs_first = false;  // files hold [inputs, outputs] (GPT-2's Conv1D)
   bool qkv_bias = true, out_bias = true, mlp_bias = true;
+  bool key_bias = true;  // false: q and v have biases, k has none (Whisper); zeros are accepted
   Positions position_kind = Positions::learned;
   int64_t position_offset = 0;  // rows of the table before position 0: 2 (OPT)
   RopeSpec rope;

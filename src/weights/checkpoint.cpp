@@ -86,10 +86,13 @@ int64_t Checkpoint::scalar(std::string_view name) const {
   return at == scalars_.end() ? -1 : at->second;
 }
 
-std::shared_ptr<const Checkpoint> Checkpoint::renamed(const Renames& renames) const {
+std::shared_ptr<const Checkpoint> Checkpoint::renamed(
+    const Renames& renames, std::span<const std::string_view> ignored) const {
   const WeightsFile file{path_, {}, nullptr};
   CheckpointBuilder builder(format_, path_, content_);
   for (const auto& [name, tensor] : tensors_) {
+    const auto ends = [&name = name](std::string_view ending) { return name.ends_with(ending); };
+    if (std::any_of(ignored.begin(), ignored.end(), ends)) continue;
     std::string canonical = name;
     for (const auto& [from, to] : renames) {
       check(!from.empty(), "a rename says what it replaces");

@@ -17,6 +17,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -52,9 +53,11 @@ class Checkpoint {
   int64_t scalar(std::string_view name) const;
 
   // A checkpoint over the same bytes in whose names every occurrence of `from` is replaced by `to`,
-  // for each (from, to) of the table in order. Throws Error{bad_file} if two names become one.
+  // for each (from, to) of the table in order. Tensors whose name ends in one of `ignored` are left
+  // out. Throws Error{bad_file} if two names become one.
   using Renames = std::vector<std::pair<std::string, std::string>>;
-  std::shared_ptr<const Checkpoint> renamed(const Renames& renames) const;
+  std::shared_ptr<const Checkpoint> renamed(const Renames& renames,
+                                            std::span<const std::string_view> ignored = {}) const;
 
  private:
   friend class CheckpointBuilder;
