@@ -7,6 +7,7 @@
 #include <array>
 #include <utility>
 
+#include "attention/row_fit.h"
 #include "slim/error.h"
 
 namespace slim {
@@ -16,13 +17,13 @@ struct Choice {
   std::string_view name;   // what users write
   std::string_view self;   // the kind it asks for
   std::string_view cross;  // and in cross attention
-  DType row_type;          // unless they name one
+  RowType row_type;        // unless they name one
 };
 
 constexpr std::string_view kFallback = "kv";
 constexpr std::array kChoices{
-    Choice{"auto", "x", "encoder", DType::f16}, Choice{"kv", "kv", "kv", DType::f16},
-    Choice{"x", "x", "encoder", DType::f16}, Choice{"k", "k", "k", DType::f32}};
+    Choice{"auto", "x", "encoder", RowType::f16}, Choice{"kv", "kv", "kv", RowType::f16},
+    Choice{"x", "x", "encoder", RowType::f16}, Choice{"k", "k", "k", RowType::f32}};
 
 const Choice& find_choice(const std::string& name) {
   std::string known;
@@ -56,7 +57,7 @@ class Planner {
       LayerPlan plan{.layer = layer.layer,
                      .cross = layer.spec.cross,
                      .kind = std::string(chosen.kind),
-                     .row_type = type_,
+                     .rows = {type_},
                      .condition_k = layer.conditioning.condition_k,
                      .bytes_per_token = chosen.fit.bytes_per_token,
                      .kv_bytes_per_token = kv_bytes(layer.spec),
@@ -80,7 +81,7 @@ class Planner {
 
  private:
   Candidate candidate(std::string_view kind, const LayerRequest& layer) const {
-    return {kind, scheme(kind).fit(layer.spec, layer.conditioning, type_)};
+    return {kind, scheme(kind).fit(layer.spec, layer.conditioning, {type_})};
   }
 
   std::string_view wanted(const AttentionSpec& spec) const {
@@ -122,7 +123,9 @@ class Planner {
 
   // Of the standard cache, whether or not it can be had (i8 rows of odd widths cannot).
   int64_t kv_bytes(const AttentionSpec& spec) const {
-    return 2 * RowFormat{type_, spec.key_heads * spec.head_width}.bytes();
+    return 2 * standing_format(is_float(type_) ? type_ : RowType::bf16,
+                               spec.key_heads * spec.head_width)
+                   .bytes();
   }
 
   [[noreturn]] void refuse(const Candidate& chosen, const LayerRequest& layer) const {
@@ -136,7 +139,7 @@ class Planner {
   std::span<const LayerRequest> layers_;
   const CacheChoice& asked_;
   const Choice& choice_;
-  DType type_;
+  RowType type_;
 };
 
 }  // namespace

@@ -20,6 +20,8 @@
 
 namespace slim {
 
+class PageLayout;
+
 // A norm over projected queries and keys, before they are turned.
 enum class KeyNorm : uint8_t {
   none,
@@ -126,8 +128,9 @@ class Attention {
   virtual std::vector<RowFormat> rows() const = 0;
   // True if all layers of this kind read one row set (encoder): it is stored once, by any of them.
   virtual bool shares_rows() const { return false; }
-  // Where in each page its planes lie; and, for those that are sealed, where in the hot page their
-  // f32 rows do (for others an entry of no width).
+  // Adds its planes to a layout; if it seals any, all of them to the hot page as well.
+  void place(PageLayout& layout);
+  // Where in each page its planes lie; and where in the hot page (entries of no width: nowhere).
   void place(std::vector<Plane> planes, std::vector<Plane> hot = {}) {
     planes_ = std::move(planes);
     hot_planes_ = std::move(hot);
@@ -136,7 +139,7 @@ class Attention {
   const std::vector<Plane>& hot_planes() const noexcept { return hot_planes_; }
 
   // Appends the rows that x leaves behind to the pages of each slice: x is the normed layer input
-  // (self), or the encoder's output (cross). x: [T, D] f32. For planes whose rows stand alone.
+  // (self), or the encoder's output (cross). x: [T, D] f32. For layers that seal no plane.
   virtual void store(const AttentionStep& step, ConstMatrix x) = 0;
   // out[T, D] += attention of x over the stored rows, through the output projection. Self:
   // stores x first, and seals the pages it fills.

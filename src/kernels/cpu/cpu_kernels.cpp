@@ -40,6 +40,7 @@ class CpuKernels final : public Kernels {
     run_norm(context_, arguments);
   }
   void gate(const Gate& arguments) override { reference_.gate(arguments); }
+  void clamp(const Clamp& arguments) override { reference_.clamp(arguments); }
   void rotate(const Rotate& arguments) override { reference_.rotate(arguments); }
   void seal_pages(const SealPages& arguments) override { reference_.seal_pages(arguments); }
   void load_rows(const LoadRows& arguments) override { reference_.load_rows(arguments); }
