@@ -12,10 +12,14 @@
 namespace slim {
 
 // One sequence being decoded: its own rows, and the encoder rows it attends to (shared by beams and
-// by every sequence over the same window).
+// by every sequence over the same window), if there are any.
 struct Sequence {
   PageTable rows;
   const PageTable* encoded = nullptr;
+  // Of its rows (Model::regime). A sequence without rows gets that of its first tokens, or the
+  // higher one it is given beforehand: that of a whole prompt which is added in parts. Rows cannot
+  // change their regime: a sequence that would, must be truncated to none and added anew.
+  int32_t regime = 0;
 };
 
 class StepBatch {

@@ -45,7 +45,7 @@ void read_encoder(WeightReader& reader, const ModelSpec& spec, ModelWeights::Par
                                      : reader.table(positions, {stack.positions, stack.width});
   for (int64_t i = 0; i < stack.layers; ++i) {
     const std::string layer = fmt::format("encoder.layers.{}", i);
-    parts.encoder.push_back({reader.norm(layer + ".self.norm", stack.width, stack.norm),
+    parts.encoder.push_back({reader.branch_norm(layer + ".self", stack),
                              reader.attention(layer + ".self", stack),
                              reader.mlp(layer + ".mlp", stack)});
   }
@@ -83,10 +83,10 @@ void read_decoder(WeightReader& reader, const ModelSpec& spec, ModelWeights::Par
   for (int64_t i = 0; i < stack.layers; ++i) {
     const std::string name = fmt::format("decoder.layers.{}", i);
     DecoderLayer layer;
-    layer.self_norm = reader.norm(name + ".self.norm", stack.width, stack.norm);
+    layer.self_norm = reader.branch_norm(name + ".self", stack);
     layer.self = reader.attention(name + ".self", stack);
     if (spec.has_encoder()) {
-      layer.cross_norm = reader.norm(name + ".cross.norm", stack.width, stack.norm);
+      layer.cross_norm = reader.branch_norm(name + ".cross", stack);
       layer.cross = reader.attention(name + ".cross", stack);
     }
     layer.mlp = reader.mlp(name + ".mlp", stack);

@@ -163,13 +163,18 @@ NormWeights WeightReader::norm(const std::string& name, int64_t width, const Nor
   return weights;
 }
 
+NormWeights WeightReader::branch_norm(const std::string& name, const StackSpec& stack) {
+  const char* const part = stack.residual == Residual::after_branch ? ".post_norm" : ".norm";
+  return norm(name + part, stack.width, stack.norm);
+}
+
 MlpWeights WeightReader::mlp(const std::string& name, const StackSpec& stack) {
   const int64_t inner = stack.mlp_width;
   const auto read = [&](const char* part, int64_t outputs, int64_t inputs) {
     return linear(name + part, outputs, inputs, stack.mlp_bias, stack.inputs_first);
   };
   MlpWeights weights;
-  if (!stack.shared_norm) weights.norm = norm(name + ".norm", stack.width, stack.norm);
+  if (!stack.shared_norm) weights.norm = branch_norm(name, stack);
   if (stack.packed_gate) {
     const LinearWeights both = read(".gate_up", 2 * inner, stack.width);
     weights.gate = pick(both, {0, inner, 2 * inner});
@@ -198,7 +203,7 @@ void WeightReader::read_projections(const std::string& name, const StackSpec& st
                                     AttentionWeights& weights) {
   const int64_t queries = stack.heads * stack.width_of_head();
   const int64_t keys = stack.key_head_count() * stack.width_of_head();
-  const bool converted = weights.derived.bytes() > 0;
+  const bool converted = !weights.derived.value_map.weight.empty();
   if (stack.packing == Packing::separate || converted) {
     const auto read = [&](const char* part, int64_t outputs, bool bias) {
       return linear(name + part, outputs, stack.width, bias, stack.inputs_first && !converted);

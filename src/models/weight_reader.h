@@ -34,7 +34,10 @@ class WeightReader {
   LinearWeights convolution(const std::string& name, int64_t outputs, int64_t inputs);
   // <name>.weight and .bias as the spec says.
   NormWeights norm(const std::string& name, int64_t width, const NormSpec& spec);
+  // The norm of a branch (self, cross, mlp): <name>.norm, or .post_norm where it comes after.
+  NormWeights branch_norm(const std::string& name, const StackSpec& stack);
   AttentionWeights attention(const std::string& name, const StackSpec& stack);
+  // With its norm, unless the layer's branches share one.
   MlpWeights mlp(const std::string& name, const StackSpec& stack);
 
   // Throws Error{bad_file} if the checkpoint holds a tensor that was not taken.
