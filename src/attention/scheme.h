@@ -41,14 +41,14 @@ struct AttentionSpec {
   bool rotary = false;     // positions enter by rotating q and k (no x rows then)
   bool key_bias = false;   // harmless without rotation (it cancels in the softmax)
   // By regime, where rotary; not needed to plan.
-  std::vector<std::shared_ptr<const Rotation>> rotations;
+  std::vector<std::shared_ptr<const Rotation>> rotations = {};
   KeyNorm key_norm = KeyNorm::none;
   NormKind key_norm_kind = NormKind::rms;
   float key_norm_epsilon = 1e-5F;
-  std::vector<float> slopes;  // [H]: ALiBi; or none
-  float cap = 0.0F;           // soft cap on scores; 0: none
-  int64_t window = 0;         // positions a query sees, its own included; 0: all
-  float clip = 0.0F;          // q, k and v are clamped to +-clip; 0: not
+  std::vector<float> slopes = {};  // [H]: ALiBi; or none
+  float cap = 0.0F;                // soft cap on scores; 0: none
+  int64_t window = 0;              // positions a query sees, its own included; 0: all
+  float clip = 0.0F;               // q, k and v are clamped to +-clip; 0: not
 };
 
 // A linear layer's weights, [outputs, inputs] of any weight type.

@@ -50,7 +50,7 @@ TEST(Plan, AutoTakesInputAndEncoderRowsInF16) {
   ASSERT_EQ(layers.size(), 8U);
   for (const LayerPlan& layer : layers) {
     EXPECT_EQ(layer.kind, layer.cross ? "encoder" : "x");
-    EXPECT_EQ(layer.row_type, DType::f16);
+    EXPECT_EQ(layer.rows.type, RowType::f16);
     EXPECT_EQ(layer.kv_bytes_per_token, 2 * 384 * 2);
     EXPECT_EQ(layer.bytes_per_token, layer.cross && layer.layer > 0 ? 0 : 384 * 2);
     EXPECT_EQ(layer.predicted_error, 0x1p-11);
@@ -61,18 +61,18 @@ TEST(Plan, AutoTakesInputAndEncoderRowsInF16) {
 }
 
 TEST(Plan, KindsApplyToEveryLayer) {
-  for (const LayerPlan& layer : plan(tiny(), {.kind = "kv", .row_type = DType::i8})) {
+  for (const LayerPlan& layer : plan(tiny(), {.kind = "kv", .row_type = RowType::i8})) {
     EXPECT_EQ(layer.kind, "kv");
     EXPECT_EQ(layer.bytes_per_token, 2 * (384 + 48));
     EXPECT_EQ(layer.kv_bytes_per_token, layer.bytes_per_token);
     EXPECT_EQ(layer.predicted_error, 1.0 / 254);
   }
-  for (const LayerPlan& layer : plan(tiny(), {.kind = "x", .row_type = DType::bf16})) {
+  for (const LayerPlan& layer : plan(tiny(), {.kind = "x", .row_type = RowType::bf16})) {
     EXPECT_EQ(layer.kind, layer.cross ? "encoder" : "x");
   }
   for (const LayerPlan& layer : plan(tiny(), {.kind = "k", .row_type = {}})) {
     EXPECT_EQ(layer.kind, "k");
-    EXPECT_EQ(layer.row_type, DType::f32);
+    EXPECT_EQ(layer.rows.type, RowType::f32);
     EXPECT_EQ(layer.bytes_per_token, 384 * 4);
     EXPECT_EQ(layer.kv_bytes_per_token, 2 * 384 * 4);
     EXPECT_NEAR(layer.predicted_error.value(), 2.4e6 * 0x1p-24, 1e-9);
@@ -80,19 +80,20 @@ TEST(Plan, KindsApplyToEveryLayer) {
 }
 
 TEST(Plan, RefusesKIn16BitsWithItsReason) {
-  const Error error = refusal(tiny(), {.kind = "k", .row_type = DType::bf16});
+  const Error error = refusal(tiny(), {.kind = "k", .row_type = RowType::bf16});
   EXPECT_EQ(error.code(), ErrorCode::bad_request);
   EXPECT_EQ(error.place(), "layer 0, self-attention");
   EXPECT_TRUE(contains(error.text(),
                        "k in bf16 rows multiplies their rounding (3.9e-03) by cond(W_K) = "
                        "2.4e+06, a relative error of up to 9.4e+03"));
-  const auto forced = plan(tiny(), {.kind = "k", .row_type = DType::bf16, .forced = true});
-  EXPECT_EQ(forced[0].row_type, DType::bf16);
+  const auto forced = plan(tiny(), {.kind = "k", .row_type = RowType::bf16, .forced = true});
+  EXPECT_EQ(forced[0].rows.type, RowType::bf16);
   EXPECT_TRUE(contains(forced[0].reason, "forced: k in bf16"));
   EXPECT_EQ(forced[0].bytes_per_token, 384 * 2);
 
   const auto unknown = layers_of(1, whisper_tiny(false), whisper_tiny(true), {});
-  EXPECT_TRUE(contains(refusal(unknown, {.kind = "k", .row_type = DType::f16}).text(), "unknown"));
+  EXPECT_TRUE(
+      contains(refusal(unknown, {.kind = "k", .row_type = RowType::f16}).text(), "unknown"));
   EXPECT_EQ(plan(unknown, {.kind = "k", .row_type = {}})[0].predicted_error, std::nullopt);
 }
 
@@ -122,7 +123,7 @@ TEST(Plan, AutoFallsBackToKvAndSaysWhy) {
   AttentionSpec odd = whisper_tiny(false);
   odd.width = 100;
   odd.heads = odd.key_heads = 1;
-  const auto groups = plan(layers_of(1, odd, whisper_tiny(true)), {.row_type = DType::i8});
+  const auto groups = plan(layers_of(1, odd, whisper_tiny(true)), {.row_type = RowType::i8});
   EXPECT_EQ(groups[0].kind, "kv");
   EXPECT_TRUE(contains(groups[0].reason, "groups of 32, and 100 numbers"));
 }
@@ -160,7 +161,7 @@ TEST(Plan, RefusesUnknownNames) {
   const Error error = refusal(tiny(), {.kind = "q", .row_type = {}});
   EXPECT_EQ(error.code(), ErrorCode::bad_request);
   EXPECT_TRUE(contains(error.text(), "auto, kv, x, k"));
-  EXPECT_TRUE(contains(refusal(tiny(), {.kind = "kv", .row_type = DType::i16}).text(),
+  EXPECT_TRUE(contains(refusal(tiny(), {.kind = "kv", .row_type = RowType::i16}).text(),
                        "never stored as i16"));
   EXPECT_THROW(scheme("encoderr"), Error);
 }
@@ -173,7 +174,7 @@ TEST(ContextSize, CountsWholePagesAndEncoderRowsOnce) {
   self.heads = self.key_heads = 20;
   AttentionSpec cross = self;
   cross.cross = true;
-  const auto layers = plan(layers_of(32, self, cross), {.row_type = DType::bf16});
+  const auto layers = plan(layers_of(32, self, cross), {.row_type = RowType::bf16});
   const ContextSize size = context_size(layers, 448, 1500);
   EXPECT_EQ(size.kv, (1536 + 448) * int64_t{32} * 2 * 1280 * 2);
   EXPECT_EQ(size.slim, 1536 * 1280 * 2 + 448 * int64_t{32} * 1280 * 2);
