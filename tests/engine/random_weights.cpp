@@ -6,8 +6,8 @@
 
 namespace slim {
 
-void RandomWeights::add(const std::string& name, const std::vector<int64_t>& shape,
-                        float deviation, float mean) {
+void RandomWeights::add(const std::string& name, const std::vector<int64_t>& shape, float deviation,
+                        float mean) {
   int64_t count = 1;
   for (const int64_t size : shape) count *= size;
   std::normal_distribution<float> normal(mean, deviation);
@@ -15,9 +15,8 @@ void RandomWeights::add(const std::string& name, const std::vector<int64_t>& sha
   for (int64_t i = 0; i < count; ++i) {
     data_.push_back(deviation > 0 ? normal(random_) : mean);
   }
-  header_[name] = {{"dtype", "F32"},
-                   {"shape", shape},
-                   {"data_offsets", {begin, data_.size() * sizeof(float)}}};
+  header_[name] = {
+      {"dtype", "F32"}, {"shape", shape}, {"data_offsets", {begin, data_.size() * sizeof(float)}}};
 }
 
 void RandomWeights::write(const std::filesystem::path& path) const {
