@@ -14,16 +14,6 @@
 namespace slim {
 namespace {
 
-void place(Attention& attention, PageLayout& layout) {
-  std::vector<Plane> planes;
-  std::vector<Plane> hot;
-  for (const RowFormat& format : attention.rows()) {
-    planes.push_back(layout.add(format));
-    hot.push_back(format.sealed() ? layout.add_hot(format) : Plane{});
-  }
-  attention.place(std::move(planes), std::move(hot));
-}
-
 // As pages do, steps lie in host memory: a device of its own memory will bring these two along.
 size_t bytes_of(const Matrix& matrix) {
   return static_cast<size_t>(matrix.rows * matrix.columns) * sizeof(float);
@@ -75,13 +65,13 @@ Decoder::Decoder(const ModelSpec& spec, const ModelWeights& weights, Kernels& ke
 }
 
 void Decoder::place_planes() {
-  for (const auto& attention : self_) place(*attention, self_layout_);
+  for (const auto& attention : self_) attention->place(self_layout_);
   const Attention* shared = nullptr;
   for (const auto& attention : cross_) {
     if (!attention->shares_rows()) {
-      place(*attention, cross_layout_);
+      attention->place(cross_layout_);
     } else if (shared == nullptr) {
-      place(*attention, cross_layout_);
+      attention->place(cross_layout_);
       shared = attention.get();
     } else {
       check(attention->rows() == shared->rows(), "layers that share rows agree on their format");
@@ -101,8 +91,9 @@ void Decoder::remember(const AttentionStep& step, ConstMatrix encoded) const {
 }
 
 void Decoder::reopen(PageTable& table) const {
+  std::byte* const hot = table.reopen();
   for (const auto& attention : self_) {
-    attention->reopen(kernels_, table.pages(), table.hot(), table.rows());
+    attention->reopen(kernels_, table.pages(), hot, table.rows());
   }
 }
 

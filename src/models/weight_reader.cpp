@@ -203,7 +203,7 @@ void WeightReader::read_projections(const std::string& name, const StackSpec& st
                                     AttentionWeights& weights) {
   const int64_t queries = stack.heads * stack.width_of_head();
   const int64_t keys = stack.key_head_count() * stack.width_of_head();
-  const bool converted = weights.derived.bytes() > 0;
+  const bool converted = !weights.derived.value_map.weight.empty();
   if (stack.packing == Packing::separate || converted) {
     const auto read = [&](const char* part, int64_t outputs, bool bias) {
       return linear(name + part, outputs, stack.width, bias, stack.inputs_first && !converted);

@@ -63,7 +63,7 @@ class Tensor {
   const std::vector<int64_t>& shape() const noexcept { return shape_; }
   int64_t size(size_t axis) const { return shape_.at(axis); }
   int64_t elements() const noexcept;
-  int64_t bytes() const noexcept { return bytes_of(type_, elements()); }
+  int64_t bytes() const noexcept { return empty() ? 0 : bytes_of(type_, elements()); }
   const std::byte* data() const noexcept { return data_; }
 
   // Typed access; T must match type(). Writing needs an allocated tensor.
