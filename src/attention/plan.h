@@ -17,13 +17,13 @@ namespace slim {
 // layer.
 struct CacheChoice {
   std::string kind = "auto";
-  std::optional<RowType> row_type;  // none: f16 for x, encoder and kv; chosen by budget for k
+  std::optional<RowType> row_type = {};  // none: f16 for x, encoder and kv; chosen by budget for k
   // The largest predicted error accepted, relative to that of kv in bf16 (1: no worse). Of the row
   // types within it the smallest is taken, then the smallest spill and rank.
   double budget = 1.0;
-  std::optional<int64_t> spill;  // r, for every k layer; none: chosen
-  std::optional<int64_t> rank;   // of shaped rounding, likewise
-  bool forced = false;           // run a refused combination all the same (verify, to show it)
+  std::optional<int64_t> spill = {};  // r, for every k layer; none: chosen
+  std::optional<int64_t> rank = {};   // of shaped rounding, likewise
+  bool forced = false;                // run a refused combination all the same (verify, to show it)
 };
 
 struct LayerRequest {
@@ -50,7 +50,7 @@ struct LayerPlan {
 // not forced), or names no kind.
 std::vector<LayerPlan> plan(std::span<const LayerRequest> layers, const CacheChoice& choice);
 
-// Bytes one sequence holds, whole pages counted as `rows` says: self layers at `tokens` rows, cross
+// Bytes one sequence holds, whole pages and a hot page counted: self layers at `tokens` rows, cross
 // layers at `positions` rows, encoder rows once.
 struct ContextSize {
   int64_t kv = 0;

@@ -180,6 +180,10 @@ Activation read_activation(const JsonObject& config, std::string_view field,
   config.reject(field, fmt::format("is '{}', an activation that is not supported", name));
 }
 
+RopeSpec read_rope(const JsonObject& config, int64_t head_width, const RopeFields& fields) {
+  return RopeReader(config, fields).read(head_width);
+}
+
 ModelSpec read_decoder(const JsonObject& config, std::string family, bool tied_by_default) {
   ModelSpec spec;
   spec.family = std::move(family);
