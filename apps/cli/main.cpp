@@ -22,11 +22,9 @@ struct Entry {
 constexpr Entry kCommands[] = {
     {"transcribe", "Turn speech into text", add_transcribe},
     {"generate", "Continue a text", add_generate},
-    {"chat", "Talk with a model in the terminal", add_chat},
     {"inspect", "Show a model's cache plan: kinds, sizes, conditioning", add_inspect},
     {"verify", "Measure how far a cache is from a standard one in f32", add_verify},
     {"perplexity", "Measure how well a model foretells a text", add_perplexity},
-    {"convert", "Store a cache plan and the weights derived for it", add_convert},
     {"bench", "Time a model, standard cache and slim in turn", add_bench},
 };
 

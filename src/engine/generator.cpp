@@ -5,6 +5,7 @@
 #include <random>
 #include <string>
 #include <unordered_set>
+#include <utility>
 
 #include "base/check.h"
 #include "base/stopwatch.h"
