@@ -50,7 +50,7 @@ struct LayerPlan {
 // not forced), or names no kind.
 std::vector<LayerPlan> plan(std::span<const LayerRequest> layers, const CacheChoice& choice);
 
-// Bytes one sequence holds, whole pages counted as `rows` says: self layers at `tokens` rows, cross
+// Bytes one sequence holds, whole pages and a hot page counted: self layers at `tokens` rows, cross
 // layers at `positions` rows, encoder rows once.
 struct ContextSize {
   int64_t kv = 0;

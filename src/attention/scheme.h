@@ -85,16 +85,25 @@ struct AttentionWeights {
   DerivedWeights derived;                     // from a converted model; else empty
 };
 
-// What transforms/ finds out about a layer's weights.
-struct Conditioning {
-  std::optional<double> condition_k;  // largest over smallest singular value of W_K; none: unknown
-};
-
 // How a layer's rows are stored.
 struct RowChoice {
   RowType type = RowType::f16;
   int64_t spill = 0;  // r: columns beside the keys; a multiple of 8 (k)
   int64_t rank = 0;   // of shaped rounding's factor; 0: plain rounding (k)
+
+  friend bool operator==(const RowChoice&, const RowChoice&) = default;
+};
+
+// What keys stored in one way would do to the attention output.
+struct KeyError {
+  RowChoice rows;
+  double error = 0.0;  // predicted, as a multiple of that of kv in bf16
+};
+
+// What transforms/ finds out about a layer's weights.
+struct Conditioning {
+  std::optional<double> condition_k;  // largest over smallest singular value of W_K; none: unknown
+  std::vector<KeyError> key_errors = {};  // as key_choices() lists; none: unknown
 };
 
 // Can this kind hold this layer in rows of this type, at what size and predicted error?

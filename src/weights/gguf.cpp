@@ -47,8 +47,9 @@ DType dtype_of(const WeightsFile& file, const std::string& name, uint32_t number
   for (const auto& [other, spelling] : kOtherTypes) {
     if (number != other) continue;
     std::string known;
-    for (const StoredType& type : kTypes)
+    for (const StoredType& type : kTypes) {
       known += (known.empty() ? "" : ", ") + std::string(type.name);
+    }
     fail_support(file, "Tensor '" + name + "' is of type " + std::string(spelling) + ", but only " +
                            known + " can be read.");
   }
@@ -63,8 +64,9 @@ void check_version(const WeightsFile& file, ByteCursor& cursor) {
   }
   const auto version = cursor.number<uint32_t>();
   if (version == 2 || version == 3) return;
-  if ((version & 0xFFFFU) == 0)
+  if ((version & 0xFFFFU) == 0) {
     fail_support(file, "The GGUF file is big-endian, or has no version.");
+  }
   fail_support(file, "The GGUF file has version " + std::to_string(version) +
                          ", but only versions 2 and 3 can be read.");
 }

@@ -34,6 +34,14 @@ std::span<const float> Expected::logits_at(int64_t window, int64_t position) con
                                 vocabulary);
 }
 
+CacheChoice cache(const std::string& kind, std::optional<RowType> type, bool forced) {
+  CacheChoice choice;
+  choice.kind = kind;
+  choice.row_type = type;
+  choice.forced = forced;
+  return choice;
+}
+
 Loaded::Loaded(const std::filesystem::path& directory, const std::string& kernel_name,
                const CacheChoice& choice, int64_t context)
     : files(open_model(directory)),

@@ -1,10 +1,12 @@
-// Golden: the tiny models of tests/golden/whisper and tests/golden/lm (tools/make_golden_whisper.py,
-// tools/make_golden_lm.py) and what Transformers computes with them in float64.
+// Golden: the tiny models of tests/golden/whisper and tests/golden/lm
+// (tools/make_golden_whisper.py, tools/make_golden_lm.py) and what Transformers computes with them
+// in float64.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -30,6 +32,9 @@ struct Expected {
   std::span<const float> logits_at(int64_t window, int64_t position) const;
 };
 Expected read_expected(const std::string& model);
+
+// A choice of cache; without a type, the kind's own.
+CacheChoice cache(const std::string& kind, std::optional<RowType> type = {}, bool forced = false);
 
 // A model opened under a choice, on kernels of its own.
 struct Loaded {

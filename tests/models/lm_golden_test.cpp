@@ -2,11 +2,11 @@
 // kernels, under every cache kind and row type that fits it, against Transformers in float64:
 // prefilled in one go, in chunks, and token by token, two sequences in a step.
 //
-// Tolerances are relative to the largest |logit| (3 to 11 here). Weights are exact on both sides, so
-// with kv in f32 only arithmetic differs, as in the Whisper models (1e-5 there), and angles: those
-// of Transformers are products in f32, 150 * 2^-24 = 9e-6 off at the last position, times a score of
-// up to 20. Rounded rows add what their plan predicts for each layer, times kGrowth: errors move
-// scores, and later layers see them.
+// Tolerances are relative to the largest |logit| (3 to 11 here). Weights are exact on both sides,
+// so with kv in f32 only arithmetic differs, as in the Whisper models (1e-5 there), and angles:
+// those of Transformers are products in f32, 150 * 2^-24 = 9e-6 off at the last position, times a
+// score of up to 20. Rounded rows add what their plan predicts for each layer, times kGrowth:
+// errors move scores, and later layers see them.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -104,8 +104,7 @@ std::vector<Case> cases() {
       all.push_back({folder.path().filename().string(), kernels});
     }
   }
-  std::sort(all.begin(), all.end(),
-            [](const Case& a, const Case& b) { return a.model < b.model; });
+  std::sort(all.begin(), all.end(), [](const Case& a, const Case& b) { return a.model < b.model; });
   return all;
 }
 
@@ -116,7 +115,8 @@ class LmGolden : public testing::TestWithParam<Case> {
         weights_(std::make_shared<const ModelWeights>(files_.spec, *files_.checkpoint)),
         kernels_(make_kernels(GetParam().kernels, 2)) {}
 
-  // As long as the expected sequences: dynamic angles depend on it. Null if the choice does not fit.
+  // As long as the expected sequences: dynamic angles depend on it. Null if the choice does not
+  // fit.
   std::unique_ptr<Model> build(const CacheChoice& choice) const {
     try {
       return std::make_unique<Model>(files_.spec, weights_, *kernels_, choice, scored_.length());
@@ -135,7 +135,7 @@ class LmGolden : public testing::TestWithParam<Case> {
 };
 
 TEST_P(LmGolden, ComputesWhatTransformersDoes) {
-  const std::unique_ptr<Model> model = build({.kind = "kv", .row_type = RowType::f32});
+  const std::unique_ptr<Model> model = build(cache("kv", RowType::f32));
   ASSERT_NE(model, nullptr);
   for (const int64_t chunk : chunks()) {
     EXPECT_LT(decode_difference(*model, scored_, chunk), kExact) << chunk << " tokens a step";
@@ -145,9 +145,9 @@ TEST_P(LmGolden, ComputesWhatTransformersDoes) {
 TEST_P(LmGolden, StaysWithinWhatThePlanPredictsUnderEveryKind) {
   int fitting = 0;
   for (const char* kind : {"kv", "k", "x", "auto"}) {
-    for (const RowType type : {RowType::f32, RowType::f16, RowType::bf16, RowType::i16,
-                               RowType::i12, RowType::i8}) {
-      const std::unique_ptr<Model> model = build({.kind = kind, .row_type = type});
+    for (const RowType type :
+         {RowType::f32, RowType::f16, RowType::bf16, RowType::i16, RowType::i12, RowType::i8}) {
+      const std::unique_ptr<Model> model = build(cache(kind, type));
       if (model == nullptr) continue;
       ++fitting;
       for (const int64_t chunk : chunks()) {

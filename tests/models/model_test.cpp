@@ -13,7 +13,7 @@ namespace {
 class TinyModel : public testing::Test {
  protected:
   Expected expected_ = read_expected("deep_decoder");
-  Loaded loaded_{golden_directory("deep_decoder") / "hf", "reference", {"x", DType::f16, false}};
+  Loaded loaded_{golden_directory("deep_decoder") / "hf", "reference", cache("x", RowType::f16)};
   const Model& model_ = *loaded_.model;
   Tensor encoded_ = model_.encode(expected_.mel.matrix(), kWindows);
 
@@ -38,7 +38,7 @@ TEST_F(TinyModel, RefusesTokensOutsideTheVocabulary) {
 TEST_F(TinyModel, RefusesMoreTokensThanPositions) {
   EXPECT_EQ(refusal(std::vector<int32_t>(80, 7)), "");
   EXPECT_EQ(refusal(std::vector<int32_t>(81, 7)),
-            "Position 80 is outside the 80 tokens this model can hold.");
+            "A sequence of 81 tokens is longer than the context of 80.");
 }
 
 TEST_F(TinyModel, RefusesWindowsItCannotHold) {
@@ -79,8 +79,8 @@ TEST_F(TinyModel, GivesLogitsForTheTokensAskedForOnly) {
     PageTable self = model_.new_sequence();
     self.reserve(5);
     const PageTable cross = model_.remember(encoded_.matrix().rows_from(0, 100));
-    const Slice own{0, 5, 5, self.pages()};
-    const Slice heard{0, 5, 100, cross.pages()};
+    const Slice own{.count = 5, .rows = 5, .pages = self.pages()};
+    const Slice heard{.count = 5, .rows = 100, .pages = cross.pages()};
     Tensor logits = Tensor::allocate(host_device(), DType::f32, {std::ssize(wanted), 160});
     model_.forward({tokens, positions, {&own, 1}, {&heard, 1}, wanted, logits.writable_matrix()});
     return logits;

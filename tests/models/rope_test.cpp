@@ -78,9 +78,8 @@ TEST(Rope, ReadsBothSpellings) {
 }
 
 TEST(Rope, RefusesWhatItDoesNotKnow) {
-  EXPECT_TRUE(fails_with(ErrorCode::unsupported_model, {"x.json", "'spiral'", "longrope"}, [] {
-    rope_of(R"({"rope_parameters": {"rope_type": "spiral"}})");
-  }));
+  EXPECT_TRUE(fails_with(ErrorCode::unsupported_model, {"x.json", "'spiral'", "longrope"},
+                         [] { rope_of(R"({"rope_parameters": {"rope_type": "spiral"}})"); }));
   const auto rejects = [](const char* field, const char* config) {
     return fails_with(ErrorCode::bad_file, {"x.json", field}, [&] { rope_of(config); });
   };
