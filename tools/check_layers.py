@@ -18,7 +18,7 @@ ALLOWED = {
     "audio": ["base"],
     "attention": ["base", "tensor", "kernels", "transforms"],
     "models": ["base", "tensor", "kernels", "weights", "attention", "transforms"],
-    "engine": ["base", "tensor", "kernels", "weights", "attention", "models", "text", "audio"],
+    "engine": ["base", "tensor", "kernels", "weights", "transforms", "attention", "models", "text", "audio"],
 }
 # Header pattern -> the only folders that may include it.
 OWNED = {

@@ -25,6 +25,7 @@ constexpr Entry kCommands[] = {
     {"inspect", "Show a model's cache plan: kinds, sizes, conditioning", add_inspect},
     {"verify", "Measure how far a cache is from a standard one in f32", add_verify},
     {"perplexity", "Measure how well a model foretells a text", add_perplexity},
+    {"convert", "Store a cache plan and the weights derived for it", add_convert},
     {"bench", "Time a model, standard cache and slim in turn", add_bench},
 };
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "engine/runtime.h"
+#include "transforms/conditioning.h"
 
 namespace slim {
 namespace {
@@ -44,6 +45,34 @@ ContextBytes context_bytes(const std::vector<LayerPlan>& layers, int64_t tokens,
     context.kv += allocate_rows(bytes.kv, 0, rows);
   }
   return context;
+}
+
+// The matrices of a language model, in elements; those of a speech model are not counted.
+int64_t weights_of(const ModelSpec& spec) {
+  if (spec.has_encoder()) return 0;
+  const StackSpec& stack = spec.decoder;
+  const int64_t width = stack.width;
+  const int64_t queries = stack.heads * stack.width_of_head();
+  const int64_t keys = stack.key_head_count() * stack.width_of_head();
+  const int64_t mlp = (stack.gated ? 3 : 2) * width * stack.mlp_width;
+  const int64_t embed = spec.embed_width > 0 ? spec.embed_width : width;
+  return stack.layers * (2 * width * (queries + keys) + mlp) +
+         (spec.tied_head ? 1 : 2) * spec.vocabulary * embed;
+}
+
+// What a layer's cache adds to its weights, less the value weights that it replaces.
+int64_t added_bytes(const ModelSpec& spec, const LayerPlan& layer, const ModelWeights* weights) {
+  if (layer.kind != "k") return 0;
+  const int64_t keys = spec.decoder.heads * spec.decoder.width_of_head();
+  int64_t values = keys * spec.decoder.width * 2;
+  if (weights != nullptr) {
+    const AttentionWeights own = weights->attention(layer.layer, layer.cross);
+    if (own.derived.bytes() > 0) return own.derived.bytes() - values;
+    values = own.v.weight.bytes() + own.v.scale.bytes();
+  }
+  const DerivedBytes derived =
+      derived_bytes(spec.decoder.width, keys, layer.rows.spill, layer.rows.rank);
+  return derived.total() - values;
 }
 
 }  // namespace
@@ -108,17 +137,22 @@ int64_t bf16_context(const ModelSpec& spec, int64_t tokens, int64_t positions) {
   return allocate_rows(bytes, 0, tokens) + allocate_rows(bytes, 0, positions);
 }
 
-Inspection inspect_model(const ModelFiles& files, const ModelWeights* weights,
-                         const EngineOptions& options) {
-  const ModelSpec& spec = files.spec;
-  const size_t sides = spec.has_encoder() ? 2 : 1;
-  const std::vector<AttentionSpec> specs = attention_layers(spec);
+std::vector<LayerPlan> plan_layers(const ModelFiles& files, const ModelWeights* weights,
+                                   const EngineOptions& options) {
+  const size_t sides = files.spec.has_encoder() ? 2 : 1;
+  const std::vector<AttentionSpec> specs = attention_layers(files.spec);
   std::vector<LayerRequest> requests;
   for (size_t i = 0; i < specs.size(); ++i) {
     const Conditioning conditioning = weights ? weights->conditioning().at(i) : Conditioning{};
     requests.push_back({static_cast<int64_t>(i / sides), specs[i], conditioning});
   }
-  const std::vector<LayerPlan> layers = plan(requests, cache_choice(options));
+  return plan(requests, cache_choice(options, files));
+}
+
+Inspection inspect_model(const ModelFiles& files, const ModelWeights* weights,
+                         const EngineOptions& options) {
+  const ModelSpec& spec = files.spec;
+  const std::vector<LayerPlan> layers = plan_layers(files, weights, options);
 
   Inspection inspection;
   inspection.model = files.directory.string();
@@ -132,7 +166,11 @@ Inspection inspect_model(const ModelFiles& files, const ModelWeights* weights,
   inspection.vocabulary = spec.vocabulary;
   inspection.encoder_positions = spec.encoder.positions;
   inspection.decoder_positions = spec.decoder.positions;
-  inspection.weight_bytes = weights ? weights->bytes() : 0;
+  inspection.has_weights = weights != nullptr;
+  inspection.weight_bytes = weights ? weights->bytes() : 2 * weights_of(spec);
+  for (const LayerPlan& layer : layers) {
+    inspection.derived_bytes += added_bytes(spec, layer, weights);
+  }
   inspection.layers = layer_reports(layers);
   inspection.context_tokens = context_of(spec, options.context);
   inspection.context = context_bytes(layers, inspection.context_tokens, spec.encoder.positions);

@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/stopwatch.h"
+#include "engine/plan_file.h"
 
 namespace slim {
 namespace {
@@ -38,7 +39,7 @@ std::optional<int64_t> checked_size(const std::optional<int64_t>& value, const c
 
 }  // namespace
 
-CacheChoice cache_choice(const EngineOptions& options) {
+CacheChoice cache_choice(const EngineOptions& options, const ModelFiles& files) {
   CacheChoice choice;
   choice.kind = options.cache;
   choice.forced = options.force_cache;
@@ -49,6 +50,14 @@ CacheChoice cache_choice(const EngineOptions& options) {
     throw Error(ErrorCode::bad_request, "The budget must be above 0.", "cache_budget");
   }
   if (!options.cache_type.empty()) choice.row_type = row_type(options.cache_type);
+  if (!files.converted) return choice;
+  choice.stored = read_plan(files.directory / kPlanFile);
+  if (options.cache != "auto" || choice.row_type || choice.spill || choice.rank) {
+    throw Error(ErrorCode::bad_request,
+                "The model was converted for one cache, which auto chooses; for others use the "
+                "model it was made from.",
+                files.directory.string());
+  }
   return choice;
 }
 
@@ -66,6 +75,14 @@ int64_t context_of(const ModelSpec& spec, int64_t asked) {
   return asked > 0 ? asked : spec.decoder.positions;
 }
 
+void require_kv(const Runtime& runtime) {
+  if (runtime.choice().stored.empty()) return;
+  throw Error(ErrorCode::bad_request,
+              "A converted model has no value weights to run a standard cache with: compare the "
+              "model it was made from.",
+              runtime.name());
+}
+
 void require_speech(const Runtime& runtime) {
   if (runtime.hears()) return;
   throw Error(ErrorCode::bad_request, "This is a language model: it cannot transcribe speech.",
@@ -79,14 +96,14 @@ void require_text(const Runtime& runtime) {
               runtime.name());
 }
 
-Runtime::Runtime(const std::string& model, const EngineOptions& options)
-    : name_(model), choice_(cache_choice(options)) {
+Runtime::Runtime(const std::string& model, const EngineOptions& options) : name_(model) {
   const Stopwatch clock;
   kernels_ = make_kernels(options.device, options.threads);
   files_ = open_model(model);
   if (files_.checkpoint == nullptr) {
     throw Error(ErrorCode::bad_file, "There are no weights beside this config.json.", model);
   }
+  choice_ = cache_choice(options, files_);
   context_ = context_of(files_.spec, options.context);
   tokenizer_ = Tokenizer::load(files_.directory / "tokenizer.json");
   if (hears()) {

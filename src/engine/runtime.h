@@ -61,8 +61,11 @@ class Runtime {
   std::map<std::string, std::unique_ptr<Model>> models_;
 };
 
-// From the public options. Throws Error{bad_request} for an unknown cache or type.
-CacheChoice cache_choice(const EngineOptions& options);
+// From the public options, and the plan of a converted model. Throws Error{bad_request} for an
+// unknown cache or type, and for one that a converted model has no weights for.
+CacheChoice cache_choice(const EngineOptions& options, const ModelFiles& files);
+std::vector<LayerPlan> plan_layers(const ModelFiles& files, const ModelWeights* weights,
+                                   const EngineOptions& options);
 // The standard cache in rows of this type.
 CacheChoice kv_choice(RowType type);
 // The longest sequence: what was asked for, or what the model was made for.
@@ -71,6 +74,8 @@ int64_t context_of(const ModelSpec& spec, int64_t asked);
 // Throw Error{bad_request} if the model is of the other sort.
 void require_speech(const Runtime& runtime);
 void require_text(const Runtime& runtime);
+// Throws Error{bad_request} if the model cannot run a standard cache.
+void require_kv(const Runtime& runtime);
 
 // ---- Speech ----------------------------------------------------------------------------------
 

@@ -100,6 +100,7 @@ BenchRow bench_one(const Model& model, const std::string& cache, int batch,
 }  // namespace
 
 std::vector<BenchRow> bench_speech(Runtime& runtime, const BenchOptions& options) {
+  require_kv(runtime);
   const int64_t room = runtime.spec().decoder.positions - kPromptTokens;
   if (options.tokens < 1 || options.tokens > room || options.repeats < 1) {
     throw Error(ErrorCode::bad_request, "Between 1 and " + std::to_string(room) +

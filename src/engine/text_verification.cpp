@@ -72,6 +72,7 @@ int64_t step_of(const Runtime& runtime, const ScoreOptions& options) {
 
 Verification verify_text(Runtime& runtime, const std::string& path, const ScoreOptions& options) {
   require_text(runtime);
+  require_kv(runtime);
   const auto session = runtime.kernels().begin_session();
   const auto sequences = read_sequences(runtime, path, options);
   const Model& candidate = runtime.model();

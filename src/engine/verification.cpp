@@ -59,6 +59,7 @@ class Scorer {
 Verification verify_audio(Runtime& runtime, const std::string& audio,
                           const TranscribeOptions& options) {
   require_speech(runtime);
+  require_kv(runtime);
   const auto session = runtime.kernels().begin_session();
   const Model& candidate = runtime.model();
   const Model& reference = runtime.model(kv_choice(RowType::f32));

@@ -154,8 +154,10 @@ ModelFiles open_model(const std::filesystem::path& path) {
   const bool typed = !stored->content().empty();
   const Family& family = typed ? family_of(*stored) : family_of(config);
   files.spec = typed ? family.read_checkpoint(*stored, config) : family.read_config(config);
+  files.converted = std::filesystem::exists(path / kPlanFile, ignored);
+  const bool canonical = typed || files.converted;
   files.checkpoint =
-      stored->renamed(typed ? Checkpoint::Renames{} : family.renames, family.ignored);
+      stored->renamed(canonical ? Checkpoint::Renames{} : family.renames, family.ignored);
   SpecCheck(files.spec, typed ? stored->path() : path / "config.json").run();
   return files;
 }
