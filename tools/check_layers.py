@@ -26,7 +26,7 @@ OWNED = {
     r"cuda|cublas|cudnn": ["src/kernels/cuda"],
     r"lapacke": ["src/transforms"],
     r"sndfile|soxr|mpg123|kiss": ["src/audio"],
-    r"pcre2": ["src/text"],
+    r"pcre2|utf8proc": ["src/text"],
     r"CLI/": ["apps/cli"],
     r"nlohmann/": ["src/base", "src/text", "src/weights", "apps"],
 }

@@ -75,7 +75,7 @@ std::vector<Generation> Engine::generate(const std::vector<GenerateRequest>& req
 }
 
 std::vector<int32_t> Engine::tokenize(const std::string& text) const {
-  return state_->runtime.tokenizer().encode(text, true);
+  return state_->runtime.tokenizer().encode(text, true, true);
 }
 
 Verification Engine::verify_text(const std::string& path, const ScoreOptions& options) {

@@ -105,7 +105,7 @@ Runtime::Runtime(const std::string& model, const EngineOptions& options) : name_
   }
   choice_ = cache_choice(options, files_);
   context_ = context_of(files_.spec, options.context);
-  tokenizer_ = Tokenizer::load(files_.directory / "tokenizer.json");
+  tokenizer_ = Tokenizer::load(files_.directory);
   if (hears()) {
     speech_tokens_ = slim::speech_tokens(*tokenizer_, is_multilingual(files_));
     if (speech_tokens_->first_timestamp > files_.spec.vocabulary) {

@@ -9,7 +9,7 @@ namespace {
 // An empty prompt is the token that begins a text alone.
 std::vector<int32_t> prompt_tokens(const Runtime& runtime, const GenerateRequest& request) {
   if (!request.tokens.empty()) return request.tokens;
-  std::vector<int32_t> tokens = runtime.tokenizer().encode(request.prompt, true);
+  std::vector<int32_t> tokens = runtime.tokenizer().encode(request.prompt, true, true);
   const TextTokens& ids = runtime.text_tokens();
   if (tokens.empty() && ids.begin) tokens.push_back(*ids.begin);
   return tokens;

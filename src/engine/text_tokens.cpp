@@ -28,8 +28,9 @@ bool TextTokens::is_end(int32_t token) const {
 }
 
 TextTokens read_text_tokens(const std::filesystem::path& directory, int64_t vocabulary,
-                            const Tokenizer&) {
+                            const Tokenizer& tokenizer) {
   TextTokens tokens;
+  tokens.begin = tokenizer.bos();
   for (const char* name : {"generation_config.json", "config.json"}) {
     const std::optional<JsonObject> config = read_if_there(directory / name);
     if (!config) continue;
@@ -37,6 +38,9 @@ TextTokens read_text_tokens(const std::filesystem::path& directory, int64_t voca
     if (!tokens.begin && !begin.empty()) tokens.begin = begin.front();
     if (tokens.ends.empty()) tokens.ends = ids_of(*config, "eos_token_id", vocabulary);
   }
+  const std::vector<int32_t> around = tokenizer.encode("", false, true);
+  tokens.begins = tokens.begin && !around.empty() && around.front() == *tokens.begin;
+  if (tokenizer.eos()) tokens.ends.push_back(*tokenizer.eos());
   std::sort(tokens.ends.begin(), tokens.ends.end());
   tokens.ends.erase(std::unique(tokens.ends.begin(), tokens.ends.end()), tokens.ends.end());
   return tokens;
