@@ -133,7 +133,8 @@ const Scheme& k_kind() {
 
 std::vector<RowChoice> key_choices() {
   std::vector<RowChoice> choices;
-  for (const RowType type : {RowType::i8, RowType::i10, RowType::i12, RowType::i16}) {
+  for (const RowType type : {RowType::i4, RowType::i5, RowType::i6, RowType::i8, RowType::i10,
+                             RowType::i12, RowType::i16}) {
     for (const int64_t spill : {0, 8, 16, 32}) {
       for (const int64_t rank : {0, 32, 64}) choices.push_back({type, spill, rank});
     }

@@ -24,6 +24,7 @@ struct Choice {
 };
 
 constexpr std::string_view kFallback = "kv";
+constexpr int kLeastBits = 8;  // of keys that nobody asked to be smaller
 constexpr std::array kChoices{Choice{"auto", "x", "k", "encoder"}, Choice{"kv", "kv", "kv", "kv"},
                               Choice{"x", "x", "x", "encoder"}, Choice{"k", "k", "k", "k"}};
 
@@ -116,8 +117,9 @@ class Planner {
     usual.rank = asked_.rank.value_or(usual.rank);
     std::vector<Candidate> known;
     for (const KeyError& key : layer.conditioning.key_errors) {
-      const bool suits = key.rows.type == asked_.row_type.value_or(key.rows.type) &&
-                         key.rows.spill == asked_.spill.value_or(key.rows.spill) &&
+      const bool named = asked_.row_type ? key.rows.type == *asked_.row_type
+                                         : bits_of(key.rows.type) >= kLeastBits;
+      const bool suits = named && key.rows.spill == asked_.spill.value_or(key.rows.spill) &&
                          key.rows.rank == asked_.rank.value_or(key.rows.rank);
       if (!suits) continue;
       Candidate keys = candidate("k", layer, key.rows);

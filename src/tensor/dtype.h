@@ -34,6 +34,7 @@ struct BFloat16 {
 
 inline float to_float(float value) { return value; }
 inline float to_float(int8_t value) { return static_cast<float>(value); }
+inline float to_float(int16_t value) { return static_cast<float>(value); }
 inline float to_float(BFloat16 value) {
   return std::bit_cast<float>(static_cast<uint32_t>(value.bits) << 16);
 }

@@ -12,6 +12,7 @@
 #include <thread>
 #include <tuple>
 
+#include "attention/derived.h"
 #include "attention/harness.h"
 #include "attention/projected_attention.h"
 #include "attention/row_fit.h"
@@ -141,7 +142,7 @@ class Equivalence : public ::testing::TestWithParam<std::tuple<std::string, std:
   // How far off rows of this type may be; none if the kind refuses the layer.
   std::optional<double> bound(const AttentionSpec& spec, const AttentionWeights& weights,
                               RowType rows) const {
-    const Fit fit = kind_.fit(spec, conditioning(weights), {rows});
+    const Fit fit = kind_.fit(spec, find_conditioning(spec, weights), {rows});
     if (!fit.possible) return std::nullopt;
     return fit.predicted_error.value() * (rows == RowType::i8 ? kGroups : 1) + kArithmetic;
   }
@@ -376,7 +377,7 @@ TEST(IllConditionedKeys, Destroy16BitKRowsButNotXRows) {
   const AttentionSpec spec = square_spec(false);
   AttentionWeights weights = random_weights(spec, true, 220);
   squash(weights.k.weight, 1e-4F);
-  const Conditioning known = conditioning(weights);
+  const Conditioning known = find_conditioning(spec, weights);
   EXPECT_GT(known.condition_k, 1e4);
   const std::vector<Tensor> inputs{random_tensor({65, spec.width}, 230)};
   const auto run = [&](const char* kind, RowType rows) {

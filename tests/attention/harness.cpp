@@ -7,8 +7,6 @@
 #include <numeric>
 #include <random>
 
-#include "transforms/value_map.h"
-
 namespace slim::testing {
 namespace {
 
@@ -96,12 +94,6 @@ AttentionWeights random_weights(const AttentionSpec& spec, bool biases, uint32_t
   return weights;
 }
 
-Conditioning conditioning(const AttentionWeights& weights) {
-  Conditioning known;
-  known.condition_k = condition_number(weights.k.weight);
-  return known;
-}
-
 Chunking all_at_once() {
   return [] { return int64_t{1} << 30; };
 }
@@ -141,6 +133,11 @@ std::vector<std::byte> Layer::page_bytes(const PageTable& table, int64_t page) c
     bytes.insert(bytes.end(), from, from + plane.format.page_bytes());
   }
   return bytes;
+}
+
+void Layer::trim() {
+  pool_->trim();
+  if (hot_pool_) hot_pool_->trim();
 }
 
 void Layer::truncate(PageTable& table, int64_t rows) {

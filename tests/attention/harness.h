@@ -19,8 +19,6 @@ Tensor random_tensor(std::vector<int64_t> shape, uint32_t seed, float spread = 1
 // the identity plus noise: its condition number is below 10.
 AttentionWeights random_weights(const AttentionSpec& spec, bool biases, uint32_t seed);
 
-Conditioning conditioning(const AttentionWeights& weights);
-
 // Sizes of the chunks that a sequence is fed in: called for each until all rows are in.
 using Chunking = std::function<int64_t()>;
 Chunking all_at_once();
@@ -47,7 +45,8 @@ class Layer {
 
   PageTable new_table() { return PageTable(*pool_, hot_pool_.get()); }
   Attention& attention() { return *attention_; }
-  PagePool* hot_pool() { return hot_pool_.get(); }
+  // Gives back pages that no table holds.
+  void trim();
   // The bytes of the layer's planes in a page.
   std::vector<std::byte> page_bytes(const PageTable& table, int64_t page) const;
 

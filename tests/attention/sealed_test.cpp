@@ -5,8 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
+#include <thread>
 #include <tuple>
 
+#include "attention/derived.h"
 #include "attention/harness.h"
 #include "attention/row_fit.h"
 #include "attention/textbook.h"
@@ -23,7 +26,7 @@ std::shared_ptr<const Rotation> rotation(int64_t width, bool interleaved) {
     frequencies.push_back(
         std::pow(100.0, -2.0 * static_cast<double>(i) / static_cast<double>(width)));
   }
-  return std::make_shared<Rotation>(width, interleaved, frequencies, 1.1, 400);
+  return std::make_shared<Rotation>(width, interleaved, frequencies, 1.1, 500);
 }
 
 AttentionSpec plain() {
@@ -83,27 +86,36 @@ AttentionWeights weights_of(const Case& tested) {
   return weights;
 }
 
+// Found once for all tests.
+const Conditioning& known(const Case& tested) {
+  static std::map<std::string, Conditioning> found;
+  const auto [entry, added] = found.try_emplace(tested.name);
+  if (added) entry->second = find_conditioning(tested.spec, weights_of(tested));
+  return entry->second;
+}
+
 class SealedRows : public ::testing::TestWithParam<std::tuple<std::string, std::string>> {
  protected:
   SealedRows()
       : kernels_(make_kernels(std::get<0>(GetParam()), 2)),
         kind_(scheme(std::get<1>(GetParam()))) {}
 
-  // How far off the output may be; none if the kind refuses such rows. The predicted error is
-  // relative to the largest number that shares a scale, which of 64 normal numbers is 2.4 times
-  // their root mean square. (Measured: 2.1 of 3.)
-  std::optional<double> bound(const Case& tested, RowType type) const {
-    const Fit fit = kind_.fit(tested.spec, conditioning(weights_of(tested)), {type});
+  // How far off the output may be; none if the kind refuses such rows. For kv and x the predicted
+  // error is relative to the largest number that shares a scale, which of 64 normal numbers is 2.4
+  // times their root mean square. (Measured, of the prediction: kv 1.05, x 0.85 and 1.5 in groups
+  // of i8, k 0.6 where the rounding of M is the larger part, else 0.3.)
+  std::optional<double> bound(const Case& tested, const RowChoice& rows) const {
+    const Fit fit = kind_.fit(tested.spec, known(tested), rows);
     if (!fit.possible) return std::nullopt;
-    return 3 * fit.predicted_error.value() + kArithmetic;
+    return 2 * fit.predicted_error.value() + kArithmetic;
   }
   // Where rows may differ in their last bit, because products of other shapes sum in another order,
   // a share of them rounds to the next integer.
   double same(double bound) const {
     return kernels_->name() == "reference" ? kArithmetic : kArithmetic + bound / 4;
   }
-  Layer layer(const Case& tested, RowType type) const {
-    return {kind_, tested.spec, weights_of(tested), {type}, *kernels_};
+  Layer layer(const Case& tested, const RowChoice& rows) const {
+    return {kind_, tested.spec, weights_of(tested), rows, *kernels_};
   }
 
   std::unique_ptr<Kernels> kernels_;
@@ -118,9 +130,9 @@ TEST_P(SealedRows, FollowTheTextbookInEveryTypeAndFeature) {
     const Tensor x = random_tensor({150, tested.spec.width}, 320);
     const std::vector<Tensor> answer{textbook(tested.spec, weights_of(tested), x)};
     for (const RowType type : kTypes) {
-      const std::optional<double> allowed = bound(tested, type);
+      const std::optional<double> allowed = bound(tested, {type});
       if (!allowed) continue;
-      const double error = relative_error(layer(tested, type).run({x}, chunks_of(90)), answer);
+      const double error = relative_error(layer(tested, {type}).run({x}, chunks_of(90)), answer);
       EXPECT_LE(error, *allowed) << tested.name << ", " << name_of(type) << " rows";
       if (!is_float(type) && tested.spec.window == 0) {
         EXPECT_GT(error, *allowed / 1000) << tested.name << ": was anything sealed?";
@@ -129,23 +141,25 @@ TEST_P(SealedRows, FollowTheTextbookInEveryTypeAndFeature) {
   }
 }
 
+// Chunks of 1 and 7 take the fused path of k, the others the rebuilt one.
 TEST_P(SealedRows, ChunksAndBatchesChangeNothing) {
-  const int64_t lengths[] = {1, 63, 64, 65, 130, 200};
+  const int64_t lengths[] = {1, 63, 64, 65, 130};
   for (const Case& tested : cases()) {
-    const std::optional<double> allowed = bound(tested, RowType::i16);
+    const std::optional<double> allowed = bound(tested, {RowType::i16});
     if (!allowed) continue;
     std::vector<Tensor> inputs;
     for (const int64_t length : lengths) {
       inputs.push_back(random_tensor({length, tested.spec.width}, 330));
     }
-    Layer layer = this->layer(tested, RowType::i16);
+    Layer layer = this->layer(
+        tested, kind_.name() == "k" ? RowChoice{RowType::i16, 8, 16} : RowChoice{RowType::i16});
     const std::vector<Tensor> whole = layer.run(inputs, all_at_once());
     for (const int64_t size : {1, 7, 64, 100}) {
       EXPECT_LE(relative_error(layer.run(inputs, chunks_of(size)), whole), same(*allowed))
           << tested.name << ", chunks of " << size;
     }
     EXPECT_LE(relative_error(layer.run(inputs, mixed_chunks(1)), whole), same(*allowed));
-    for (size_t i = 0; i < inputs.size(); ++i) {
+    for (const size_t i : {3, 4}) {
       EXPECT_LE(relative_error(layer.run({inputs[i]}, mixed_chunks(2)), {whole[i]}), same(*allowed))
           << tested.name << ", alone";
     }
@@ -154,8 +168,8 @@ TEST_P(SealedRows, ChunksAndBatchesChangeNothing) {
 
 TEST_P(SealedRows, SealTheSameBytesFromTheSameRows) {
   for (const Case& tested : cases()) {
-    if (kernels_->name() != "reference" || !bound(tested, RowType::i10)) continue;
-    Layer layer = this->layer(tested, RowType::i10);
+    if (kernels_->name() != "reference" || !bound(tested, {RowType::i10})) continue;
+    Layer layer = this->layer(tested, {RowType::i10});
     const Tensor x = random_tensor({192, tested.spec.width}, 340);
     std::vector<std::vector<std::byte>> first;
     for (const int64_t size : {192, 1, 7, 100}) {
@@ -174,9 +188,9 @@ TEST_P(SealedRows, SealTheSameBytesFromTheSameRows) {
 
 TEST_P(SealedRows, ForksDoNotDisturbEachOther) {
   for (const Case& tested : cases()) {
-    const std::optional<double> allowed = bound(tested, RowType::i16);
+    const std::optional<double> allowed = bound(tested, {RowType::i16});
     if (!allowed) continue;
-    Layer layer = this->layer(tested, RowType::i16);
+    Layer layer = this->layer(tested, {RowType::i16});
     const Tensor shared = random_tensor({70, tested.spec.width}, 350);
     const Tensor rests[] = {random_tensor({70, tested.spec.width}, 351),
                             random_tensor({70, tested.spec.width}, 352)};
@@ -208,9 +222,9 @@ TEST_P(SealedRows, ForksDoNotDisturbEachOther) {
 // rows are rounded a second time when the page is sealed again, no more.
 TEST_P(SealedRows, RollBack) {
   for (const Case& tested : cases()) {
-    const std::optional<double> allowed = bound(tested, RowType::i12);
+    const std::optional<double> allowed = bound(tested, {RowType::i12});
     if (!allowed) continue;
-    Layer layer = this->layer(tested, RowType::i12);
+    Layer layer = this->layer(tested, {RowType::i12});
     const Tensor x = random_tensor({200, tested.spec.width}, 360);
     const std::vector<Tensor> answer{textbook(tested.spec, weights_of(tested), x)};
     const std::vector<Tensor> whole = layer.run({x}, all_at_once());
@@ -226,6 +240,44 @@ TEST_P(SealedRows, RollBack) {
           << tested.name << ", back to " << back;
     }
   }
+}
+
+TEST_P(SealedRows, SpillAndShapingKeepTheirPromise) {
+  if (kind_.name() != "k") GTEST_SKIP() << "only k has them";
+  for (const Case& tested : cases()) {
+    if (!tested.spec.rotary) continue;
+    const Tensor x = random_tensor({150, tested.spec.width}, 370);
+    const std::vector<Tensor> answer{textbook(tested.spec, weights_of(tested), x)};
+    for (const RowChoice& rows : {RowChoice{RowType::i10, 8, 0}, RowChoice{RowType::i8, 16, 32}}) {
+      const std::optional<double> allowed = bound(tested, rows);
+      if (!allowed) continue;
+      for (const int64_t chunk : {10, 90}) {
+        EXPECT_LE(relative_error(layer(tested, rows).run({x}, chunks_of(chunk)), answer), *allowed)
+            << tested.name << ", r = " << rows.spill << ", rank " << rows.rank;
+      }
+    }
+  }
+}
+
+// What a step needs beside pages depends on its tokens, not on what was cached before.
+TEST_P(SealedRows, ScratchDoesNotGrowWithTheContext) {
+  const Case tested{kind_.name() == "x" ? "plain" : "halves",
+                    kind_.name() == "x" ? plain() : rotary()};
+  Layer layer = this->layer(tested, {RowType::i12});
+  const auto work = [&] {
+    PageTable table = layer.new_table();
+    const auto scratch_after = [&](int64_t rows) {
+      while (table.rows() < rows) {  // many queries, then few
+        layer.append(table, random_tensor({40, 64}, 380));
+        layer.append(table, random_tensor({8, 64}, 381));
+      }
+      layer.trim();
+      return host_device().allocated_bytes() - table.held_bytes();
+    };
+    const int64_t before = scratch_after(340);
+    EXPECT_EQ(scratch_after(440), before);
+  };
+  std::thread(work).join();  // scratch is kept by threads
 }
 
 std::string test_name(const ::testing::TestParamInfo<SealedRows::ParamType>& info) {

@@ -47,8 +47,10 @@ class LayerNormParity : public ParityTest {
     const auto run = [&](Kernels& kernels, bool in_place) {
       TestMatrix y = x;
       const ConstMatrix from = in_place ? ConstMatrix(y.view()) : x.view();
-      kernels.norm({from, affine ? gain.floats() : nullptr,
-                          affine ? offset.floats() : nullptr, 1e-5F, y.view()});
+      kernels.norm({.x = from,
+                    .gain = affine ? gain.floats() : nullptr,
+                    .offset = affine ? offset.floats() : nullptr,
+                    .y = y.view()});
       return y;
     };
     const TestMatrix actual = run(*kernels_, false);
@@ -101,7 +103,11 @@ class EmbedParity : public ParityTest {
     }
     const auto run = [&](Kernels& kernels) {
       TestMatrix y(DType::f32, tokens, width, 3);
-      kernels.embed({ids, table.view(), places, positions.view(), y.view()});
+      kernels.embed({.ids = ids,
+                     .table = table.view(),
+                     .places = places,
+                     .positions = positions.view(),
+                     .y = y.view()});
       return y;
     };
     EXPECT_EQ(run(*kernels_), run(*reference_))

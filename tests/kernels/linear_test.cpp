@@ -23,8 +23,12 @@ struct LinearCase {
         y(TestMatrix::random(4, DType::f32, tokens, outputs, padding)) {}
 
   Linear arguments(TestMatrix& result) const {
-    return {x.view(),      weight.view(), with_bias ? bias.floats() : nullptr,
-            result.view(), activation,    accumulate};
+    return {.x = x.view(),
+            .weight = weight.view(),
+            .bias = with_bias ? bias.floats() : nullptr,
+            .y = result.view(),
+            .activation = activation,
+            .accumulate = accumulate};
   }
   TestMatrix run(Kernels& kernels) const {
     TestMatrix result = y;
@@ -193,8 +197,11 @@ TEST_P(GroupedLinearParity, SizesGroupsAndWeightTypes) {
           const TestMatrix left = absolute ? x.magnitudes() : x;
           const TestMatrix right = absolute ? weight.magnitudes() : weight;
           const TestMatrix added = absolute ? bias.magnitudes() : bias;
-          kernels.grouped_linear({left.view(), right.view(), with_bias ? added.floats() : nullptr,
-                                  y.view(), size.groups});
+          kernels.grouped_linear({.x = left.view(),
+                                  .weight = right.view(),
+                                  .bias = with_bias ? added.floats() : nullptr,
+                                  .y = y.view(),
+                                  .groups = size.groups});
           return y;
         };
         const TestMatrix bounds = run(*reference_, true).map([&](float sum) {
@@ -216,7 +223,7 @@ TEST_P(GroupedLinearParity, NaNStaysInItsRowAndGroup) {
     x.set(tokens / 2, 17 + 4, kNaN);
     const auto weight = TestMatrix::random(2, DType::f16, 3 * 21, 17);
     TestMatrix y(DType::f32, tokens, 3 * 21);
-    kernels_->grouped_linear({x.view(), weight.view(), nullptr, y.view(), 3});
+    kernels_->grouped_linear({.x = x.view(), .weight = weight.view(), .y = y.view(), .groups = 3});
     for (int64_t t = 0; t < tokens; ++t) {
       for (int64_t n = 0; n < 3 * 21; ++n) {
         EXPECT_EQ(std::isnan(y.at(t, n)), t == tokens / 2 && n / 21 == 1) << t << ", " << n;

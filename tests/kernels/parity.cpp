@@ -3,9 +3,12 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <random>
+#include <utility>
 
 #include "fmt/format.h"
+#include "tensor/weight_blocks.h"
 
 namespace slim {
 namespace {
@@ -15,6 +18,27 @@ constexpr std::byte kCanary{0xA5};
 bool same_kind(float actual, float expected) {
   if (std::isnan(expected)) return std::isnan(actual);
   return std::isinf(expected) ? actual == expected : std::isfinite(actual);
+}
+
+// A block's binary16 fields, and where its integers lie (scales of runs are neither).
+struct BlockFields {
+  std::vector<std::pair<int64_t, float>> halves;  // offset, largest magnitude
+  int64_t integers = 0;
+  int64_t end = 0;
+};
+BlockFields fields_of(DType type) {
+  switch (type) {
+    case DType::q8_0:
+      return {{{0, 1.0F / 128.0F}}, 2, 34};
+    case DType::q4_0:
+      return {{{0, 1.0F / 8.0F}}, 2, 18};
+    case DType::q4_k:
+      return {{{0, 1.0F / 480.0F}, {2, 1.0F / 63.0F}}, 16, 144};
+    case DType::q5_k:
+      return {{{0, 1.0F / 960.0F}, {2, 1.0F / 63.0F}}, 16, 176};
+    default:
+      return {{{208, 1.0F / 2048.0F}}, 0, 192};
+  }
 }
 
 }  // namespace
@@ -73,6 +97,75 @@ bool TestMatrix::padding_intact() const {
     }
   }
   return true;
+}
+
+TestWeight::TestWeight(unsigned seed, DType type, int64_t rows, int64_t columns, int64_t padding)
+    : type_(type),
+      rows_(rows),
+      columns_(columns),
+      stride_(columns + padding),
+      bytes_(static_cast<size_t>(bytes_of(type, rows * stride_))) {
+  std::mt19937 source(seed);
+  const auto uniform = [&] { return static_cast<float>(source() >> 8) * 0x1p-23F - 1.0F; };
+  for (std::byte& byte : bytes_) byte = static_cast<std::byte>(source() >> 24);
+  if (!is_block_type(type)) {
+    const float largest = type == DType::i8 ? 127.0F : 32767.0F;
+    for (int64_t n = 0; n < rows; ++n) scales_.push_back(uniform() / largest);
+    return;
+  }
+  const BlockFields fields = fields_of(type);
+  const auto block = static_cast<size_t>(block_of(type).bytes);
+  for (size_t at = 0; at < bytes_.size(); at += block) {
+    for (const auto& [offset, largest] : fields.halves) {
+      const Half half = to_half(uniform() * largest);
+      std::memcpy(bytes_.data() + at + offset, &half, sizeof(half));
+    }
+  }
+}
+
+TestMatrix TestWeight::values() const {
+  TestMatrix all(DType::f32, rows_, columns_);
+  std::vector<float> row(static_cast<size_t>(columns_));
+  for (int64_t n = 0; n < rows_; ++n) {
+    if (type_ == DType::i8) std::copy_n(view().row<int8_t>(n), columns_, row.data());
+    if (type_ == DType::i16) std::copy_n(view().row<int16_t>(n), columns_, row.data());
+    if (is_block_type(type_)) decode_blocks(type_, view().row_bytes(n), columns_, row.data());
+    const float factor = scales_.empty() ? 1.0F : scales_[static_cast<size_t>(n)];
+    for (int64_t k = 0; k < columns_; ++k) all.set(n, k, row[static_cast<size_t>(k)] * factor);
+  }
+  return all;
+}
+
+TestMatrix TestWeight::magnitudes() const {
+  const TestMatrix all = values();
+  if (!is_block_type(type_) || type_ == DType::q8_0) return all.magnitudes();
+  TestWeight zeros = *this;  // what integers of zero stand for is what the block subtracts
+  const BlockFields fields = fields_of(type_);
+  for (size_t at = 0; at < bytes_.size(); at += static_cast<size_t>(block_of(type_).bytes)) {
+    std::memset(zeros.bytes_.data() + at + fields.integers, 0,
+                static_cast<size_t>(fields.end - fields.integers));
+  }
+  const TestMatrix subtracted = zeros.values();
+  TestMatrix result = all;
+  for (int64_t n = 0; n < rows_; ++n) {
+    for (int64_t k = 0; k < columns_; ++k) {
+      result.set(n, k,
+                 std::fabs(all.at(n, k) - subtracted.at(n, k)) + std::fabs(subtracted.at(n, k)));
+    }
+  }
+  return result;
+}
+
+void TestWeight::spoil(int64_t row) {
+  constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+  if (!is_block_type(type_)) {
+    scales_[static_cast<size_t>(row)] = kNaN;
+    return;
+  }
+  const Half half = to_half(kNaN);
+  const int64_t end = bytes_of(type_, row * stride_ + columns_);
+  const int64_t offset = fields_of(type_).halves.back().first;
+  std::memcpy(bytes_.data() + end - block_of(type_).bytes + offset, &half, sizeof(half));
 }
 
 Comparison compare(const TestMatrix& actual, const TestMatrix& expected, const TestMatrix& bounds) {

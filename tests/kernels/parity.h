@@ -78,6 +78,29 @@ class TestMatrix {
   std::vector<std::byte> bytes_;
 };
 
+// A random weight of integers or blocks, as a file holds it: every byte is random but for the
+// binary16 fields of blocks, which keep the values within [-2, 2] or so.
+class TestWeight {
+ public:
+  // `padding` as for TestMatrix; of block types, whole blocks.
+  TestWeight(unsigned seed, DType type, int64_t rows, int64_t columns, int64_t padding = 0);
+
+  ConstMatrix view() const { return {bytes_.data(), type_, rows_, columns_, stride_}; }
+  const float* scale() const { return scales_.empty() ? nullptr : scales_.data(); }
+  // The numbers it stands for, scales multiplied.
+  TestMatrix values() const;
+  // What a product may add up for each: |scale * integer| + |what the block subtracts|.
+  TestMatrix magnitudes() const;
+  // Makes the number of the last binary16 field of a row, or its scale, a NaN.
+  void spoil(int64_t row);
+
+ private:
+  DType type_;
+  int64_t rows_, columns_, stride_;
+  std::vector<std::byte> bytes_;
+  std::vector<float> scales_;
+};
+
 // How far two matrices of one shape are apart. Where both are finite they are compared as numbers;
 // elsewhere both must be NaN, or the same infinity.
 struct Comparison {
@@ -119,6 +142,8 @@ class ParityTest : public testing::TestWithParam<Candidate> {
 };
 
 constexpr DType kWeightTypes[] = {DType::f32, DType::f16, DType::bf16};
+constexpr DType kPackedTypes[] = {DType::i8,   DType::i16,  DType::q8_0, DType::q4_0,
+                                  DType::q4_k, DType::q5_k, DType::q6_k};
 constexpr DType kRowTypes[] = {DType::f32, DType::f16, DType::bf16, DType::i8};
 constexpr Activation kActivations[] = {Activation::none, Activation::relu, Activation::gelu,
                                        Activation::gelu_tanh, Activation::silu};

@@ -69,8 +69,12 @@ TEST_F(ReferenceKernelsGolden, Linear) {
       const TestMatrix x = matrix(item.at("x"));
       const TestMatrix weight = matrix(item.at("weight"), type);
       const TestMatrix bias = matrix(item.at("bias"));
-      kernels_->linear({x.view(), weight.view(), bias.floats(), y.view(),
-                        activation(item.at("activation")), item.at("accumulate").get<bool>()});
+      kernels_->linear({.x = x.view(),
+                        .weight = weight.view(),
+                        .bias = bias.floats(),
+                        .y = y.view(),
+                        .activation = activation(item.at("activation")),
+                        .accumulate = item.at("accumulate").get<bool>()});
       expect_golden(y, item);
     }
   }
@@ -83,20 +87,26 @@ TEST_F(ReferenceKernelsGolden, GroupedLinear) {
       const TestMatrix x = matrix(item.at("x"));
       const TestMatrix weight = matrix(item.at("weight"), type);
       const TestMatrix bias = matrix(item.at("bias"));
-      kernels_->grouped_linear(
-          {x.view(), weight.view(), bias.floats(), y.view(), item.at("groups").get<int64_t>()});
+      kernels_->grouped_linear({.x = x.view(),
+                                .weight = weight.view(),
+                                .bias = bias.floats(),
+                                .y = y.view(),
+                                .groups = item.at("groups").get<int64_t>()});
       expect_golden(y, item);
     }
   }
 }
 
 TEST_F(ReferenceKernelsGolden, Norm) {
-  for (const Json& item : cases("norm")) {
+  for (const Json& item : cases("layer_norm")) {
     TestMatrix y = matrix(item.at("x"));
     const TestMatrix gain = matrix(item.at("gain"));
     const TestMatrix offset = matrix(item.at("offset"));
-    kernels_->norm(
-        {y.view(), gain.floats(), offset.floats(), item.at("epsilon").get<float>(), y.view()});
+    kernels_->norm({.x = y.view(),
+                    .gain = gain.floats(),
+                    .offset = offset.floats(),
+                    .epsilon = item.at("epsilon").get<float>(),
+                    .y = y.view()});
     expect_golden(y, item);
   }
 }
@@ -109,7 +119,11 @@ TEST_F(ReferenceKernelsGolden, Embed) {
       const auto places = item.at("places").get<std::vector<int32_t>>();
       const TestMatrix table = matrix(item.at("table"), type);
       const TestMatrix positions = matrix(item.at("positions"), type);
-      kernels_->embed({ids, table.view(), places, positions.view(), y.view()});
+      kernels_->embed({.ids = ids,
+                       .table = table.view(),
+                       .places = places,
+                       .positions = positions.view(),
+                       .y = y.view()});
       expect_golden(y, item);
     }
   }

@@ -16,53 +16,31 @@ class CpuKernels final : public Kernels {
       : name_(std::move(name)),
         pool_(threads),
         scratch_(pool_.threads()),
-        context_{target, {product_ops(target), row_ops(target)}, pool_, scratch_} {}
+        context_{
+            target, {product_ops(target), block_ops(target), row_ops(target)}, pool_, scratch_} {}
 
   std::string_view name() const override { return name_; }
   Device& device() override { return host_device(); }
   int threads() const override { return pool_.threads(); }
 
-  void linear(const Linear& arguments) override {
-    if (arguments.weight.type > DType::bf16) return reference_.linear(arguments);
-    run_linear(context_, arguments);
-  }
+  void linear(const Linear& arguments) override { run_linear(context_, arguments); }
   void grouped_linear(const GroupedLinear& arguments) override {
-    if (arguments.weight.type > DType::bf16 || arguments.accumulate || arguments.x_stride != 0) {
-      return reference_.grouped_linear(arguments);
-    }
     run_grouped_linear(context_, arguments);
   }
-  void norm(const Norm& arguments) override {
-    if (arguments.kind == NormKind::rms || arguments.groups != 1 || arguments.accumulate ||
-        arguments.inverse != nullptr) {
-      return reference_.norm(arguments);
-    }
-    run_norm(context_, arguments);
-  }
-  void gate(const Gate& arguments) override { reference_.gate(arguments); }
+  void norm(const Norm& arguments) override { run_norm(context_, arguments); }
+  void gate(const Gate& arguments) override { run_gate(context_, arguments); }
   void clamp(const Clamp& arguments) override { reference_.clamp(arguments); }
-  void rotate(const Rotate& arguments) override { reference_.rotate(arguments); }
-  void seal_pages(const SealPages& arguments) override { reference_.seal_pages(arguments); }
-  void load_rows(const LoadRows& arguments) override { reference_.load_rows(arguments); }
-  void embed(const Embed& arguments) override {
-    if (arguments.positions.rows == 0 || arguments.factor != 1.0F) {
-      return reference_.embed(arguments);
-    }
-    run_embed(context_, arguments);
-  }
+  void rotate(const Rotate& arguments) override { run_rotate(context_, arguments); }
+  void seal_pages(const SealPages& arguments) override { run_seal_pages(context_, arguments); }
+  void load_rows(const LoadRows& arguments) override { run_load_rows(context_, arguments); }
+  void embed(const Embed& arguments) override { run_embed(context_, arguments); }
   void convolve(const Convolve& arguments) override { run_convolve(context_, arguments); }
   void attend_dense(const AttendDense& arguments) override {
     run_attend_dense(context_, arguments);
   }
   void store_rows(const StoreRows& arguments) override { run_store_rows(context_, arguments); }
-  void attend_pair(const Attend& arguments) override {
-    if (!simple(arguments)) return reference_.attend_pair(arguments);
-    run_attend_pair(context_, arguments);
-  }
-  void attend_shared(const Attend& arguments) override {
-    if (!simple(arguments)) return reference_.attend_shared(arguments);
-    run_attend_shared(context_, arguments);
-  }
+  void attend_pair(const Attend& arguments) override { run_attend_pair(context_, arguments); }
+  void attend_shared(const Attend& arguments) override { run_attend_shared(context_, arguments); }
   void log_softmax(const LogSoftmax& arguments) override { run_log_softmax(context_, arguments); }
 
   std::unique_ptr<Session> begin_session() override {
@@ -77,12 +55,6 @@ class CpuKernels final : public Kernels {
   }
 
  private:
-  static bool simple(const Attend& a) {
-    return a.rotations.empty() && a.key_gain == nullptr && a.key_bias == nullptr &&
-           a.key_factors == nullptr && a.slopes == nullptr && a.cap == 0.0F && a.window == 0 &&
-           a.lse.rows == 0 && !a.keys.format.sealed() && !a.values.format.sealed();
-  }
-
   const std::string name_;
   ThreadPool pool_;
   ScratchSets scratch_;

@@ -1,8 +1,10 @@
 // Products with weights. Many rows of x: blocks of outputs are packed into panels that fit half a
 // core's second-level cache, and a worker runs its rows past them. Few rows: dot products that
-// read the weight once where it lies. Either way a tile of sums goes through finish() while it is
-// in the first-level cache.
+// read the weight once where it lies; of block weights, with x spread first (block_products.cpp) if
+// it has the fewest rows. Either way a tile of sums goes through finish() while it is in the
+// first-level cache.
 #include <algorithm>
+#include <optional>
 
 #include "base/check.h"
 #include "kernels/cpu/dense.h"
@@ -20,7 +22,9 @@ constexpr int64_t kTasksPerThread = 4;
 // A grouped product with the end of a linear layer: the general case of both operations.
 struct Product {
   ConstMatrix x;
+  int64_t x_stride;  // columns from one group's x to the next's
   ConstMatrix weight;
+  const float* scale;
   const float* bias;
   Matrix y;
   int64_t groups;
@@ -30,7 +34,7 @@ struct Product {
   int64_t rows() const { return x.rows; }
   int64_t depth() const { return weight.columns; }
   int64_t outputs() const { return weight.rows / groups; }  // of one group
-  ConstMatrix x_of(int64_t group) const { return x.columns_from(group * depth(), depth()); }
+  ConstMatrix x_of(int64_t group) const { return x.columns_from(group * x_stride, depth()); }
 };
 
 // y's rows [row, row + rows) and outputs [first, first + outputs), counted over all groups; their
@@ -45,6 +49,7 @@ struct Region {
 void finish(const CpuContext& context, const Product& product, const Region& region) {
   context.ops.finish({.tile = region.tile,
                       .tile_stride = region.tile_stride,
+                      .scale = product.scale == nullptr ? nullptr : product.scale + region.first,
                       .bias = product.bias == nullptr ? nullptr : product.bias + region.first,
                       .activation = product.activation,
                       .accumulate = product.accumulate,
@@ -52,12 +57,39 @@ void finish(const CpuContext& context, const Product& product, const Region& reg
                                .columns_from(region.first, region.outputs)});
 }
 
+// All of x, spread for block weights: group by group, row by row.
+class SpreadRows {
+ public:
+  SpreadRows(const CpuContext& context, const Product& product, Scratch& scratch)
+      : rows_(product.rows()),
+        stride_(context.ops.spread_floats(product.weight.type, product.depth())),
+        values_(scratch.floats(product.groups * rows_ * stride_)) {
+    for (int64_t group = 0; group < product.groups; ++group) {
+      const ConstMatrix x = product.x_of(group);
+      for (int64_t row = 0; row < rows_; ++row) {
+        context.ops.spread(product.weight.type, x.row<float>(row), product.depth(),
+                           values_ + (group * rows_ + row) * stride_);
+      }
+    }
+  }
+  const float* of(int64_t group) const { return values_ + group * rows_ * stride_; }
+
+ private:
+  int64_t rows_;
+  int64_t stride_;
+  float* values_;
+};
+
 void multiply_few(const CpuContext& context, const Product& product) {
   constexpr int64_t kStep = 48;  // a multiple of every tile's outputs
   const int64_t rows = product.rows();
   const int64_t work = std::max<int64_t>(1, rows * product.depth());
   const int64_t grain = round_up(ceil_div(kLeastProducts, work), kStep);
   ScratchSets::Lease lease(context.scratch);
+  std::optional<SpreadRows> spread;
+  if (is_block_type(product.weight.type) && rows <= context.ops.spread_rows) {
+    spread.emplace(context, product, lease.shared());
+  }
   context.pool.parallel_for(
       product.weight.rows, grain, [&](int64_t begin, int64_t end, int worker) {
         float* tile = lease.of(worker).floats(rows * kBlockOutputs);
@@ -65,9 +97,12 @@ void multiply_few(const CpuContext& context, const Product& product) {
           const int64_t group = first / product.outputs();
           const int64_t last = std::min(
               {end, (group + 1) * product.outputs(), first + kBlockOutputs / kStep * kStep});
-          context.ops.multiply_rows(product.x_of(group),
-                                    product.weight.rows_from(first, last - first), tile,
-                                    kBlockOutputs);
+          const ConstMatrix weight = product.weight.rows_from(first, last - first);
+          if (spread) {
+            context.ops.multiply_spread({spread->of(group), rows, weight, tile, kBlockOutputs});
+          } else {
+            context.ops.multiply_rows(product.x_of(group), weight, tile, kBlockOutputs);
+          }
           finish(context, product, {0, rows, first, last - first, tile, kBlockOutputs});
           first = last;
         }
@@ -139,10 +174,14 @@ void multiply_many(const CpuContext& context, const Product& product) {
 void multiply(const CpuContext& context, const Product& product) {
   check(product.groups > 0 && product.weight.rows % product.groups == 0,
         "groups divide the outputs");
-  check(product.x.columns == product.groups * product.depth(),
+  check(product.x.columns >= (product.groups - 1) * product.x_stride + product.depth(),
         "x has as many columns as the weight, for each group");
   check(product.y.rows == product.rows() && product.y.columns == product.weight.rows,
         "y is [x rows, outputs]");
+  const DType type = product.weight.type;
+  check(type != DType::i32, "no weights are i32");
+  check((type == DType::i8 || type == DType::i16) == (product.scale != nullptr),
+        "integer weights, and only those, have scales");
   if (product.rows() == 0 || product.weight.rows == 0) return;
   product.rows() <= context.ops.few_rows ? multiply_few(context, product)
                                          : multiply_many(context, product);
@@ -151,8 +190,12 @@ void multiply(const CpuContext& context, const Product& product) {
 }  // namespace
 
 void run_linear(const CpuContext& context, const Linear& linear) {
+  check(linear.x.columns == linear.weight.columns,
+        "a linear layer's x and weight have the same columns");
   multiply(context, {.x = linear.x,
+                     .x_stride = 0,
                      .weight = linear.weight,
+                     .scale = linear.scale,
                      .bias = linear.bias,
                      .y = linear.y,
                      .groups = 1,
@@ -162,12 +205,14 @@ void run_linear(const CpuContext& context, const Linear& linear) {
 
 void run_grouped_linear(const CpuContext& context, const GroupedLinear& linear) {
   multiply(context, {.x = linear.x,
+                     .x_stride = linear.x_stride == 0 ? linear.weight.columns : linear.x_stride,
                      .weight = linear.weight,
+                     .scale = linear.scale,
                      .bias = linear.bias,
                      .y = linear.y,
                      .groups = linear.groups,
                      .activation = Activation::none,
-                     .accumulate = false});
+                     .accumulate = linear.accumulate});
 }
 
 }  // namespace slim

@@ -8,7 +8,9 @@
 //
 // Inner (few rows): dot products of rows of x with rows of the weight, both as they lie in memory,
 // so the weight is read once, in the type it has, and nothing is packed. Bound by memory when x
-// has one row, and by the conversions and final sums when it has many.
+// has one row, and by the conversions and final sums when it has many. Block weights are decoded a
+// few rows and columns at a time, into the first-level cache; for the fewest rows of x there is a
+// way without that in block_products.cpp.
 #include <cstring>
 #include <type_traits>
 
@@ -17,10 +19,11 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/product_ops.cpp"
-#include "hwy/cache_control.h"
 #include "hwy/foreach_target.h"
 // After foreach_target.h, for each target.
+#include "kernels/cpu/dot_inl.h"
 #include "kernels/cpu/vector_math_inl.h"
+#include "kernels/cpu/weight_codec_inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace slim {
@@ -78,17 +81,6 @@ void multiply_panels(const PanelProduct& product) {
   }
 }
 
-// Asks for the `bytes` at `at`, and returns what follows them. Whoever reads several rows of a
-// weight side by side asks for the next rows meanwhile, in the order of memory: side by side, the
-// hardware does not see that they are one stream. (One row of x, 51864 x 384 in f16, one core: 10
-// GB/s without, 11 with each row asked for beside its predecessor, 18 to 23 so, of 25 to 38 that a
-// plain read gets.)
-template <size_t bytes>
-HWY_INLINE const char* prefetch(const char* at) {
-  for (size_t line = 0; line < bytes; line += 64) hwy::Prefetch(at + line);
-  return at + bytes;
-}
-
 // Turns kLanes rows of kLanes values, at `rows` with `stride`, into columns at `out`, `out_stride`
 // apart.
 template <typename T>
@@ -124,14 +116,13 @@ HWY_INLINE void transpose_square(const T* from, int64_t stride, float* out) {
 #endif
 }
 
-// Outputs [0, count) of one panel, count <= kWidth.
+// The weight's rows, at most kWidth, as the first columns of a panel.
 template <typename T>
-void pack_row_panel(const ConstMatrix& weight, int64_t first, int64_t count, float* panel) {
+void pack_plain(const ConstMatrix& weight, float* panel) {
   const int64_t depth = weight.columns;
-  if (count < kWidth) std::memset(panel, 0, static_cast<size_t>(depth * kWidth) * sizeof(float));
   int64_t n = 0;
-  for (; n + kLanes <= count; n += kLanes) {
-    const T* rows = weight.row<T>(first + n);
+  for (; n + kLanes <= weight.rows; n += kLanes) {
+    const T* rows = weight.row<T>(n);
     const auto* ahead = reinterpret_cast<const char*>(rows + kLanes * weight.stride);
     int64_t k = 0;
     for (; k + kLanes <= depth; k += kLanes) {
@@ -144,18 +135,46 @@ void pack_row_panel(const ConstMatrix& weight, int64_t first, int64_t count, flo
       }
     }
   }
-  for (; n < count; ++n) {
-    const T* row = weight.row<T>(first + n);
+  for (; n < weight.rows; ++n) {
+    const T* row = weight.row<T>(n);
     for (int64_t k = 0; k < depth; ++k) panel[k * kWidth + n] = to_float(row[k]);
   }
 }
 
-void pack_rows(const ConstMatrix& weight, float* panels) {
-  visit_weight(weight.type, [&]<typename T>(const T*) HWY_ATTR {
-    for (int64_t n = 0; n < weight.rows; n += kWidth, panels += weight.columns * kWidth) {
-      pack_row_panel<T>(weight, n, HWY_MIN(kWidth, weight.rows - n), panels);
+// Columns [begin, begin + count) of all of the weight's rows as floats, `stride` apart.
+ConstMatrix decode_part(const ConstMatrix& weight, int64_t begin, int64_t count, float* values,
+                        int64_t stride) {
+  for (int64_t n = 0; n < weight.rows; ++n) {
+    decode_weights(weight, n, begin, count, values + n * stride);
+  }
+  return {reinterpret_cast<const std::byte*>(values), DType::f32, weight.rows, count, stride};
+}
+
+void pack_blocks(const ConstMatrix& weight, float* panel) {
+  constexpr int64_t kColumns = 256;
+  HWY_ALIGN float values[kLanes * kColumns];  // 16 KB at most
+  for (int64_t n = 0; n < weight.rows; n += kLanes) {
+    const auto rows = weight.rows_from(n, HWY_MIN(kLanes, weight.rows - n));
+    for (int64_t k = 0; k < weight.columns; k += kColumns) {
+      const int64_t count = HWY_MIN(kColumns, weight.columns - k);
+      pack_plain<float>(decode_part(rows, k, count, values, kColumns), panel + k * kWidth + n);
     }
-  });
+  }
+}
+
+void pack_rows(const ConstMatrix& weight, float* panels) {
+  for (int64_t n = 0; n < weight.rows; n += kWidth, panels += weight.columns * kWidth) {
+    const auto rows = weight.rows_from(n, HWY_MIN(kWidth, weight.rows - n));
+    if (rows.rows < kWidth) {
+      std::memset(panels, 0, static_cast<size_t>(weight.columns * kWidth) * sizeof(float));
+    }
+    if (is_block_type(weight.type)) {
+      pack_blocks(rows, panels);
+    } else {
+      visit_plain_weight(weight.type,
+                         [&]<typename T>(const T*) HWY_ATTR { pack_plain<T>(rows, panels); });
+    }
+  }
 }
 
 void pack_columns(const ConstMatrix& matrix, float* panels) {
@@ -168,44 +187,19 @@ void pack_columns(const ConstMatrix& matrix, float* panels) {
   }
 }
 
-#if HWY_TARGET != HWY_SCALAR
-HWY_INLINE auto fold(hn::Vec128<float> v) { return v; }
-template <typename V>
-HWY_INLINE auto fold(V v) {  // the sum of the 128-bit blocks
-  const hn::Half<hn::DFromV<V>> half;
-  return fold(hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
-}
-#endif
+// Where dot products go.
+struct Tile {
+  float* sums;
+  int64_t stride;
+  bool accumulate;  // adds to what is there
+};
 
-// out[n] = the sum of the lanes of sums[n].
-template <int outputs>
-HWY_INLINE void add_lanes(const Vector (&sums)[outputs], float* out) {
-  const Floats f;
-#if HWY_TARGET != HWY_SCALAR
-  // Four at once: two interleavings leave each block with one partial sum of each.
-  const hn::Repartition<uint64_t, Floats> pairs;
-  constexpr int whole = outputs / 4 * 4;
-  for (int n = 0; n < whole; n += 4) {
-    const auto s01 = hn::Add(hn::InterleaveLower(f, sums[n], sums[n + 1]),
-                             hn::InterleaveUpper(f, sums[n], sums[n + 1]));
-    const auto s23 = hn::Add(hn::InterleaveLower(f, sums[n + 2], sums[n + 3]),
-                             hn::InterleaveUpper(f, sums[n + 2], sums[n + 3]));
-    const auto a = hn::BitCast(pairs, s01);
-    const auto b = hn::BitCast(pairs, s23);
-    const auto four = hn::Add(hn::BitCast(f, hn::InterleaveLower(pairs, a, b)),
-                              hn::BitCast(f, hn::InterleaveUpper(pairs, a, b)));
-    hn::StoreU(fold(four), hn::FixedTag<float, 4>(), out + n);
-  }
-#else
-  constexpr int whole = 0;
-#endif
-  for (int n = whole; n < outputs; ++n) out[n] = hn::GetLane(hn::SumOfLanes(f, sums[n]));
-}
-
-// `rows` rows of x with `outputs` rows of the weight.
+// `rows` rows of x with `outputs` rows of the weight, the first of which is output n.
 template <int rows, int outputs, typename T>
-HWY_INLINE void multiply_dots(const ConstMatrix& x, int64_t row, const T* weight, int64_t stride,
-                              float* tile, int64_t tile_stride) {
+HWY_INLINE void multiply_dots(const ConstMatrix& x, int64_t row, const ConstMatrix& weights,
+                              int64_t first, const Tile& tile) {
+  const T* weight = weights.row<T>(first);
+  const int64_t stride = weights.stride;
   Vector sums[rows][outputs];
   for (auto& of_row : sums) {
     for (auto& sum : of_row) sum = hn::Zero(Floats());
@@ -231,26 +225,24 @@ HWY_INLINE void multiply_dots(const ConstMatrix& x, int64_t row, const T* weight
       for (int i = 0; i < rows; ++i) sums[i][n] = hn::MulAdd(values[i], w, sums[i][n]);
     }
   }
-  for (int i = 0; i < rows; ++i) add_lanes(sums[i], tile + (row + i) * tile_stride);
+  for (int i = 0; i < rows; ++i) {
+    add_lanes(sums[i], tile.accumulate, tile.sums + (row + i) * tile.stride + first);
+  }
 }
 
 template <int rows, int outputs, typename T>
-void multiply_all(const ConstMatrix& x, const ConstMatrix& weight, float* tile,
-                  int64_t tile_stride) {
+void multiply_all(const ConstMatrix& x, const ConstMatrix& weight, const Tile& tile) {
   // Even groups: 5 rows are 3 and 2, not 4 and 1.
   const int64_t groups = (x.rows + rows - 1) / rows;
   const int64_t full = x.rows - groups * (rows - 1);  // groups of `rows`; the others have one less
   int64_t n = 0;
   const auto advance = [&]<int wide>(std::integral_constant<int, wide>) HWY_ATTR {
     for (; n + wide <= weight.rows; n += wide) {
-      const T* from = weight.row<T>(n);
       int64_t row = 0;
-      for (; row < full * rows; row += rows) {
-        multiply_dots<rows, wide>(x, row, from, weight.stride, tile + n, tile_stride);
-      }
+      for (; row < full * rows; row += rows) multiply_dots<rows, wide, T>(x, row, weight, n, tile);
       if constexpr (rows > 1) {
         for (; row < x.rows; row += rows - 1) {
-          multiply_dots<rows - 1, wide>(x, row, from, weight.stride, tile + n, tile_stride);
+          multiply_dots<rows - 1, wide, T>(x, row, weight, n, tile);
         }
       }
     }
@@ -259,19 +251,41 @@ void multiply_all(const ConstMatrix& x, const ConstMatrix& weight, float* tile,
   advance(std::integral_constant<int, 1>());
 }
 
+// Outputs at a time: what the registers hold beside the rows.
+constexpr bool kManyRegisters = HWY_TARGET <= HWY_AVX3;
+constexpr int kWide = kManyRegisters ? 6 : 4;
+constexpr int kNarrow = kManyRegisters ? 6 : 2;
+
+template <typename T>
+void multiply_plain(const ConstMatrix& x, const ConstMatrix& weight, const Tile& tile) {
+  const int64_t groups = (x.rows + 3) / 4;
+  const int64_t most = (x.rows + groups - 1) / groups;
+  if (most == 1) return multiply_all<1, 8, T>(x, weight, tile);
+  if (most == 2) return multiply_all<2, kWide, T>(x, weight, tile);
+  if (most == 3) return multiply_all<3, kWide, T>(x, weight, tile);
+  multiply_all<4, kNarrow, T>(x, weight, tile);
+}
+
+void multiply_blocks(const ConstMatrix& x, const ConstMatrix& weight, float* tile,
+                     int64_t tile_stride) {
+  constexpr int64_t kOutputs = 12;  // a multiple of those multiplied together
+  constexpr int64_t kColumns = 512;
+  HWY_ALIGN float values[kOutputs * kColumns];  // 24 KB
+  for (int64_t n = 0; n < weight.rows; n += kOutputs) {
+    const auto rows = weight.rows_from(n, HWY_MIN(kOutputs, weight.rows - n));
+    for (int64_t k = 0; k < weight.columns; k += kColumns) {
+      const int64_t count = HWY_MIN(kColumns, weight.columns - k);
+      multiply_plain<float>(x.columns_from(k, count), decode_part(rows, k, count, values, kColumns),
+                            {tile + n, tile_stride, k > 0});
+    }
+  }
+}
+
 void multiply_rows(const ConstMatrix& x, const ConstMatrix& weight, float* tile,
                    int64_t tile_stride) {
-  // Outputs at a time: what the registers hold beside the rows.
-  constexpr bool many = HWY_TARGET <= HWY_AVX3;
-  constexpr int wide = many ? 6 : 4;
-  constexpr int narrow = many ? 6 : 2;
-  visit_weight(weight.type, [&]<typename T>(const T*) HWY_ATTR {
-    const int64_t groups = (x.rows + 3) / 4;
-    const int64_t most = (x.rows + groups - 1) / groups;
-    if (most == 1) return multiply_all<1, 8, T>(x, weight, tile, tile_stride);
-    if (most == 2) return multiply_all<2, wide, T>(x, weight, tile, tile_stride);
-    if (most == 3) return multiply_all<3, wide, T>(x, weight, tile, tile_stride);
-    multiply_all<4, narrow, T>(x, weight, tile, tile_stride);
+  if (is_block_type(weight.type)) return multiply_blocks(x, weight, tile, tile_stride);
+  visit_plain_weight(weight.type, [&]<typename T>(const T*) HWY_ATTR {
+    multiply_plain<T>(x, weight, {tile, tile_stride, false});
   });
 }
 

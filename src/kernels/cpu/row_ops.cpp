@@ -1,5 +1,6 @@
-// Work on single rows: the end of a product, layer norm, embedding, softmax.
+// Work on single rows: the end of a product, norms, gates, rotation, embedding, softmax.
 #include <cmath>
+#include <cstring>
 
 #include "kernels/cpu/target_ops.h"
 #include "kernels/cpu/targets.h"
@@ -9,6 +10,7 @@
 #include "hwy/foreach_target.h"
 // After foreach_target.h, for each target.
 #include "kernels/cpu/vector_math_inl.h"
+#include "kernels/cpu/weight_codec_inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace slim {
@@ -50,6 +52,7 @@ HWY_INLINE void finish_rows(const Finish& end, Activate activate) {
     float* to = end.y.row<float>(t);
     over_row(end.y.columns, [&](int64_t i, auto lanes) HWY_ATTR {
       auto value = lanes.get(from + i);
+      if (end.scale != nullptr) value = hn::Mul(value, lanes.get(end.scale + i));
       if (end.bias != nullptr) value = hn::Add(value, lanes.get(end.bias + i));
       value = activate(value);
       if (end.accumulate) value = hn::Add(value, lanes.get(to + i));
@@ -58,68 +61,196 @@ HWY_INLINE void finish_rows(const Finish& end, Activate activate) {
   }
 }
 
-void finish(const Finish& end) {
-  switch (end.activation) {
+// f(activate), with activate a function of a vector.
+template <typename Function>
+HWY_INLINE void visit_activation(Activation activation, Function&& f) {
+  switch (activation) {
     case Activation::none:
-      return finish_rows(end, [](Vector x) HWY_ATTR { return x; });
+      return f([](Vector x) HWY_ATTR { return x; });
     case Activation::relu:  // selects instead of Max, so that NaN stays
-      return finish_rows(end, [](Vector x) HWY_ATTR {
-        return hn::IfThenZeroElse(hn::Lt(x, hn::Zero(Floats())), x);
-      });
+      return f([](Vector x)
+                   HWY_ATTR { return hn::IfThenZeroElse(hn::Lt(x, hn::Zero(Floats())), x); });
     case Activation::gelu:
-      return finish_rows(end, [](Vector x) HWY_ATTR { return gelu(x); });
+      return f([](Vector x) HWY_ATTR { return gelu(x); });
     case Activation::gelu_tanh:
-      return finish_rows(end, [](Vector x) HWY_ATTR { return gelu_tanh(x); });
+      return f([](Vector x) HWY_ATTR { return gelu_tanh(x); });
     case Activation::silu:
-      return finish_rows(end, [](Vector x) HWY_ATTR { return silu(x); });
+      return f([](Vector x) HWY_ATTR { return silu(x); });
   }
 }
 
-void norm(const Norm& norm, int64_t begin, int64_t end) {
-  const Floats f;
-  const int64_t width = norm.x.columns;
-  for (int64_t t = begin; t < end; ++t) {
-    const float* x = norm.x.row<float>(t);
-    float* y = norm.y.row<float>(t);
-    auto sum = hn::Zero(f);
-    over_row(width, [&](int64_t i, auto lanes) HWY_ATTR { sum = hn::Add(sum, lanes.get(x + i)); });
-    const float mean = hn::GetLane(hn::SumOfLanes(f, sum)) / static_cast<float>(width);
-    // From the differences, not from the squares: those would cancel where the mean is large.
-    auto squares = hn::Zero(f);
-    const int64_t whole = width / kLanes * kLanes;
-    for (int64_t i = 0; i < whole; i += kLanes) {
-      const auto difference = hn::Sub(load(x + i), hn::Set(f, mean));
-      squares = hn::MulAdd(difference, difference, squares);
+void finish(const Finish& end) {
+  visit_activation(end.activation, [&](auto activate) HWY_ATTR { finish_rows(end, activate); });
+}
+
+void gate(const Gate& gate, int64_t begin, int64_t end) {
+  visit_activation(gate.activation, [&](auto activate) HWY_ATTR {
+    for (int64_t t = begin; t < end; ++t) {
+      const float* from = gate.gate.row<float>(t);
+      const float* up = gate.up.row<float>(t);
+      float* y = gate.y.row<float>(t);
+      over_row(gate.y.columns, [&](int64_t i, auto lanes) HWY_ATTR {
+        lanes.put(hn::Mul(activate(lanes.get(from + i)), lanes.get(up + i)), y + i);
+      });
     }
-    float variance = hn::GetLane(hn::SumOfLanes(f, squares));
-    for (int64_t i = whole; i < width; ++i) variance += (x[i] - mean) * (x[i] - mean);
-    variance /= static_cast<float>(width);
-    const auto scale = hn::Set(f, 1.0F / std::sqrt(variance + norm.epsilon));
-    over_row(width, [&](int64_t i, auto lanes) HWY_ATTR {
-      auto value = hn::Mul(hn::Sub(lanes.get(x + i), hn::Set(f, mean)), scale);
-      if (norm.gain != nullptr) value = hn::Mul(value, lanes.get(norm.gain + i));
-      if (norm.offset != nullptr) value = hn::Add(value, lanes.get(norm.offset + i));
-      lanes.put(value, y + i);
+  });
+}
+
+// The sum of value(x) over a row; value(0) is not asked of lanes past its end.
+template <typename Value>
+HWY_INLINE float sum_row(const float* x, int64_t count, Value value) {
+  const Floats f;
+  auto sum = hn::Zero(f);
+  const int64_t whole = count / kLanes * kLanes;
+  for (int64_t i = 0; i < whole; i += kLanes) sum = hn::Add(sum, value(load(x + i)));
+  float total = hn::GetLane(hn::SumOfLanes(f, sum));
+  for (int64_t i = whole; i < count; ++i) total += hn::GetLane(value(hn::Set(f, x[i])));
+  return total;
+}
+
+// One part of one row, from column `first` of it on. Returns 1 / sqrt(...).
+HWY_INLINE float norm_part(const Norm& norm, int64_t t, int64_t first, int64_t width) {
+  const Floats f;
+  const float* x = norm.x.row<float>(t) + first;
+  float* y = norm.y.row<float>(t) + first;
+  const float* gain = norm.gain == nullptr ? nullptr : norm.gain + first;
+  const float* offset = norm.offset == nullptr ? nullptr : norm.offset + first;
+  const auto count = static_cast<float>(width);
+  const float mean = norm.kind == NormKind::rms
+                         ? 0.0F
+                         : sum_row(x, width, [](Vector value) HWY_ATTR { return value; }) / count;
+  const auto middle = hn::Set(f, mean);
+  // From the differences, not from the squares: those would cancel where the mean is large.
+  const float squares = sum_row(x, width, [=](Vector value) HWY_ATTR {
+    const auto difference = hn::Sub(value, middle);
+    return hn::Mul(difference, difference);
+  });
+  const float inverse = 1.0F / std::sqrt(squares / count + norm.epsilon);
+  const auto scale = hn::Set(f, inverse);
+  over_row(width, [&](int64_t i, auto lanes) HWY_ATTR {
+    auto value = hn::Mul(hn::Sub(lanes.get(x + i), middle), scale);
+    if (gain != nullptr) value = hn::Mul(value, lanes.get(gain + i));
+    if (offset != nullptr) value = hn::Add(value, lanes.get(offset + i));
+    if (norm.accumulate) value = hn::Add(value, lanes.get(y + i));
+    lanes.put(value, y + i);
+  });
+  return inverse;
+}
+
+void norm(const Norm& norm, int64_t begin, int64_t end) {
+  const int64_t width = norm.x.columns / norm.groups;
+  for (int64_t t = begin; t < end; ++t) {
+    float inverse = 0.0F;
+    for (int64_t group = 0; group < norm.groups; ++group) {
+      inverse = norm_part(norm, t, group * width, width);
+    }
+    if (norm.inverse != nullptr) norm.inverse[t] = inverse;
+  }
+}
+
+// The cosine and sine of a position, times the magnitude, for kLanes or fewer pairs: the angle of
+// its page plus that of its row in the page.
+struct Turn {
+  Vector cosine;
+  Vector sine;
+};
+template <typename Lanes>
+HWY_INLINE Turn turn_of(const Rotation& rotation, int64_t position, int64_t pair, Lanes lanes) {
+  const int64_t m = position / kPageRows;
+  const int64_t j = position % kPageRows;
+  const auto page_cos = lanes.get(rotation.page_cos(m) + pair);
+  const auto page_sin = lanes.get(rotation.page_sin(m) + pair);
+  const auto row_cos = lanes.get(rotation.row_cos(j) + pair);
+  const auto row_sin = lanes.get(rotation.row_sin(j) + pair);
+  const auto size = hn::Set(Floats(), rotation.magnitude());
+  const auto cosine = hn::MulSub(page_cos, row_cos, hn::Mul(page_sin, row_sin));
+  const auto sine = hn::MulAdd(page_sin, row_cos, hn::Mul(page_cos, row_sin));
+  return {hn::Mul(size, cosine), hn::Mul(size, sine)};
+}
+
+// Turns the vectors of left and right columns in place.
+HWY_INLINE void turn_pairs(const Turn& turn, Vector& left, Vector& right) {
+  const auto a = left;
+  left = hn::MulSub(a, turn.cosine, hn::Mul(right, turn.sine));
+  right = hn::MulAdd(a, turn.sine, hn::Mul(right, turn.cosine));
+}
+
+// Pairs that are neighbours, (2i, 2i + 1).
+HWY_INLINE void turn_neighbours(const Turn& turn, const float* x, float* y) {
+  Vector left;
+  Vector right;
+  hn::LoadInterleaved2(Floats(), x, left, right);
+  turn_pairs(turn, left, right);
+  hn::StoreInterleaved2(left, right, Floats(), y);
+}
+HWY_INLINE void turn_neighbours(const Turn& turn, const float* x, float* y, Whole) {
+  turn_neighbours(turn, x, y);
+}
+HWY_INLINE void turn_neighbours(const Turn& turn, const float* x, float* y, Part part) {
+  const size_t bytes = 2 * static_cast<size_t>(part.count) * sizeof(float);
+  HWY_ALIGN float both[2 * kLanes] = {};
+  std::memcpy(both, x, bytes);
+  turn_neighbours(turn, both, both);
+  std::memcpy(y, both, bytes);
+}
+
+void rotate(const Rotate& rotate, int64_t begin, int64_t end) {
+  const Rotation& rotation = *rotate.rotation;
+  const int64_t pairs = rotation.pairs();
+  for (int64_t t = begin; t < end; ++t) {
+    const float* x = rotate.x.row<float>(t);
+    float* y = rotate.y.row<float>(t);
+    if (x != y && rotation.width() < rotate.head_width) {
+      std::memcpy(y, x, static_cast<size_t>(rotate.x.columns) * sizeof(float));
+    }
+    const int64_t position = rotate.positions[static_cast<size_t>(t)];
+    over_row(pairs, [&](int64_t pair, auto lanes) HWY_ATTR {
+      const Turn turn = turn_of(rotation, position, pair, lanes);
+      for (int64_t head = 0; head < rotate.x.columns; head += rotate.head_width) {
+        if (rotation.interleaved()) {
+          turn_neighbours(turn, x + head + 2 * pair, y + head + 2 * pair, lanes);
+          continue;
+        }
+        auto left = lanes.get(x + head + pair);
+        auto right = lanes.get(x + head + pair + pairs);
+        turn_pairs(turn, left, right);
+        lanes.put(left, y + head + pair);
+        lanes.put(right, y + head + pair + pairs);
+      }
     });
   }
 }
 
-// y[t] = table[ids[t]] + positions[places[t]], each of its own type.
-void embed(const Embed& embedding, int64_t begin, int64_t end) {
-  const auto add_rows = [&]<typename Token, typename Place>(const Token*, const Place*) HWY_ATTR {
-    for (int64_t t = begin; t < end; ++t) {
-      const auto index = static_cast<size_t>(t);
-      const Token* token = embedding.table.row<Token>(embedding.ids[index]);
-      const Place* place = embedding.positions.row<Place>(embedding.places[index]);
-      float* y = embedding.y.row<float>(t);
-      over_row(embedding.y.columns, [&](int64_t i, auto lanes) HWY_ATTR {
-        lanes.put(hn::Add(lanes.get(token + i), lanes.get(place + i)), y + i);
-      });
-    }
+// y = row * factor, of any type with floating point values.
+void load_weights(const ConstMatrix& table, int64_t row, float factor, float* y) {
+  const auto scale = hn::Set(Floats(), factor);
+  const auto scaled_copy = [&]<typename T>(const T* from) HWY_ATTR {
+    over_row(table.columns, [&](int64_t i, auto lanes) HWY_ATTR {
+      lanes.put(hn::Mul(lanes.get(from + i), scale), y + i);
+    });
   };
-  visit_weight(embedding.table.type, [&](const auto* token) {
-    visit_weight(embedding.positions.type, [&](const auto* place) { add_rows(token, place); });
-  });
+  if (is_block_type(table.type)) {
+    decode_weights(table, row, 0, table.columns, y);
+    return factor == 1.0F ? void() : scaled_copy(y);
+  }
+  visit_weight(table.type, [&]<typename T>(const T*) HWY_ATTR { scaled_copy(table.row<T>(row)); });
+}
+
+// The sum is taken from memory, so that no compiler joins it with the product: it is as exact as
+// the specification.
+void embed(const Embed& embedding, int64_t begin, int64_t end) {
+  for (int64_t t = begin; t < end; ++t) {
+    const auto index = static_cast<size_t>(t);
+    float* y = embedding.y.row<float>(t);
+    load_weights(embedding.table, embedding.ids[index], embedding.factor, y);
+    if (embedding.positions.rows == 0) continue;
+    visit_weight(embedding.positions.type, [&]<typename Place>(const Place*) HWY_ATTR {
+      const Place* place = embedding.positions.row<Place>(embedding.places[index]);
+      over_row(embedding.y.columns, [&](int64_t i, auto lanes) HWY_ATTR {
+        lanes.put(hn::Add(lanes.get(y + i), lanes.get(place + i)), y + i);
+      });
+    });
+  }
 }
 
 HWY_INLINE float largest_of(const float* row, int64_t count) {
@@ -196,6 +327,8 @@ void scale_row(const float* row, int64_t count, float factor, float* out) {
 RowOps row_ops() {
   return {.finish = finish,
           .norm = norm,
+          .gate = gate,
+          .rotate = rotate,
           .embed = embed,
           .log_softmax = log_softmax,
           .exponentiate = exponentiate,

@@ -26,15 +26,37 @@ void over_rows(const CpuContext& context, const Arguments& arguments,
 void run_norm(const CpuContext& context, const Norm& norm) {
   check(norm.y.rows == norm.x.rows && norm.y.columns == norm.x.columns,
         "a norm's y has the shape of its x");
+  check(norm.groups > 0 && norm.x.columns % norm.groups == 0, "groups divide the columns");
+  check(norm.inverse == nullptr || norm.groups == 1, "a row has one inverse");
   over_rows(context, norm, context.ops.norm);
 }
 
+void run_gate(const CpuContext& context, const Gate& gate) {
+  for (const ConstMatrix& other : {gate.gate, gate.up}) {
+    check(other.rows == gate.y.rows && other.columns == gate.y.columns,
+          "a gate's matrices have one shape");
+  }
+  over_rows(context, gate, context.ops.gate);
+}
+
+void run_rotate(const CpuContext& context, const Rotate& rotate) {
+  const auto& [x, positions, rotation, head_width, y] = rotate;
+  check(rotation != nullptr && rotation->width() <= head_width, "a head has columns to rotate");
+  check(y.rows == x.rows && y.columns == x.columns && std::ssize(positions) == x.rows &&
+            x.columns % head_width == 0,
+        "rows of whole heads are rotated, each to its position");
+  for (const int32_t position : positions) {
+    check(position >= 0 && position <= rotation->positions(),
+          "a rotation holds for the positions it has");
+  }
+  over_rows(context, rotate, context.ops.rotate);
+}
+
 void run_embed(const CpuContext& context, const Embed& embedding) {
-  check(embedding.ids.size() == embedding.places.size(), "every embedded token has a place");
-  check(embedding.y.rows == static_cast<int64_t>(embedding.ids.size()),
-        "an embedding's y has a row for each token");
-  check(embedding.y.columns == embedding.table.columns &&
-            embedding.y.columns == embedding.positions.columns,
+  const auto& [ids, table, factor, places, positions, y] = embedding;
+  check(positions.rows == 0 || ids.size() == places.size(), "every embedded token has a place");
+  check(y.rows == std::ssize(ids), "an embedding's y has a row for each token");
+  check(y.columns == table.columns && (positions.rows == 0 || y.columns == positions.columns),
         "an embedding's tables have the columns of its y");
   over_rows(context, embedding, context.ops.embed);
 }

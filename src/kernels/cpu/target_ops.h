@@ -27,11 +27,12 @@ struct PanelProduct {
   bool accumulate = false;
 };
 
-// The end of a product: y = activation(tile + bias) (+ y), over y's shape.
+// The end of a product: y = activation(tile * scale + bias) (+ y), over y's shape.
 struct Finish {
   const float* tile = nullptr;
   int64_t tile_stride = 0;
-  const float* bias = nullptr;  // of y's first column, or none
+  const float* scale = nullptr;  // of y's first column, or none
+  const float* bias = nullptr;   // of y's first column, or none
   Activation activation = Activation::none;
   bool accumulate = false;
   Matrix y;
@@ -52,11 +53,32 @@ struct ProductOps {
                         int64_t tile_stride) = nullptr;
 };
 
+// tile[t, n] = x[t] . weight[n] for one to BlockOps::spread_rows rows of x, spread.
+struct SpreadProduct {
+  const float* x = nullptr;
+  int64_t rows = 0;
+  ConstMatrix weight;
+  float* tile = nullptr;
+  int64_t tile_stride = 0;
+};
+
+// Products of block weights with the fewest rows of x, whose values are first put ("spread") in
+// the order in which a register full of packed weights holds their partners (block_products.cpp).
+struct BlockOps {
+  int64_t spread_rows = 0;  // up to here this is faster than ProductOps::multiply_rows
+  // Floats of one spread row of so many columns.
+  int64_t (*spread_floats)(DType type, int64_t columns) = nullptr;
+  void (*spread)(DType type, const float* x, int64_t columns, float* out) = nullptr;
+  void (*multiply_spread)(const SpreadProduct& product) = nullptr;
+};
+
 // What works on rows, one at a time.
 struct RowOps {
   void (*finish)(const Finish& arguments) = nullptr;
   // Rows [begin, end) of the operation.
   void (*norm)(const Norm& arguments, int64_t begin, int64_t end) = nullptr;
+  void (*gate)(const Gate& arguments, int64_t begin, int64_t end) = nullptr;
+  void (*rotate)(const Rotate& arguments, int64_t begin, int64_t end) = nullptr;
   void (*embed)(const Embed& arguments, int64_t begin, int64_t end) = nullptr;
   void (*log_softmax)(const LogSoftmax& arguments, int64_t begin, int64_t end) = nullptr;
   // row[s] = exp(scale * row[s] - max(scale * row)); returns their sum. scale > 0.
@@ -65,10 +87,11 @@ struct RowOps {
   void (*scale_row)(const float* row, int64_t count, float factor, float* out) = nullptr;
 };
 
-struct TargetOps : ProductOps, RowOps {};
+struct TargetOps : ProductOps, BlockOps, RowOps {};
 
 // The tables of a target (targets.h).
 ProductOps product_ops(int64_t target);
+BlockOps block_ops(int64_t target);
 RowOps row_ops(int64_t target);
 
 }  // namespace slim
