@@ -13,13 +13,29 @@
 
 namespace slim {
 
-Family whisper();   // families/whisper.cpp
-Family llama();     // families/llama.cpp
-Family gpt_neox();  // families/gpt_neox.cpp
+// Each in families/, in the file of its name.
+Family bloom();
+Family cohere();
+Family gemma();
+Family gpt2();
+Family gpt_neox();
+Family gptj();
+Family llama();
+Family mpt();
+Family olmo();
+Family olmo2();
+Family opt();
+Family phi();
+Family phi3();
+Family qwen2();
+Family stablelm();
+Family whisper();
 
 std::span<const Family> families() {
   // A table, not self-registering objects: a linker drops those from a static library.
-  static const std::array table = {whisper(), llama(), gpt_neox()};
+  static const std::array table = {bloom(), cohere(), gemma(),    gpt2(),   gpt_neox(), gptj(),
+                                   llama(), mpt(),    olmo(),     olmo2(),  opt(),      phi(),
+                                   phi3(),  qwen2(),  stablelm(), whisper()};
   return table;
 }
 
@@ -138,8 +154,10 @@ ModelFiles open_model(const std::filesystem::path& path) {
   const bool typed = !stored->content().empty();
   const Family& family = typed ? family_of(*stored) : family_of(config);
   files.spec = typed ? family.read_checkpoint(*stored, config) : family.read_config(config);
+  files.converted = std::filesystem::exists(path / kPlanFile, ignored);
+  const bool canonical = typed || files.converted;
   files.checkpoint =
-      stored->renamed(typed ? Checkpoint::Renames{} : family.renames, family.ignored);
+      stored->renamed(canonical ? Checkpoint::Renames{} : family.renames, family.ignored);
   SpecCheck(files.spec, typed ? stored->path() : path / "config.json").run();
   return files;
 }

@@ -42,15 +42,7 @@ Family llama() {
           .architectures = {"LlamaForCausalLM", "MistralForCausalLM"},
           .content = {},
           .read_config = read_config,
-          .renames = {{"lm_head.", "head."},
-                      {"model.embed_tokens.", "decoder.embed."},
-                      {"model.layers.", "decoder.layers."},
-                      {"model.norm.", "decoder.norm."},
-                      {".input_layernorm.", ".self.norm."},
-                      {".post_attention_layernorm.", ".mlp.norm."},
-                      {".self_attn.", ".self."},
-                      {".o_proj.", ".out."},
-                      {"_proj.", "."}},
+          .renames = llama_renames(),
           .ignored = {".rotary_emb.inv_freq"}};
 }
 
