@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <string>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "models/gguf_fields.h"
 #include "slim/error.h"
 
 namespace slim {
@@ -66,9 +68,10 @@ const Family& family_of(const JsonObject& config) {
 }
 
 const Family& family_of(const Checkpoint& checkpoint) {
+  const bool gguf = checkpoint.metadata() != nullptr;
   std::vector<std::string_view> known;
   for (const Family& family : families()) {
-    if (family.content.empty()) continue;
+    if (gguf ? family.read_gguf == nullptr : family.read_checkpoint == nullptr) continue;
     if (family.content == checkpoint.content()) return family;
     known.push_back(family.content);
   }
@@ -129,36 +132,64 @@ class SpecCheck {
   std::string place_;
 };
 
+ModelFiles open_config(const std::filesystem::path& path) {
+  const JsonObject config = JsonObject::read(path);
+  ModelFiles files;
+  files.directory = path.parent_path();
+  files.spec = family_of(config).read_config(config);
+  SpecCheck(files.spec, path).run();
+  return files;
+}
+
+// What read_gguf has put into the spec, and frequencies that old converters wrote out.
+constexpr std::array<std::string_view, 4> kGgufIgnored = {
+    "rope.factors", "rope.factors_long", "rope.factors_short", ".attn_rot_embd.weight"};
+
+ModelFiles open_gguf(const std::filesystem::path& directory, const Checkpoint& stored) {
+  ModelFiles files;
+  files.directory = directory;
+  files.spec = family_of(stored).read_gguf(GgufFields(stored));
+  SpecCheck(files.spec, stored.path()).run();
+  Checkpoint::Renames renames;
+  if (files.spec.decoder.packed_gate) renames = {{".mlp.up.", ".mlp.gate_up."}};
+  files.checkpoint = stored.renamed(renames, kGgufIgnored);
+  return files;
+}
+
 }  // namespace
 
 ModelFiles open_model(const std::filesystem::path& path) {
   std::error_code ignored;
-  ModelFiles files;
-  if (!std::filesystem::is_directory(path, ignored)) {
-    if (!std::filesystem::exists(path, ignored)) {
-      throw Error(ErrorCode::bad_file, "There is no such model directory or config.json.",
-                  path.string());
-    }
-    files.directory = path.parent_path();
-    const JsonObject config = JsonObject::read(path);
-    files.spec = family_of(config).read_config(config);
-    SpecCheck(files.spec, path).run();
-    return files;
+  const bool is_directory = std::filesystem::is_directory(path, ignored);
+  if (!is_directory && !std::filesystem::exists(path, ignored)) {
+    throw Error(ErrorCode::bad_file, "There is no such model directory, GGUF file or config.json.",
+                path.string());
   }
+  if (!is_directory && path.extension() != ".gguf") return open_config(path);
 
-  files.directory = path;
-  const JsonObject config = JsonObject::read(path / "config.json");
-  // A config that names an unknown architecture says more than the missing weights of one.
-  if (config.has("architectures")) family_of(config);
+  std::optional<JsonObject> config;
+  const std::filesystem::path config_path = path / "config.json";
+  if (is_directory && std::filesystem::exists(config_path, ignored)) {
+    config = JsonObject::read(config_path);
+    // A config that names an unknown architecture says more than the missing weights of one.
+    if (config->has("architectures")) family_of(*config);
+  }
   const std::shared_ptr<const Checkpoint> stored = Checkpoint::open(path);
+  if (stored->metadata() != nullptr) {
+    return open_gguf(is_directory ? path : path.parent_path(), *stored);
+  }
+  if (!config) config = JsonObject::read(config_path);  // says that it is missing
+
+  ModelFiles files;
+  files.directory = path;
   const bool typed = !stored->content().empty();
-  const Family& family = typed ? family_of(*stored) : family_of(config);
-  files.spec = typed ? family.read_checkpoint(*stored, config) : family.read_config(config);
+  const Family& family = typed ? family_of(*stored) : family_of(*config);
+  files.spec = typed ? family.read_checkpoint(*stored, *config) : family.read_config(*config);
   files.converted = std::filesystem::exists(path / kPlanFile, ignored);
   const bool canonical = typed || files.converted;
   files.checkpoint =
       stored->renamed(canonical ? Checkpoint::Renames{} : family.renames, family.ignored);
-  SpecCheck(files.spec, typed ? stored->path() : path / "config.json").run();
+  SpecCheck(files.spec, typed ? stored->path() : config_path).run();
   return files;
 }
 

@@ -14,15 +14,21 @@
 
 namespace slim {
 
+class GgufFields;
+
 struct Family {
   std::string_view name;                        // "llama"
   std::vector<std::string_view> architectures;  // in config.json: "LlamaForCausalLM"
-  std::string_view content;  // in a format that stores it ("WhisperSpec"), or nothing
+  std::string_view content;  // in a format that stores it: "WhisperSpec" (CTranslate2), "phi2"
+                             // (GGUF); or nothing
   // From a Hugging Face config.json (models/config_fields.h reads what families have in common).
   ModelSpec (*read_config)(const JsonObject& config) = nullptr;
   // From a checkpoint whose config holds no sizes (CTranslate2): sizes by tensor shapes. `config`
   // is the directory's config.json. None if there is no such format.
   ModelSpec (*read_checkpoint)(const Checkpoint& checkpoint, const JsonObject& config) = nullptr;
+  // From the keys and tensors of a GGUF file (models/gguf_fields.h). None where llama.cpp has no
+  // such models.
+  ModelSpec (*read_gguf)(const GgufFields& fields) = nullptr;
   // From safetensors names to canonical ones, applied in order to every name.
   Checkpoint::Renames renames;
   // Ends of the names of tensors that mean nothing: buffers that can be computed. Any other that
@@ -35,7 +41,7 @@ std::span<const Family> families();
 // The plan that a converted model was stored for; its tensors have canonical names.
 constexpr const char* kPlanFile = "slim_plan.json";
 
-// A model on disk: directory with config.json and weights, or a config.json alone.
+// A model on disk: directory with config.json and weights, a GGUF file, or a config.json alone.
 struct ModelFiles {
   std::filesystem::path directory;
   ModelSpec spec;
@@ -43,7 +49,9 @@ struct ModelFiles {
   bool converted = false;                        // there is a kPlanFile in the directory
 };
 
-// Throws Error{bad_file} for missing or malformed files, Error{unsupported_model} for an
+// `path`: the directory, the .gguf file or a directory with only that, or the config.json. Where a
+// directory's weights are a GGUF file, that is all that is read of it. Throws Error{bad_file} for
+// missing or malformed files, Error{unsupported_model} for an
 // architecture that is not in the table (listing those that are).
 ModelFiles open_model(const std::filesystem::path& path);
 

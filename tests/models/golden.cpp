@@ -78,6 +78,52 @@ Tensor Decoding::step(const std::vector<std::span<const int32_t>>& next) {
                       {logits.rows, logits.columns});
 }
 
+Scored read_scored(const std::filesystem::path& directory) {
+  const auto file = Checkpoint::open(directory);
+  Scored scored;
+  const Tensor& tokens = file->get("tokens", {-1, -1});
+  for (int64_t i = 0; i < tokens.size(0); ++i) {
+    const Tensor row = tokens.slice(i, 1);
+    const std::span<const float> values = floats(row);
+    scored.tokens.emplace_back(values.begin(), values.end());
+  }
+  const std::span<const float> at = floats(file->get("at", {-1}));
+  scored.at.assign(at.begin(), at.end());
+  const Tensor& logits = file->get("logits", {tokens.size(0), std::ssize(scored.at), -1});
+  scored.logits = logits.reshape({logits.size(0) * logits.size(1), logits.size(2)});
+  return scored;
+}
+
+float decode_difference(const Model& model, const Scored& scored, int64_t chunk) {
+  const size_t sequences = scored.tokens.size();
+  Decoding decoding(model, static_cast<int64_t>(sequences), scored.length());
+  std::vector<int64_t> done(sequences, 0);
+  const float scale = largest(floats(scored.logits));
+  float worst = 0;
+  for (size_t step = 0; done.back() < scored.length(); ++step) {
+    std::vector<std::span<const int32_t>> next(sequences);
+    for (size_t i = 0; i < std::min(sequences, step + 1); ++i) {
+      const int64_t count = std::min(chunk, scored.length() - done[i]);
+      next[i] = std::span(scored.tokens[i])
+                    .subspan(static_cast<size_t>(done[i]), static_cast<size_t>(count));
+    }
+    const Tensor logits = decoding.step(next);
+    int64_t row = 0;
+    for (size_t i = 0; i < sequences; ++i) {
+      for (int64_t j = 0; j < std::ssize(next[i]); ++j, ++row, ++done[i]) {
+        const auto found = std::find(scored.at.begin(), scored.at.end(), done[i]);
+        if (found == scored.at.end()) continue;
+        const Tensor want = scored.logits.slice(
+            static_cast<int64_t>(i) * std::ssize(scored.at) + (found - scored.at.begin()), 1);
+        const Tensor got = logits.slice(row, 1);
+        const float difference = relative_difference(floats(got), floats(want));
+        worst = std::max(worst, difference * largest(floats(want)) / scale);
+      }
+    }
+  }
+  return worst;
+}
+
 std::span<const float> floats(const Tensor& tensor) {
   return {tensor.values<float>(), static_cast<size_t>(tensor.elements())};
 }

@@ -65,6 +65,26 @@ class Decoding {
   std::vector<Sequence> sequences_;
 };
 
+// Texts of a language model and what Transformers scores them with.
+struct Scored {
+  std::vector<std::vector<int32_t>> tokens;  // by sequence, equally long
+  std::vector<int64_t> at;                   // positions that logits are given for, ascending
+  Tensor logits;                             // [sequences * at.size(), V]
+
+  int64_t length() const { return std::ssize(tokens.front()); }
+};
+Scored read_scored(const std::filesystem::path& directory);
+
+// The largest difference of exact arithmetic from that, relative to the largest |logit| (3 to 11 in
+// the models here). Weights are exact on both sides, so with kv in f32 only arithmetic differs, as
+// in the Whisper models (1e-5 there), and angles: those of Transformers are products in f32,
+// 150 * 2^-24 = 9e-6 off at the last position, times a score of up to 20.
+constexpr float kExact = 5e-5F;
+
+// The largest relative difference from the expected logits, `chunk` tokens a step. The sequences
+// start a step apart, so that steps see them at different places.
+float decode_difference(const Model& model, const Scored& scored, int64_t chunk);
+
 std::span<const float> floats(const Tensor& tensor);
 float largest(std::span<const float> values);
 // max |a - b| / max |b|; infinity if a holds NaN or the sizes differ.

@@ -2,11 +2,9 @@
 // kernels, under every cache kind and row type that fits it, against Transformers in float64:
 // prefilled in one go, in chunks, and token by token, two sequences in a step.
 //
-// Tolerances are relative to the largest |logit| (3 to 11 here). Weights are exact on both sides,
-// so with kv in f32 only arithmetic differs, as in the Whisper models (1e-5 there), and angles:
-// those of Transformers are products in f32, 150 * 2^-24 = 9e-6 off at the last position, times a
-// score of up to 20. Rounded rows add what their plan predicts for each layer, times kGrowth:
-// errors move scores, and later layers see them.
+// Tolerances are relative to the largest |logit|: kExact for arithmetic (golden.h). Rounded rows
+// add what their plan predicts for each layer, times kGrowth: errors move scores, and later layers
+// see them.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -20,66 +18,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr float kExact = 5e-5F;
 constexpr double kGrowth = 2;
 
 fs::path golden_models() { return fs::path(SLIM_TEST_DATA) / "golden" / "lm"; }
-
-struct Scored {
-  std::vector<std::vector<int32_t>> tokens;  // by sequence, equally long
-  std::vector<int64_t> at;                   // positions that logits are given for, ascending
-  Tensor logits;                             // [sequences * at.size(), V]
-
-  int64_t length() const { return std::ssize(tokens.front()); }
-};
-
-Scored read_scored(const std::string& model) {
-  const auto file = Checkpoint::open(golden_models() / model / "expected");
-  Scored scored;
-  const Tensor& tokens = file->get("tokens", {-1, -1});
-  for (int64_t i = 0; i < tokens.size(0); ++i) {
-    const Tensor row = tokens.slice(i, 1);
-    const std::span<const float> values = floats(row);
-    scored.tokens.emplace_back(values.begin(), values.end());
-  }
-  const std::span<const float> at = floats(file->get("at", {-1}));
-  scored.at.assign(at.begin(), at.end());
-  const Tensor& logits = file->get("logits", {tokens.size(0), std::ssize(scored.at), -1});
-  scored.logits = logits.reshape({logits.size(0) * logits.size(1), logits.size(2)});
-  return scored;
-}
-
-// The largest relative difference from the expected logits, `chunk` tokens a step. The sequences
-// start a step apart, so that steps see them at different places.
-float decode_difference(const Model& model, const Scored& scored, int64_t chunk) {
-  const size_t sequences = scored.tokens.size();
-  Decoding decoding(model, static_cast<int64_t>(sequences), scored.length());
-  std::vector<int64_t> done(sequences, 0);
-  const float scale = largest(floats(scored.logits));
-  float worst = 0;
-  for (size_t step = 0; done.back() < scored.length(); ++step) {
-    std::vector<std::span<const int32_t>> next(sequences);
-    for (size_t i = 0; i < std::min(sequences, step + 1); ++i) {
-      const int64_t count = std::min(chunk, scored.length() - done[i]);
-      next[i] = std::span(scored.tokens[i])
-                    .subspan(static_cast<size_t>(done[i]), static_cast<size_t>(count));
-    }
-    const Tensor logits = decoding.step(next);
-    int64_t row = 0;
-    for (size_t i = 0; i < sequences; ++i) {
-      for (int64_t j = 0; j < std::ssize(next[i]); ++j, ++row, ++done[i]) {
-        const auto found = std::find(scored.at.begin(), scored.at.end(), done[i]);
-        if (found == scored.at.end()) continue;
-        const Tensor want = scored.logits.slice(
-            static_cast<int64_t>(i) * std::ssize(scored.at) + (found - scored.at.begin()), 1);
-        const Tensor got = logits.slice(row, 1);
-        const float difference = relative_difference(floats(got), floats(want));
-        worst = std::max(worst, difference * largest(floats(want)) / scale);
-      }
-    }
-  }
-  return worst;
-}
 
 // What rounding rows may cost, by the plan's own prediction.
 float allowed(const Model& model) {
@@ -128,7 +69,7 @@ class LmGolden : public testing::TestWithParam<Case> {
 
   std::vector<int64_t> chunks() const { return {scored_.length(), 37, 1}; }
 
-  Scored scored_ = read_scored(GetParam().model);
+  Scored scored_ = read_scored(golden_models() / GetParam().model / "expected");
   ModelFiles files_;
   std::shared_ptr<const ModelWeights> weights_;
   std::unique_ptr<Kernels> kernels_;

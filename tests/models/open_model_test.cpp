@@ -135,10 +135,12 @@ TEST_F(OpenModel, ListsAttentionLayersSelfThenCross) {
 
 TEST_F(OpenModel, SaysWhatIsNotThere) {
   EXPECT_THROW(open_model(directory_ / "nothing"), Error);
-  fs::remove(directory_ / "model.safetensors");
-  expect_mentions(refusal(ErrorCode::bad_file), {directory_.string()});
-  fs::remove(directory_ / "config.json");
+  fs::rename(directory_ / "config.json", directory_ / "other.json");
   expect_mentions(refusal(ErrorCode::bad_file), {"config.json"});
+  fs::remove(directory_ / "model.safetensors");
+  expect_mentions(refusal(ErrorCode::bad_file), {directory_.string(), "model.safetensors, "});
+  fs::rename(directory_ / "other.json", directory_ / "config.json");
+  expect_mentions(refusal(ErrorCode::bad_file), {directory_.string(), "model.safetensors, "});
 }
 
 TEST_F(OpenModel, SaysWhichArchitecturesThereAre) {

@@ -2,6 +2,7 @@
 // together. It has no limit of positions; 2048 is what it was trained on.
 #include "models/config_fields.h"
 #include "models/family.h"
+#include "models/gguf_fields.h"
 
 namespace slim {
 namespace {
@@ -31,13 +32,23 @@ ModelSpec read_config(const JsonObject& config) {
   return spec;
 }
 
+// The converter stacks the projections of all heads.
+ModelSpec read_gguf(const GgufFields& fields) {
+  ModelSpec spec = read_decoder(fields, "bloom", {});
+  spec.embed_norm = true;
+  spec.decoder.activation = Activation::gelu_tanh;
+  spec.decoder.position_kind = Positions::alibi;
+  return spec;
+}
+
 }  // namespace
 
 Family bloom() {
   return {.name = "bloom",
           .architectures = {"BloomForCausalLM"},
-          .content = {},
+          .content = "bloom",
           .read_config = read_config,
+          .read_gguf = read_gguf,
           .renames = {{"transformer.", ""},
                       {".dense_h_to_4h.", ".up."},  // before "h."
                       {".dense_4h_to_h.", ".down."},

@@ -2,6 +2,7 @@
 // neighbours rotated in pairs, logits scaled.
 #include "models/config_fields.h"
 #include "models/family.h"
+#include "models/gguf_fields.h"
 
 namespace slim {
 namespace {
@@ -25,13 +26,27 @@ ModelSpec read_config(const JsonObject& config) {
   return spec;
 }
 
+ModelSpec read_gguf(const GgufFields& fields) {
+  ModelSpec spec = read_decoder(fields, "cohere", {.offset = false});
+  spec.logit_scale = static_cast<float>(fields.positive("logit_scale"));
+  StackSpec& stack = spec.decoder;
+  stack.residual = Residual::parallel;
+  stack.shared_norm = true;
+  stack.activation = Activation::silu;
+  stack.position_kind = Positions::rotary;
+  stack.rope = read_rope(fields, stack);
+  stack.rope.interleaved = true;
+  return spec;
+}
+
 }  // namespace
 
 Family cohere() {
   return {.name = "cohere",
           .architectures = {"CohereForCausalLM"},
-          .content = {},
+          .content = "command-r",
           .read_config = read_config,
+          .read_gguf = read_gguf,
           .renames = llama_renames(),
           .ignored = {".rotary_emb.inv_freq"}};
 }

@@ -4,6 +4,7 @@
 
 #include "models/config_fields.h"
 #include "models/family.h"
+#include "models/gguf_fields.h"
 
 namespace slim {
 namespace {
@@ -33,13 +34,25 @@ ModelSpec read_config(const JsonObject& config) {
   return spec;
 }
 
+// The converter adds the 1 to the gains.
+ModelSpec read_gguf(const GgufFields& fields) {
+  ModelSpec spec = read_decoder(fields, "gemma", {.kind = NormKind::rms, .offset = false});
+  StackSpec& stack = spec.decoder;
+  spec.embed_factor = std::sqrt(static_cast<float>(stack.width));
+  stack.activation = Activation::gelu_tanh;
+  stack.position_kind = Positions::rotary;
+  stack.rope = read_rope(fields, stack);
+  return spec;
+}
+
 }  // namespace
 
 Family gemma() {
   return {.name = "gemma",
           .architectures = {"GemmaForCausalLM"},
-          .content = {},
+          .content = "gemma",
           .read_config = read_config,
+          .read_gguf = read_gguf,
           .renames = llama_renames(),
           .ignored = {".rotary_emb.inv_freq"}};
 }

@@ -2,6 +2,7 @@
 // with their inputs first.
 #include "models/config_fields.h"
 #include "models/family.h"
+#include "models/gguf_fields.h"
 
 namespace slim {
 namespace {
@@ -29,13 +30,21 @@ ModelSpec read_config(const JsonObject& config) {
   return spec;
 }
 
+// The converter turns the weights: outputs come first.
+ModelSpec read_gguf(const GgufFields& fields) {
+  ModelSpec spec = read_decoder(fields, "gpt2", {});
+  spec.decoder.activation = Activation::gelu_tanh;
+  return spec;
+}
+
 }  // namespace
 
 Family gpt2() {
   return {.name = "gpt2",
           .architectures = {"GPT2LMHeadModel"},
-          .content = {},
+          .content = "gpt2",
           .read_config = read_config,
+          .read_gguf = read_gguf,
           .renames = {{"transformer.", ""},
                       {"lm_head.", "head."},
                       {"wte.", "decoder.embed."},

@@ -3,6 +3,7 @@
 // and the projections of each head packed together.
 #include "models/config_fields.h"
 #include "models/family.h"
+#include "models/gguf_fields.h"
 
 namespace slim {
 namespace {
@@ -23,14 +24,26 @@ ModelSpec read_config(const JsonObject& config) {
   return spec;
 }
 
+// The activation is not in the file; GELU by erf is that of Pythia, as of all but a few.
+ModelSpec read_gguf(const GgufFields& fields) {
+  ModelSpec spec = read_decoder(fields, "gpt_neox", {});
+  StackSpec& stack = spec.decoder;
+  stack.residual =
+      fields.flag("use_parallel_residual", true) ? Residual::parallel : Residual::sequential;
+  stack.position_kind = Positions::rotary;
+  stack.rope = read_rope(fields, stack);
+  return spec;
+}
+
 }  // namespace
 
 Family gpt_neox() {
   return {
       .name = "gpt_neox",
       .architectures = {"GPTNeoXForCausalLM"},
-      .content = {},
+      .content = "gptneox",
       .read_config = read_config,
+      .read_gguf = read_gguf,
       .renames = {{"embed_out.", "head."},
                   {"lm_head.", "head."},
                   {"gpt_neox.embed_in.", "decoder.embed."},

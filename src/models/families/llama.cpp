@@ -3,6 +3,7 @@
 // config has them.
 #include "models/config_fields.h"
 #include "models/family.h"
+#include "models/gguf_fields.h"
 
 namespace slim {
 namespace {
@@ -35,13 +36,24 @@ ModelSpec read_config(const JsonObject& config) {
   return spec;
 }
 
+ModelSpec read_gguf(const GgufFields& fields) {
+  ModelSpec spec = read_decoder(fields, "llama", {.kind = NormKind::rms, .offset = false});
+  StackSpec& stack = spec.decoder;
+  stack.activation = Activation::silu;
+  stack.position_kind = Positions::rotary;
+  stack.rope = read_rope(fields, stack);
+  stack.rope.interleaved = true;  // the converter reorders the rows of q and k
+  return spec;
+}
+
 }  // namespace
 
 Family llama() {
   return {.name = "llama",
           .architectures = {"LlamaForCausalLM", "MistralForCausalLM"},
-          .content = {},
+          .content = "llama",
           .read_config = read_config,
+          .read_gguf = read_gguf,
           .renames = llama_renames(),
           .ignored = {".rotary_emb.inv_freq"}};
 }

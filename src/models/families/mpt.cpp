@@ -1,6 +1,7 @@
 // MPT: ALiBi, no biases at all, projections packed; some clamp queries, keys and values.
 #include "models/config_fields.h"
 #include "models/family.h"
+#include "models/gguf_fields.h"
 
 namespace slim {
 namespace {
@@ -41,13 +42,21 @@ ModelSpec read_config(const JsonObject& config) {
   return spec;
 }
 
+ModelSpec read_gguf(const GgufFields& fields) {
+  ModelSpec spec = read_decoder(fields, "mpt", {.offset = false});
+  spec.decoder.position_kind = Positions::alibi;
+  spec.decoder.alibi_max = fields.positive("attention.max_alibi_bias");
+  return spec;
+}
+
 }  // namespace
 
 Family mpt() {
   return {.name = "mpt",
           .architectures = {"MptForCausalLM", "MPTForCausalLM"},
-          .content = {},
+          .content = "mpt",
           .read_config = read_config,
+          .read_gguf = read_gguf,
           .renames = {{"lm_head.", "head."},
                       {"transformer.wte.", "decoder.embed."},
                       {"transformer.blocks.", "decoder.layers."},

@@ -2,6 +2,7 @@
 // and values clamped after projection.
 #include "models/config_fields.h"
 #include "models/family.h"
+#include "models/gguf_fields.h"
 
 namespace slim {
 namespace {
@@ -21,13 +22,24 @@ ModelSpec read_config(const JsonObject& config) {
   return spec;
 }
 
+ModelSpec read_gguf(const GgufFields& fields) {
+  ModelSpec spec = read_decoder(fields, "olmo", {.gain = false, .offset = false});
+  StackSpec& stack = spec.decoder;
+  stack.activation = Activation::silu;
+  stack.position_kind = Positions::rotary;
+  stack.rope = read_rope(fields, stack);
+  stack.rope.interleaved = true;  // the converter reorders the rows of q and k
+  return spec;
+}
+
 }  // namespace
 
 Family olmo() {
   return {.name = "olmo",
           .architectures = {"OlmoForCausalLM"},
-          .content = {},
+          .content = "olmo",
           .read_config = read_config,
+          .read_gguf = read_gguf,
           .renames = llama_renames(),
           .ignored = {".rotary_emb.inv_freq"}};
 }

@@ -2,6 +2,7 @@
 // projections of queries and keys.
 #include "models/config_fields.h"
 #include "models/family.h"
+#include "models/gguf_fields.h"
 
 namespace slim {
 namespace {
@@ -23,6 +24,17 @@ ModelSpec read_config(const JsonObject& config) {
   return spec;
 }
 
+ModelSpec read_gguf(const GgufFields& fields) {
+  ModelSpec spec = read_decoder(fields, "olmo2", {.kind = NormKind::rms, .offset = false});
+  StackSpec& stack = spec.decoder;
+  stack.residual = Residual::after_branch;
+  stack.qk_norm = KeyNorm::row;
+  stack.activation = Activation::silu;
+  stack.position_kind = Positions::rotary;
+  stack.rope = read_rope(fields, stack);
+  return spec;
+}
+
 }  // namespace
 
 Family olmo2() {
@@ -31,8 +43,9 @@ Family olmo2() {
   for (const auto& rename : llama_renames()) renames.push_back(rename);
   return {.name = "olmo2",
           .architectures = {"Olmo2ForCausalLM"},
-          .content = {},
+          .content = "olmo2",
           .read_config = read_config,
+          .read_gguf = read_gguf,
           .renames = renames,
           .ignored = {".rotary_emb.inv_freq"}};
 }

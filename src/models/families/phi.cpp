@@ -2,6 +2,7 @@
 // rotated, biases everywhere, the head's included.
 #include "models/config_fields.h"
 #include "models/family.h"
+#include "models/gguf_fields.h"
 
 namespace slim {
 namespace {
@@ -20,13 +21,25 @@ ModelSpec read_config(const JsonObject& config) {
   return spec;
 }
 
+ModelSpec read_gguf(const GgufFields& fields) {
+  ModelSpec spec = read_decoder(fields, "phi", {});
+  StackSpec& stack = spec.decoder;
+  stack.residual = Residual::parallel;
+  stack.shared_norm = true;
+  stack.activation = Activation::gelu_tanh;
+  stack.position_kind = Positions::rotary;
+  stack.rope = read_rope(fields, stack);
+  return spec;
+}
+
 }  // namespace
 
 Family phi() {
   return {.name = "phi",
           .architectures = {"PhiForCausalLM"},
-          .content = {},
+          .content = "phi2",
           .read_config = read_config,
+          .read_gguf = read_gguf,
           .renames = {{"lm_head.", "head."},
                       {"model.embed_tokens.", "decoder.embed."},
                       {"model.layers.", "decoder.layers."},

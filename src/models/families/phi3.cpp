@@ -2,6 +2,7 @@
 // factors on the angles (longrope).
 #include "models/config_fields.h"
 #include "models/family.h"
+#include "models/gguf_fields.h"
 
 namespace slim {
 namespace {
@@ -26,13 +27,24 @@ ModelSpec read_config(const JsonObject& config) {
   return spec;
 }
 
+ModelSpec read_gguf(const GgufFields& fields) {
+  ModelSpec spec = read_decoder(fields, "phi3", {.kind = NormKind::rms, .offset = false});
+  StackSpec& stack = spec.decoder;
+  stack.activation = Activation::silu;
+  stack.gated = stack.packed_gate = true;
+  stack.position_kind = Positions::rotary;
+  stack.rope = read_rope(fields, stack);
+  return spec;
+}
+
 }  // namespace
 
 Family phi3() {
   return {.name = "phi3",
           .architectures = {"Phi3ForCausalLM"},
-          .content = {},
+          .content = "phi3",
           .read_config = read_config,
+          .read_gguf = read_gguf,
           .renames = llama_renames(),
           .ignored = {".rotary_emb.inv_freq"}};
 }

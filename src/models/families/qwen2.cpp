@@ -1,6 +1,7 @@
 // Qwen1.5, Qwen2, Qwen2.5: as Llama with biases on queries, keys and values.
 #include "models/config_fields.h"
 #include "models/family.h"
+#include "models/gguf_fields.h"
 
 namespace slim {
 namespace {
@@ -26,13 +27,23 @@ ModelSpec read_config(const JsonObject& config) {
   return spec;
 }
 
+ModelSpec read_gguf(const GgufFields& fields) {
+  ModelSpec spec = read_decoder(fields, "qwen2", {.kind = NormKind::rms, .offset = false});
+  StackSpec& stack = spec.decoder;
+  stack.activation = Activation::silu;
+  stack.position_kind = Positions::rotary;
+  stack.rope = read_rope(fields, stack);
+  return spec;
+}
+
 }  // namespace
 
 Family qwen2() {
   return {.name = "qwen2",
           .architectures = {"Qwen2ForCausalLM"},
-          .content = {},
+          .content = "qwen2",
           .read_config = read_config,
+          .read_gguf = read_gguf,
           .renames = llama_renames(),
           .ignored = {".rotary_emb.inv_freq"}};
 }

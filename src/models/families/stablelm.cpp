@@ -2,6 +2,7 @@
 // MLP, sometimes biases on queries, keys and values.
 #include "models/config_fields.h"
 #include "models/family.h"
+#include "models/gguf_fields.h"
 
 namespace slim {
 namespace {
@@ -24,13 +25,28 @@ ModelSpec read_config(const JsonObject& config) {
   return spec;
 }
 
+ModelSpec read_gguf(const GgufFields& fields) {
+  ModelSpec spec = read_decoder(fields, "stablelm", {});
+  StackSpec& stack = spec.decoder;
+  // The key for it is true in files of models that are not parallel, so the second norm tells.
+  if (!fields.tensors().has("decoder.layers.0.mlp.norm.weight")) {
+    stack.residual = Residual::parallel;
+    stack.shared_norm = true;
+  }
+  stack.activation = Activation::silu;
+  stack.position_kind = Positions::rotary;
+  stack.rope = read_rope(fields, stack);
+  return spec;
+}
+
 }  // namespace
 
 Family stablelm() {
   return {.name = "stablelm",
           .architectures = {"StableLmForCausalLM"},
-          .content = {},
+          .content = "stablelm",
           .read_config = read_config,
+          .read_gguf = read_gguf,
           .renames = llama_renames(),
           .ignored = {".rotary_emb.inv_freq"}};
 }
