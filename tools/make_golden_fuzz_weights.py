@@ -118,6 +118,84 @@ def ctranslate2_cases():
     }
 
 
+def gguf_string(text):
+    return struct.pack("<Q", len(text)) + text
+
+
+def gguf_key(name, kind, value):
+    return gguf_string(name) + struct.pack("<I", kind) + value
+
+
+def gguf_list(name, kind, count, values):
+    return gguf_key(name, 9, struct.pack("<IQ", kind, count) + values)
+
+
+def gguf_tensor(name, sizes, kind, offset):
+    shape = struct.pack(f"<I{len(sizes)}Q", len(sizes), *sizes)
+    return gguf_string(name) + shape + struct.pack("<IQ", kind, offset)
+
+
+def gguf(keys, tensors=(), data=b"", version=3, counts=None):
+    keys = [gguf_key(b"general.architecture", 8, gguf_string(b"llama")), *keys]
+    counts = counts or (len(tensors), len(keys))
+    head = b"GGUF" + struct.pack("<IQQ", version, *counts) + b"".join([*keys, *tensors])
+    return head + bytes(-len(head) % 32) + data
+
+
+def gguf_cases():
+    f32, f16, q4_0, q8_0, q4_k, q5_k, q6_k, bf16 = 0, 1, 2, 8, 12, 13, 14, 30
+    every_key = [gguf_key(b"k%d" % kind, kind, bytes([1]) * size)
+                 for kind, size in enumerate((1, 1, 2, 2, 4, 4, 4, 1))]
+    every_key += [gguf_key(b"k%d" % kind, kind, bytes(8)) for kind in (10, 11, 12)]
+    every_key += [
+        gguf_list(b"tokens", 8, 2, gguf_string(b"a") + gguf_string(b"\xff\0")),
+        gguf_list(b"scores", 6, 2, struct.pack("<2f", 0.5, -1)),
+        gguf_list(b"types", 5, 2, struct.pack("<2i", 1, 3)),
+        gguf_list(b"flags", 7, 2, b"\0\1"),
+        gguf_key(b"general.alignment", 4, struct.pack("<I", 32)),
+    ]
+    sizes = {f32: 4, f16: 2, bf16: 2, q4_0: 18, q8_0: 34, q4_k: 144, q5_k: 176, q6_k: 210}
+    elements = {f32: 1, f16: 1, bf16: 1, q4_0: 32, q8_0: 32}
+    tensors, data = [], b""
+    for number, (kind, size) in enumerate(sizes.items()):
+        name = b"blk.%d.attn_%c.weight" % (number // 3, b"qkv"[number % 3])
+        tensors.append(gguf_tensor(name, [elements.get(kind, 256), 1], kind, len(data)))
+        data += bytes(i % 251 for i in range(size)) + bytes(-size % 32)
+    whole = gguf(every_key, tensors, data)
+    pair = [gguf_tensor(name, [8], f32, 0) for name in (b"blk.0.attn_k.weight", b"blk.0.attn_v.weight")]
+    one = gguf_tensor(b"w", [8], f32, 0)
+    return {
+        "whole": whole,
+        "version_2": gguf([], [one], bytes(32), version=2),
+        "version_1": gguf([], version=1),
+        "big_endian": b"GGUF" + struct.pack(">IQQ", 3, 0, 0),
+        "empty": b"",
+        "cut_keys": whole[:200],
+        "cut_data": whole[:-100],
+        "huge_counts": gguf([], counts=(2**64 - 1, 2**64 - 1)),
+        "huge_list": gguf([gguf_list(b"k", 12, 2**61, bytes(8))]),
+        "huge_string": gguf([gguf_key(b"k", 8, struct.pack("<Q", 2**64 - 1))]),
+        "nested": gguf([gguf_list(b"k", 9, 1, struct.pack("<IQ", 9, 1) * 20)]),
+        "unknown_key_type": gguf([gguf_key(b"k", 13, bytes(8))]),
+        "key_twice": gguf([gguf_key(b"k", 0, b"1")] * 2),
+        "alignment_24": gguf([gguf_key(b"general.alignment", 4, struct.pack("<I", 24))]),
+        "alignment_0": gguf([gguf_key(b"general.alignment", 4, bytes(4))]),
+        "unsupported_type": gguf([], [gguf_tensor(b"w", [32], 6, 0)], bytes(32)),
+        "unknown_type": gguf([], [gguf_tensor(b"w", [32], 99, 0)], bytes(32)),
+        "rank_9": gguf([], [gguf_tensor(b"w", [1] * 9, f32, 0)], bytes(32)),
+        "overflow": gguf([], [gguf_tensor(b"w", [0, 2**32, 2**32], q8_0, 0)], bytes(32)),
+        "part_of_block": gguf([], [gguf_tensor(b"w", [16, 2], q4_0, 0)], bytes(32)),
+        "beyond": gguf([], [gguf_tensor(b"w", [8], f32, 2**64 - 32)], bytes(32)),
+        "unaligned": gguf([], [gguf_tensor(b"w", [4], f32, 16)], bytes(32)),
+        "overlap": gguf([], pair, bytes(32)),
+        "twice": gguf([], [one, one], bytes(32)),
+        "two_norms": gguf([], [gguf_tensor(b"blk.0.attn_norm.weight", [8], f32, 0),
+                               gguf_tensor(b"blk.0.attn_norm_2.weight", [8], f32, 32)], bytes(64)),
+        "split": gguf([gguf_key(b"split.count", 2, struct.pack("<H", 3))]),
+        "name_with_zero": gguf([], [gguf_tensor(b"a\0b", [8], f32, 0)], bytes(32)),
+    }
+
+
 def json_cases():
     return {
         "config": json.dumps({
@@ -143,4 +221,5 @@ def json_cases():
 if __name__ == "__main__":
     write("safetensors", safetensors_cases())
     write("ctranslate2", ctranslate2_cases())
+    write("gguf", gguf_cases())
     write("json", json_cases())

@@ -17,8 +17,12 @@ void for_blocks(std::span<const Slice> slices, int64_t tokens, int64_t limit, bo
       const int64_t from = std::max(first, slice.first);
       const int64_t to = std::min(end, slice.first + slice.count);
       if (from >= to) continue;
-      const int64_t later = slice.first + slice.count - to;
-      cut.push_back({from - first, to - from, slice.rows - (causal ? later : 0), slice.pages});
+      Slice part = slice;
+      part.first = from - first;
+      part.count = to - from;
+      part.position += from - slice.first;
+      if (causal) part.rows -= slice.first + slice.count - to;
+      cut.push_back(part);
     }
     body(first, end - first, cut);
   }

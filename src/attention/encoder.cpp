@@ -20,25 +20,23 @@ class EncoderScheme final : public Scheme {
   std::string_view name() const override { return "encoder"; }
 
   Fit fit(const AttentionSpec& spec, const Conditioning& /*conditioning*/,
-          DType rows) const override {
-    if (std::string why = refusal(spec, rows); !why.empty()) return refused(std::move(why));
-    return {.possible = true,
-            .reason = fmt::format(
-                "the encoder's output, {} numbers, stands for the keys and values of every layer",
-                spec.width),
-            .bytes_per_token = RowFormat{rows, spec.width}.bytes(),
-            .shared_rows = true,
-            .predicted_error = unit_roundoff(rows)};
+          const RowChoice& rows) const override {
+    if (std::string why = refusal(spec, rows.type); !why.empty()) return refused(std::move(why));
+    Fit fit = InputRowsAttention::fit_of(spec, rows.type);
+    fit.reason = fmt::format(
+        "the encoder's output, {} numbers, stands for the keys and values of every layer",
+        spec.width);
+    return fit;
   }
 
   std::unique_ptr<Attention> build(const AttentionSpec& spec, const AttentionWeights& weights,
-                                   DType rows, Kernels& kernels) const override {
-    require_buildable(refusal(spec, rows), name());
-    return std::make_unique<EncoderAttention>(spec, weights, rows, kernels);
+                                   const RowChoice& rows, Kernels& kernels) const override {
+    require_buildable(refusal(spec, rows.type), name());
+    return std::make_unique<EncoderAttention>(spec, weights, rows.type, kernels);
   }
 
  private:
-  static std::string refusal(const AttentionSpec& spec, DType rows) {
+  static std::string refusal(const AttentionSpec& spec, RowType rows) {
     if (!spec.cross) return "self-attention has no encoder to read from";
     return InputRowsAttention::refusal(spec, rows);
   }

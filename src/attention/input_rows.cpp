@@ -4,17 +4,23 @@
 #include <fmt/format.h>
 
 #include "attention/row_fit.h"
+#include "attention/weights.h"
 #include "transforms/value_map.h"
 
 namespace slim {
 
 InputRowsAttention::InputRowsAttention(const AttentionSpec& spec, const AttentionWeights& weights,
-                                       DType rows, Kernels& kernels)
+                                       RowType rows, Kernels& kernels)
     : ProjectedAttention(spec, weights, kernels, 2 * spec.heads * spec.width),
-      format_{rows, spec.width},
-      absorbed_(absorb_key(weights.k, spec.heads)) {}
+      format_(format(spec, rows)),
+      absorbed_(absorb_key(compact_weight(weights.k), spec.heads)) {}
 
-std::string InputRowsAttention::refusal(const AttentionSpec& spec, DType rows) {
+RowFormat InputRowsAttention::format(const AttentionSpec& spec, RowType rows) {
+  if (spec.cross || rows == RowType::i8) return standing_format(rows, spec.width);
+  return sealed_format(rows, spec.width, Scaling::channel);
+}
+
+std::string InputRowsAttention::refusal(const AttentionSpec& spec, RowType rows) {
   if (spec.rotary) {
     return "positions rotate the keys of this layer, so W_K cannot be absorbed into its queries";
   }
@@ -23,7 +29,26 @@ std::string InputRowsAttention::refusal(const AttentionSpec& spec, DType rows) {
         "its {} query heads share {} key heads, which leaves little for whole rows to save",
         spec.heads, spec.key_heads);
   }
-  return refuse_format({rows, spec.width});
+  if (spec.clip > 0.0F)
+    return "its keys and values are clamped, so no product gives them from rows";
+  if (spec.key_norm != KeyNorm::none) {
+    return "its keys are normed, so W_K cannot be absorbed into its queries";
+  }
+  if (spec.cap != 0.0F && spec.key_bias) {
+    return "its scores are capped, so that the bias of its keys does not cancel";
+  }
+  return refuse_format(rows, format(spec, rows));
+}
+
+Fit InputRowsAttention::fit_of(const AttentionSpec& spec, RowType rows) {
+  const RowFormat stored = format(spec, rows);
+  Fit fit;
+  fit.possible = true;
+  fit.bytes_per_token = token_bytes(stored);
+  fit.hot_bytes_per_token = hot_token_bytes(stored);
+  fit.shared_rows = spec.cross;
+  fit.predicted_error = unit_roundoff(rows);
+  return fit;
 }
 
 void InputRowsAttention::attend(const Block& block, StepScratch& scratch) {
@@ -33,15 +58,16 @@ void InputRowsAttention::attend(const Block& block, StepScratch& scratch) {
   const Matrix mixed = scratch.matrix(block.queries.rows, heads * width);
   kernels().grouped_linear(
       {.x = block.queries, .weight = absorbed_.matrix(), .y = queries, .groups = heads});
-  Attend whole_rows = over(block, 0, 0);
+  Attend whole_rows = over(block);
   whole_rows.queries = queries;
   whole_rows.mixed = mixed;
   whole_rows.key_width = whole_rows.value_width = width;
   whole_rows.key_stride = whole_rows.value_stride = 0;
-  kernels().attend_shared(whole_rows);
+  read(block, whole_rows, {.shared = true}, scratch);
   kernels().grouped_linear({.x = mixed,
-                            .weight = weights().v.matrix(),
-                            .bias = bias_of(weights().v_bias),
+                            .weight = weights().v.weight.matrix(),
+                            .scale = values_or_null(weights().v.scale),
+                            .bias = values_or_null(weights().v.bias),
                             .y = block.heads,
                             .groups = heads});
 }

@@ -14,17 +14,24 @@ namespace slim {
 
 class InputRowsAttention : public ProjectedAttention {
  public:
-  InputRowsAttention(const AttentionSpec& spec, const AttentionWeights& weights, DType rows,
+  InputRowsAttention(const AttentionSpec& spec, const AttentionWeights& weights, RowType rows,
                      Kernels& kernels);
 
   std::vector<RowFormat> rows() const override { return {format_}; }
-  void store(const AttentionStep& step, ConstMatrix x) override { store_plane(step, x, 0); }
   int64_t derived_bytes() const override { return absorbed_.bytes(); }
 
+  // How rows of a type are stored: integers but i8 in sealed pages, unless they are an encoder's.
+  static RowFormat format(const AttentionSpec& spec, RowType rows);
   // Why such rows cannot serve a layer, or "".
-  static std::string refusal(const AttentionSpec& spec, DType rows);
+  static std::string refusal(const AttentionSpec& spec, RowType rows);
+  // What they take, and what their rounding costs.
+  static Fit fit_of(const AttentionSpec& spec, RowType rows);
 
  private:
+  std::vector<ConstMatrix> project(std::span<const Slice> /*slices*/, ConstMatrix x,
+                                   StepScratch& /*scratch*/) final {
+    return {x};
+  }
   void attend(const Block& block, StepScratch& scratch) final;
 
   RowFormat format_;

@@ -20,8 +20,15 @@ Plane PageLayout::add(const RowFormat& format) {
   // Sixty-four rows of whole bytes end on a multiple of 64, so that no padding is ever needed.
   static_assert(kPageRows % 64 == 0);
   const Plane plane{format, page_bytes_};
-  token_bytes_ += format.bytes();
-  page_bytes_ += kPageRows * format.bytes();
+  page_bytes_ += format.page_bytes();
+  return plane;
+}
+
+Plane PageLayout::add_hot(const RowFormat& format) {
+  const RowFormat rows = format.sealed() ? format.hot() : format;
+  check(rows.valid(), "a plane's rows have a width that their type can hold");
+  const Plane plane{rows, hot_bytes_};
+  hot_bytes_ += rows.page_bytes();
   return plane;
 }
 
@@ -77,34 +84,63 @@ bool PagePool::shared(const Page* page) const {
   return page->references > 1;
 }
 
-PageTable::PageTable(PagePool& pool) : pool_(&pool) {}
+PageTable::PageTable(PagePool& pool, PagePool* hot) : pool_(&pool), hot_pool_(hot) {}
 
-PageTable::~PageTable() { drop_pages(0); }
+PageTable::~PageTable() {
+  drop_pages(0);
+  replace_hot(nullptr);
+}
 
 PageTable::PageTable(PageTable&& other) noexcept
     : pool_(other.pool_),
+      hot_pool_(other.hot_pool_),
       rows_(std::exchange(other.rows_, 0)),
       pages_(std::exchange(other.pages_, {})),
-      data_(std::exchange(other.data_, {})) {}
+      data_(std::exchange(other.data_, {})),
+      hot_(std::exchange(other.hot_, nullptr)),
+      needs_reopening_(std::exchange(other.needs_reopening_, false)) {}
 
 PageTable& PageTable::operator=(PageTable&& other) noexcept {
   PageTable moved(std::move(other));
   std::swap(pool_, moved.pool_);
+  std::swap(hot_pool_, moved.hot_pool_);
   std::swap(rows_, moved.rows_);
   std::swap(pages_, moved.pages_);
   std::swap(data_, moved.data_);
+  std::swap(hot_, moved.hot_);
+  std::swap(needs_reopening_, moved.needs_reopening_);
   return *this;
 }
 
 void PageTable::reserve(int64_t count) {
   check(count >= 0, "rows are reserved, not taken back");
   if (count == 0) return;
+  check(!needs_reopening_, "a sealed page is reopened before rows are added to it");
+  check(hot_pool_ == nullptr || !page_begun() || hot_ != nullptr,
+        "the rows of an open page are hot");
+  PagePool::Page* hot = nullptr;
+  if (hot_pool_ != nullptr && (hot_ == nullptr || hot_pool_->shared(hot_))) hot = hot_pool_->take();
+  try {
+    add_pages(count);
+  } catch (...) {
+    if (hot != nullptr) hot_pool_->release(hot);
+    throw;
+  }
+  if (hot == nullptr) return;
+  if (page_begun()) {
+    std::memcpy(hot->bytes->data(), hot_->bytes->data(),
+                static_cast<size_t>(hot_pool_->page_bytes()));
+  }
+  replace_hot(hot);
+}
+
+// Pages for `rows` more rows, the open one not shared with any fork. All or nothing.
+void PageTable::add_pages(int64_t rows) {
   const size_t before = pages_.size();
-  const size_t after = std::max(before, pages_for(rows_ + count));
+  const size_t after = std::max(before, pages_for(rows_ + rows));
   // The page that the next row falls into, where it holds rows already, is the only one that this
   // table writes and a fork may share.
-  const auto open = static_cast<size_t>(rows_ / kPageRows);
-  const bool copies = rows_ % kPageRows != 0 && pool_->shared(pages_[open]);
+  const bool copies = page_begun() && pool_->shared(pages_[open_page()]);
   const size_t taken = after + (copies ? 1 : 0);
   pages_.reserve(taken);
   data_.reserve(taken);
@@ -118,30 +154,47 @@ void PageTable::reserve(int64_t count) {
     throw;
   }
   if (!copies) return;
-  std::memcpy(data_.back(), data_[open], static_cast<size_t>(pool_->page_bytes()));
-  std::swap(pages_.back(), pages_[open]);
-  std::swap(data_.back(), data_[open]);
+  std::memcpy(data_.back(), data_[open_page()], static_cast<size_t>(pool_->page_bytes()));
+  std::swap(pages_.back(), pages_[open_page()]);
+  std::swap(data_.back(), data_[open_page()]);
   drop_pages(after);
 }
 
 void PageTable::advance(int64_t count) {
   check(count >= 0 && pages_for(rows_ + count) <= pages_.size(), "only reserved rows are counted");
   rows_ += count;
+  if (!page_begun() && pages_.size() == open_page()) replace_hot(nullptr);
 }
 
 void PageTable::truncate(int64_t rows) {
   check(rows >= 0 && rows <= rows_, "truncation only forgets");
+  const size_t open = open_page();
   rows_ = rows;
+  needs_reopening_ =
+      hot_pool_ != nullptr && page_begun() && (needs_reopening_ || open_page() < open);
+  if (!page_begun() || needs_reopening_) replace_hot(nullptr);
   drop_pages(pages_for(rows));
 }
 
+std::byte* PageTable::reopen() {
+  check(needs_reopening_, "only a page that was sealed is reopened");
+  replace_hot(hot_pool_->take());
+  needs_reopening_ = false;
+  return hot();
+}
+
 PageTable PageTable::fork() const {
-  PageTable other(*pool_);
+  PageTable other(*pool_, hot_pool_);
   const auto count = static_cast<std::ptrdiff_t>(pages_for(rows_));
   other.data_.assign(data_.begin(), data_.begin() + count);
   other.pages_.assign(pages_.begin(), pages_.begin() + count);
   for (PagePool::Page* page : other.pages_) pool_->retain(page);
   other.rows_ = rows_;
+  other.needs_reopening_ = needs_reopening_;
+  if (page_begun() && hot_ != nullptr) {
+    hot_pool_->retain(hot_);
+    other.hot_ = hot_;
+  }
   return other;
 }
 
@@ -151,8 +204,18 @@ void PageTable::drop_pages(size_t from) noexcept {
   data_.resize(pages_.size());
 }
 
+void PageTable::replace_hot(PagePool::Page* page) noexcept {
+  if (hot_ != nullptr) hot_pool_->release(hot_);
+  hot_ = page;
+}
+
+std::byte* PageTable::hot() const noexcept {
+  return hot_ == nullptr ? nullptr : hot_->bytes->data();
+}
+
 int64_t PageTable::held_bytes() const noexcept {
-  return static_cast<int64_t>(pages_.size()) * pool_->page_bytes();
+  const int64_t hot = hot_ == nullptr ? 0 : hot_pool_->page_bytes();
+  return static_cast<int64_t>(pages_.size()) * pool_->page_bytes() + hot;
 }
 
 }  // namespace slim

@@ -2,6 +2,10 @@
 // decoder's own rows, or the encoder's), so that a sequence has one page table whatever its layers
 // store. Pages are reference-counted: forks (beams, shared prefixes) share them, and the first
 // write to a shared page copies it.
+//
+// Planes that are sealed (tensor/row_format.h) keep the f32 rows of a sequence's last, unfilled
+// page in one *hot* page beside. While a step runs, each layer fills and seals page after page of
+// it, so one hot page is enough for steps of any length.
 #pragma once
 
 #include <cstddef>
@@ -21,13 +25,14 @@ class PageLayout {
  public:
   // Adds a plane and says where it lies.
   Plane add(const RowFormat& format);
+  // Where in the hot page the rows of a plane lie: in f32 if it is sealed, else as they are.
+  Plane add_hot(const RowFormat& format);
   int64_t page_bytes() const noexcept { return page_bytes_; }
-  // Row bytes of one token over all planes, without alignment.
-  int64_t token_bytes() const noexcept { return token_bytes_; }
+  int64_t hot_bytes() const noexcept { return hot_bytes_; }  // of the hot page; 0: none
 
  private:
   int64_t page_bytes_ = 0;
-  int64_t token_bytes_ = 0;
+  int64_t hot_bytes_ = 0;
 };
 
 // Allocates pages of one size; keeps freed ones for reuse. Thread-safe. Must outlive its tables.
@@ -59,7 +64,8 @@ class PagePool {
 // The rows of one sequence. Not thread-safe: it belongs to one request.
 class PageTable {
  public:
-  explicit PageTable(PagePool& pool);
+  // `hot`: pool of hot pages, or null if no plane is sealed.
+  explicit PageTable(PagePool& pool, PagePool* hot = nullptr);
   ~PageTable();
   PageTable(PageTable&& other) noexcept;
   PageTable& operator=(PageTable&& other) noexcept;
@@ -67,27 +73,43 @@ class PageTable {
   PageTable& operator=(const PageTable&) = delete;
 
   int64_t rows() const noexcept { return rows_; }
-  // Makes `count` more rows writable: allocates pages, copies a shared last page. On
-  // Error{out_of_memory} the table is as before. Forking ends the reservation: reserve again.
+  // Makes `count` more rows writable: allocates pages, copies a shared last page and a shared hot
+  // page. On Error{out_of_memory} the table is as before. Forking ends the reservation: reserve
+  // again.
   void reserve(int64_t count);
-  // Counts `count` reserved rows as present.
+  // Counts `count` reserved rows as present, once the step that wrote them has run. Where that
+  // fills the last page reserved, the hot page is given back: its rows are sealed.
   void advance(int64_t count);
-  // Forgets all rows from `rows` on; frees their pages, and reserved ones.
+  // Forgets all rows from `rows` on; frees their pages, and reserved ones. If that leaves part of a
+  // page that was sealed, needs_reopening() says so, and no row can be reserved until reopen().
   void truncate(int64_t rows);
+  bool needs_reopening() const noexcept { return needs_reopening_; }
+  // A hot page for the caller to fill from the page that was sealed (Attention::reopen, every
+  // layer; Model::truncate does it). On Error{out_of_memory} the table is as before.
+  std::byte* reopen();
   // Another table over the same rows; O(pages), copies none.
   PageTable fork() const;
 
   // One pointer a page, for Slice; valid until the table next changes.
   std::byte* const* pages() const noexcept { return data_.data(); }
-  int64_t held_bytes() const noexcept;
+  // The hot page, or null: at a page's end nothing needs to be hot.
+  std::byte* hot() const noexcept;
+  int64_t held_bytes() const noexcept;  // hot page included
 
  private:
+  size_t open_page() const noexcept { return static_cast<size_t>(rows_ / kPageRows); }
+  bool page_begun() const noexcept { return rows_ % kPageRows != 0; }
+  void add_pages(int64_t rows);
   void drop_pages(size_t from) noexcept;
+  void replace_hot(PagePool::Page* page) noexcept;
 
   PagePool* pool_;
+  PagePool* hot_pool_;
   int64_t rows_ = 0;
   std::vector<PagePool::Page*> pages_;
   std::vector<std::byte*> data_;  // what kernels read
+  PagePool::Page* hot_ = nullptr;
+  bool needs_reopening_ = false;
 };
 
 }  // namespace slim

@@ -1,28 +1,32 @@
-// Chooses a kind for each layer: the user's, or the first that fits and saves memory.
+// Chooses a kind and rows for each layer: the user's, or the first kind that fits and saves memory,
+// in the smallest rows whose predicted error is within the budget.
 #include "attention/plan.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
+#include <tuple>
 #include <utility>
 
+#include "attention/k_choices.h"
+#include "attention/row_fit.h"
 #include "slim/error.h"
 
 namespace slim {
 namespace {
 
 struct Choice {
-  std::string_view name;   // what users write
-  std::string_view self;   // the kind it asks for
-  std::string_view cross;  // and in cross attention
-  DType row_type;          // unless they name one
+  std::string_view name;    // what users write
+  std::string_view self;    // the kind it asks for
+  std::string_view rotary;  // where positions rotate keys
+  std::string_view cross;   // and in cross attention
 };
 
 constexpr std::string_view kFallback = "kv";
-constexpr std::array kChoices{
-    Choice{"auto", "x", "encoder", DType::f16}, Choice{"kv", "kv", "kv", DType::f16},
-    Choice{"x", "x", "encoder", DType::f16}, Choice{"k", "k", "k", DType::f32}};
+constexpr int kLeastBits = 8;  // of keys that nobody asked to be smaller
+constexpr std::array kChoices{Choice{"auto", "x", "k", "encoder"}, Choice{"kv", "kv", "kv", "kv"},
+                              Choice{"x", "x", "x", "encoder"}, Choice{"k", "k", "k", "k"}};
 
 const Choice& find_choice(const std::string& name) {
   std::string known;
@@ -34,19 +38,22 @@ const Choice& find_choice(const std::string& name) {
               fmt::format("There is no cache '{}'; there are {}.", name, known), "cache");
 }
 
-// A kind that holds a layer, or does not.
+// A kind that holds a layer in some rows, or does not.
 struct Candidate {
   std::string_view kind;
+  RowChoice rows;
   Fit fit;
 };
+
+// The smallest rows first, then the least work to seal them.
+auto size_of(const Candidate& candidate) {
+  return std::tuple(candidate.fit.bytes_per_token, candidate.rows.rank, candidate.rows.spill);
+}
 
 class Planner {
  public:
   Planner(std::span<const LayerRequest> layers, const CacheChoice& asked)
-      : layers_(layers),
-        asked_(asked),
-        choice_(find_choice(asked.kind)),
-        type_(asked.row_type.value_or(choice_.row_type)) {}
+      : layers_(layers), asked_(asked), choice_(find_choice(asked.kind)) {}
 
   std::vector<LayerPlan> run() const {
     std::vector<LayerPlan> plans;
@@ -56,10 +63,11 @@ class Planner {
       LayerPlan plan{.layer = layer.layer,
                      .cross = layer.spec.cross,
                      .kind = std::string(chosen.kind),
-                     .row_type = type_,
+                     .rows = chosen.rows,
                      .condition_k = layer.conditioning.condition_k,
                      .bytes_per_token = chosen.fit.bytes_per_token,
-                     .kv_bytes_per_token = kv_bytes(layer.spec),
+                     .hot_bytes_per_token = chosen.fit.hot_bytes_per_token,
+                     .kv_bytes_per_token = kv_bytes(layer.spec, chosen),
                      .predicted_error = chosen.fit.predicted_error,
                      .reason = chosen.fit.reason};
       if (chosen.fit.shared_rows) {
@@ -79,56 +87,124 @@ class Planner {
   }
 
  private:
-  Candidate candidate(std::string_view kind, const LayerRequest& layer) const {
-    return {kind, scheme(kind).fit(layer.spec, layer.conditioning, type_)};
+  std::string_view wanted(const AttentionSpec& spec) const {
+    if (spec.cross) return choice_.cross;
+    return spec.rotary ? choice_.rotary : choice_.self;
   }
 
-  std::string_view wanted(const AttentionSpec& spec) const {
-    return spec.cross ? choice_.cross : choice_.self;
+  Candidate candidate(std::string_view kind, const LayerRequest& layer,
+                      const RowChoice& rows) const {
+    return {kind, rows, scheme(kind).fit(layer.spec, layer.conditioning, rows)};
+  }
+
+  // The kind in the rows asked for, or in those that suit it best.
+  Candidate best(std::string_view kind, const LayerRequest& layer) const {
+    if (kind != "k") return candidate(kind, layer, {asked_.row_type.value_or(RowType::f16)});
+    if (layer.spec.cross || (asked_.row_type && is_float(*asked_.row_type))) {
+      // These rows stand alone: nothing seals or shapes them.
+      return candidate(kind, layer,
+                       {asked_.row_type.value_or(RowType::f32), asked_.spill.value_or(0)});
+    }
+    return best_keys(layer);
+  }
+
+  // Sealed keys: the smallest within the budget. A type that the user names is taken at its word,
+  // in its most accurate form if none is within the budget; else such a layer is refused.
+  Candidate best_keys(const LayerRequest& layer) const {
+    RowChoice usual = kUnknownKeys;
+    usual.type = asked_.row_type.value_or(usual.type);
+    usual.spill = asked_.spill.value_or(usual.spill);
+    usual.rank = asked_.rank.value_or(usual.rank);
+    std::vector<Candidate> known;
+    for (const KeyError& key : layer.conditioning.key_errors) {
+      const bool named = asked_.row_type ? key.rows.type == *asked_.row_type
+                                         : bits_of(key.rows.type) >= kLeastBits;
+      const bool suits = named && key.rows.spill == asked_.spill.value_or(key.rows.spill) &&
+                         key.rows.rank == asked_.rank.value_or(key.rows.rank);
+      if (!suits) continue;
+      Candidate keys = candidate("k", layer, key.rows);
+      if (keys.fit.possible && keys.fit.predicted_error) known.push_back(std::move(keys));
+    }
+    if (known.empty()) return candidate("k", layer, usual);
+    const double allowed = asked_.budget * unit_roundoff(RowType::bf16);
+    const auto least = [](const auto& first, const auto& last, auto&& measure) {
+      return std::min_element(first, last, [&](const Candidate& a, const Candidate& b) {
+        return measure(a) < measure(b);
+      });
+    };
+    const auto within = std::partition(known.begin(), known.end(), [&](const Candidate& keys) {
+      return *keys.fit.predicted_error <= allowed;
+    });
+    if (within != known.begin()) return *least(known.begin(), within, size_of);
+    Candidate closest = *least(known.begin(), known.end(), [](const Candidate& keys) {
+      return std::tuple(*keys.fit.predicted_error, size_of(keys));
+    });
+    closest.fit.reason += fmt::format(", above the budget of {:.2g}", asked_.budget);
+    closest.fit.possible = asked_.row_type.has_value();
+    return closest;
   }
 
   Candidate choose(const LayerRequest& layer) const {
-    Candidate chosen = candidate(wanted(layer.spec), layer);
-    if (choice_.name == "auto") {
-      const std::string why =
-          chosen.fit.possible ? refuse_size(chosen.fit, layer)
-                              : fmt::format("{} does not fit: {}", chosen.kind, chosen.fit.reason);
+    if (choice_.name == "auto" && !asked_.stored.empty()) return as_stored(layer);
+    const std::string_view kind = wanted(layer.spec);
+    Candidate chosen = best(kind, layer);
+    if (choice_.name == "auto" && !(asked_.forced && buildable(chosen))) {
+      const std::string why = chosen.fit.possible
+                                  ? refuse_size(chosen, layer)
+                                  : fmt::format("{} does not fit: {}", kind, chosen.fit.reason);
       if (why.empty()) return chosen;
-      chosen = candidate(kFallback, layer);
+      chosen = best(kFallback, layer);
       if (chosen.fit.possible) chosen.fit.reason += "; " + why;
     }
-    const bool runs = chosen.fit.possible || (asked_.forced && chosen.fit.bytes_per_token > 0);
-    if (!runs) refuse(chosen, layer);
+    if (!chosen.fit.possible && !(asked_.forced && buildable(chosen))) refuse(chosen, layer);
     if (!chosen.fit.possible) chosen.fit.reason = "forced: " + chosen.fit.reason;
     return chosen;
   }
 
+  Candidate as_stored(const LayerRequest& layer) const {
+    for (const StoredLayer& stored : asked_.stored) {
+      if (stored.layer != layer.layer || stored.cross != layer.spec.cross) continue;
+      Candidate chosen = candidate(scheme(stored.kind).name(), layer, stored.rows);
+      if (!buildable(chosen)) refuse(chosen, layer);
+      chosen.fit.reason = "as converted: " + chosen.fit.reason;
+      return chosen;
+    }
+    throw Error(ErrorCode::bad_file,
+                fmt::format("The stored plan has no entry for layer {}.", layer.layer), "plan");
+  }
+
+  static bool buildable(const Candidate& candidate) { return candidate.fit.bytes_per_token > 0; }
+
   // Why a kind that fits saves nothing here, or "". Rows that layers share are weighed against the
   // standard caches of all of them.
-  std::string refuse_size(const Fit& fit, const LayerRequest& layer) const {
-    int64_t replaced = kv_bytes(layer.spec);
-    if (fit.shared_rows) {
+  std::string refuse_size(const Candidate& chosen, const LayerRequest& layer) const {
+    int64_t replaced = kv_bytes(layer.spec, chosen);
+    if (chosen.fit.shared_rows) {
       replaced = 0;
       for (const LayerRequest& other : layers_) {
         const bool joins = wanted(other.spec) == wanted(layer.spec) &&
-                           candidate(wanted(other.spec), other).fit.possible;
-        if (joins) replaced += kv_bytes(other.spec);
+                           candidate(wanted(other.spec), other, chosen.rows).fit.possible;
+        if (joins) replaced += kv_bytes(other.spec, chosen);
       }
     }
-    if (fit.bytes_per_token < replaced) return "";
-    return fmt::format("{} would take {} bytes a token where kv takes {}", wanted(layer.spec),
-                       fit.bytes_per_token, replaced);
+    if (chosen.fit.bytes_per_token < replaced) return "";
+    return fmt::format("{} would take {} bytes a token where kv takes {}", chosen.kind,
+                       chosen.fit.bytes_per_token, replaced);
   }
 
-  // Of the standard cache, whether or not it can be had (i8 rows of odd widths cannot).
-  int64_t kv_bytes(const AttentionSpec& spec) const {
-    return 2 * RowFormat{type_, spec.key_heads * spec.head_width}.bytes();
+  // Of the standard cache: in the same type where these rows stand alone, else in bf16; whether or
+  // not it can be had (i8 rows of odd widths cannot).
+  static int64_t kv_bytes(const AttentionSpec& spec, const Candidate& chosen) {
+    const bool alone = chosen.fit.hot_bytes_per_token == 0;
+    return 2 * standing_format(alone ? chosen.rows.type : RowType::bf16,
+                               spec.key_heads * spec.head_width)
+                   .bytes();
   }
 
   [[noreturn]] void refuse(const Candidate& chosen, const LayerRequest& layer) const {
     throw Error(ErrorCode::bad_request,
                 fmt::format("The cache kind {} with {} rows does not fit: {}.", chosen.kind,
-                            name_of(type_), chosen.fit.reason),
+                            name_of(chosen.rows.type), chosen.fit.reason),
                 fmt::format("layer {}, {}", layer.layer,
                             layer.spec.cross ? "cross attention" : "self-attention"));
   }
@@ -136,7 +212,6 @@ class Planner {
   std::span<const LayerRequest> layers_;
   const CacheChoice& asked_;
   const Choice& choice_;
-  DType type_;
 };
 
 }  // namespace
@@ -152,6 +227,7 @@ ContextSize context_size(std::span<const LayerPlan> layers, int64_t tokens, int6
     const int64_t stored = (rows + kPageRows - 1) / kPageRows * kPageRows;
     size.kv += stored * layer.kv_bytes_per_token;
     size.slim += stored * layer.bytes_per_token;
+    if (rows % kPageRows != 0) size.slim += kPageRows * layer.hot_bytes_per_token;
   }
   return size;
 }

@@ -12,12 +12,28 @@
 
 namespace slim {
 
-// What the user asked for. "auto": slim wherever a kind is sound (self without rotation: x; cross:
-// encoder; else kv), rows of f16. kind "kv", "x" (x and encoder) or "k" apply to every layer.
+// What a converted model was stored for.
+struct StoredLayer {
+  int64_t layer = 0;
+  bool cross = false;
+  std::string kind;
+  RowChoice rows;
+};
+
+// What the user asked for. "auto": slim wherever a kind is sound: self-attention without rotation:
+// x; with it: k; cross: encoder; else kv. kind "kv", "x" (x and encoder) or "k" apply to every
+// layer.
 struct CacheChoice {
   std::string kind = "auto";
-  std::optional<DType> row_type;  // none: f16; f32 for k
-  bool forced = false;            // run a refused combination all the same (verify, to show it)
+  std::optional<RowType> row_type = {};  // none: f16 for x, encoder and kv; chosen by budget for k
+  // The largest predicted error accepted, relative to that of kv in bf16 (1: no worse). Of the row
+  // types within it the smallest is taken, then the smallest spill and rank.
+  double budget = 1.0;
+  std::optional<int64_t> spill = {};  // r, for every k layer; none: chosen
+  std::optional<int64_t> rank = {};   // of shaped rounding, likewise
+  bool forced = false;                // run a refused combination all the same (verify, to show it)
+  // "auto" of a converted model: one for each layer, whatever else is asked for. Else empty.
+  std::vector<StoredLayer> stored = {};
 };
 
 struct LayerRequest {
@@ -30,10 +46,12 @@ struct LayerPlan {
   int64_t layer = 0;
   bool cross = false;
   std::string kind;
-  DType row_type = DType::f32;
+  RowChoice rows;
   std::optional<double> condition_k;
-  int64_t bytes_per_token = 0;     // of this kind; a shared encoder row counts in its first layer
-  int64_t kv_bytes_per_token = 0;  // of the standard cache in rows of the same type
+  int64_t bytes_per_token = 0;      // of full pages; a shared encoder row counts in its first layer
+  int64_t hot_bytes_per_token = 0;  // of the rows of the hot page; 0 if nothing is sealed
+  // Of the standard cache: in rows of the same type where they stand alone, else in bf16.
+  int64_t kv_bytes_per_token = 0;
   std::optional<double> predicted_error;
   std::string reason;  // a clause for people, without a full stop
 };
@@ -42,7 +60,7 @@ struct LayerPlan {
 // not forced), or names no kind.
 std::vector<LayerPlan> plan(std::span<const LayerRequest> layers, const CacheChoice& choice);
 
-// Bytes one sequence holds, whole pages counted as `rows` says: self layers at `tokens` rows, cross
+// Bytes one sequence holds, whole pages and a hot page counted: self layers at `tokens` rows, cross
 // layers at `positions` rows, encoder rows once.
 struct ContextSize {
   int64_t kv = 0;

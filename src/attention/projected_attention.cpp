@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "attention/blocks.h"
+#include "attention/sealed_rows.h"
 #include "base/check.h"
 
 namespace slim {
@@ -12,96 +13,214 @@ namespace {
 // 64 MiB of scratch a block: 327 tokens of Whisper large (20 heads over rows of 1280), where the
 // products have long reached their full speed.
 constexpr int64_t kBlockFloats = int64_t{1} << 24;
+// Of slices that rebuild rows: each block rebuilds all pages before it, so it should be long; and
+// its f32 rows, queries and heads (16 MiB each at a width of 4096) have to be held.
+constexpr int64_t kRebuiltTokens = 512;
 
-bool is_matrix(const Tensor& weight, int64_t outputs) {
-  return weight.shape().size() == 2 && weight.size(0) == outputs;
+bool is_matrix(const LinearWeights& weights, int64_t outputs) {
+  return weights.weight.shape().size() == 2 && weights.weight.size(0) == outputs;
 }
 
 bool is_bias(const Tensor& bias, int64_t outputs) {
   return bias.empty() || (bias.type() == DType::f32 && bias.elements() == outputs);
 }
 
+bool fits(const LinearWeights& weights, int64_t outputs) {
+  return is_matrix(weights, outputs) && is_bias(weights.bias, outputs) &&
+         is_bias(weights.scale, outputs);
+}
+
 void check_shapes(const AttentionSpec& spec, const AttentionWeights& weights) {
   const int64_t queries = spec.heads * spec.head_width;
   const int64_t keys = spec.key_heads * spec.head_width;
-  check(is_matrix(weights.q, queries) && is_bias(weights.q_bias, queries), "W_Q is [H*C, D]");
-  check(is_matrix(weights.k, keys) && is_bias(weights.k_bias, keys), "W_K is [G*C, D]");
-  check(is_matrix(weights.v, keys) && is_bias(weights.v_bias, keys), "W_V is [G*C, D]");
-  check(weights.k.size(1) == spec.width && weights.v.size(1) == spec.width,
-        "keys and values come from rows of the layer's width");
-  check(weights.out.shape().size() == 2 && weights.out.size(1) == queries &&
-            is_bias(weights.out_bias, weights.out.size(0)),
+  const bool derived = weights.v.weight.empty() && !weights.derived.value_map.weight.empty();
+  check(fits(weights.q, queries), "W_Q is [H*C, D]");
+  check(fits(weights.k, keys), "W_K is [G*C, D]");
+  check(derived || fits(weights.v, keys), "W_V is [G*C, D]");
+  check(weights.out.weight.shape().size() == 2 &&
+            is_bias(weights.out.bias, weights.out.weight.size(0)),
         "W_O is [D, H*C]");
+  check(is_bias(weights.q_gain, queries) && is_bias(weights.q_offset, queries) &&
+            is_bias(weights.k_gain, keys) && is_bias(weights.k_offset, keys),
+        "the norms of queries and keys have a number for each of their columns");
 }
 
 }  // namespace
+
+const float* values_or_null(const Tensor& vector) {
+  return vector.empty() ? nullptr : vector.values<float>();
+}
+
+Linear product_of(ConstMatrix x, const LinearWeights& weights, Matrix y) {
+  return {.x = x,
+          .weight = weights.weight.matrix(),
+          .scale = values_or_null(weights.scale),
+          .bias = values_or_null(weights.bias),
+          .y = y};
+}
 
 ProjectedAttention::ProjectedAttention(const AttentionSpec& spec, const AttentionWeights& weights,
                                        Kernels& kernels, int64_t floats_per_token)
     : spec_(spec), weights_(weights), kernels_(kernels) {
   check_shapes(spec, weights);
+  check(!spec.rotary || !spec.rotations.empty(), "a rotary layer has a rotation");
   const int64_t queries_and_heads = 2 * spec.heads * spec.head_width;
   block_tokens_ = std::max<int64_t>(1, kBlockFloats / (floats_per_token + queries_and_heads));
+  if (!spec.rotary) return;
+  for (const auto& rotation : spec_.rotations) rotations_.push_back(rotation.get());
+}
+
+void ProjectedAttention::store(const AttentionStep& step, ConstMatrix x) {
+  check(!seals(), "rows that are sealed are stored by forward()");
+  if (x.rows == 0) return;
+  StepScratch scratch(kernels_.device());
+  const std::vector<ConstMatrix> rows = project(step.slices, x, scratch);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    kernels_.store_rows({.x = rows[i], .plane = planes().at(i), .slices = step.slices});
+  }
 }
 
 void ProjectedAttention::forward(const AttentionStep& step, ConstMatrix x, Matrix out) {
   if (x.rows == 0) return;
-  if (!spec_.cross) store(step, x);
+  check(!planes().empty(), "the planes were placed");
+  if (!spec_.cross && !seals()) store(step, x);
+  const std::span<const Slice> slices = step.slices;
+  for (size_t begin = 0; begin < slices.size();) {
+    const bool rebuilt = rebuilds(slices[begin]);
+    size_t end = begin + 1;
+    while (!rebuilt && end < slices.size() && !rebuilds(slices[end])) ++end;
+    run(slices.subspan(begin, end - begin), rebuilt, x, out);
+    begin = end;
+  }
+}
+
+// Slices whose tokens follow one another.
+void ProjectedAttention::run(std::span<const Slice> slices, bool rebuilt, ConstMatrix x,
+                             Matrix out) {
+  const int64_t begin = slices.front().first;
+  std::vector<Slice> shifted(slices.begin(), slices.end());
+  int64_t tokens = 0;
+  for (Slice& slice : shifted) {
+    check(slice.first == begin + tokens, "the tokens of a step's slices follow one another");
+    slice.first = tokens;
+    tokens += slice.count;
+  }
+  if (tokens == 0) return;
   const int64_t width = spec_.heads * spec_.head_width;
-  for_blocks(step.slices, x.rows, block_tokens_, spec_.causal,
-             [&](int64_t first, int64_t count, std::span<const Slice> slices) {
+  for_blocks(shifted, tokens, rebuilt ? kRebuiltTokens : block_tokens_, spec_.causal,
+             [&](int64_t first, int64_t count, std::span<const Slice> part) {
                StepScratch scratch(kernels_.device());
-               const Matrix queries = scratch.matrix(count, width);
-               const Matrix heads = scratch.matrix(count, width);
-               kernels_.linear({.x = x.rows_from(first, count),
-                                .weight = weights_.q.matrix(),
-                                .bias = bias_of(weights_.q_bias),
-                                .y = queries});
-               attend({slices, queries, heads}, scratch);
-               kernels_.linear({.x = heads,
-                                .weight = weights_.out.matrix(),
-                                .bias = bias_of(weights_.out_bias),
-                                .y = out.rows_from(first, count),
-                                .accumulate = true});
+               const ConstMatrix input = x.rows_from(begin + first, count);
+               const Block block{part, input, project_by(weights_.q, input, scratch),
+                                 scratch.matrix(count, width)};
+               normalise(block.queries, weights_.q_gain, weights_.q_offset, spec_.heads);
+               if (rebuilt) {
+                 attend_rebuilt(block, scratch);
+               } else {
+                 attend(block, scratch);
+               }
+               Linear residual =
+                   product_of(block.heads, weights_.out, out.rows_from(begin + first, count));
+               residual.accumulate = true;
+               kernels_.linear(residual);
              });
 }
 
-void ProjectedAttention::store_plane(const AttentionStep& step, ConstMatrix rows, size_t index) {
-  kernels_.store_rows({.x = rows, .plane = plane(index), .slices = step.slices});
+void ProjectedAttention::read(const Block& block, Attend attend, const Reading& reading,
+                              StepScratch& scratch) {
+  if (seals()) {
+    const std::vector<ConstMatrix> rows = project(block.slices, block.x, scratch);
+    std::vector<NewRows> added;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      added.push_back({rows[i], planes().at(i), hot_planes().at(i), shaping(i)});
+    }
+    attend_sealed(kernels_,
+                  {.attend = attend,
+                   .rows = added,
+                   .keys = reading.keys,
+                   .values = reading.values,
+                   .factors = reading.factors,
+                   .shared = reading.shared},
+                  scratch);
+    return;
+  }
+  attend.keys = planes().at(reading.keys);
+  attend.values = planes().at(reading.values);
+  if (reading.factors) attend.key_factors = &planes().at(*reading.factors);
+  if (reading.shared) {
+    kernels_.attend_shared(attend);
+  } else {
+    kernels_.attend_pair(attend);
+  }
 }
 
-void ProjectedAttention::store_projected(const AttentionStep& step, ConstMatrix x,
-                                         const Tensor& weight, const Tensor& bias, size_t index) {
-  if (x.rows == 0) return;
-  StepScratch scratch(kernels_.device());
-  const Matrix rows = scratch.matrix(x.rows, weight.size(0));
-  kernels_.linear({.x = x, .weight = weight.matrix(), .bias = bias_of(bias), .y = rows});
-  store_plane(step, rows, index);
+Attend ProjectedAttention::over(const Block& block) const {
+  Attend attend;
+  attend.queries = block.queries;
+  attend.mixed = block.heads;
+  attend.slices = block.slices;
+  attend.heads = spec_.heads;
+  attend.key_width = attend.key_stride = spec_.head_width;
+  attend.value_width = attend.value_stride = spec_.head_width;
+  attend.heads_per_key = spec_.heads / spec_.key_heads;
+  attend.scale = spec_.scale;
+  attend.causal = spec_.causal;
+  attend.slopes = spec_.slopes.empty() ? nullptr : spec_.slopes.data();
+  attend.cap = spec_.cap;
+  attend.window = spec_.window;
+  return attend;
 }
 
-Attend ProjectedAttention::over(const Block& block, size_t key_plane, size_t value_plane) const {
-  return {.queries = block.queries,
-          .mixed = block.heads,
-          .slices = block.slices,
-          .keys = plane(key_plane),
-          .values = plane(value_plane),
-          .heads = spec_.heads,
-          .key_width = spec_.head_width,
-          .key_stride = spec_.head_width,
-          .value_width = spec_.head_width,
-          .value_stride = spec_.head_width,
-          .heads_per_key = spec_.heads / spec_.key_heads,
-          .scale = spec_.scale,
-          .causal = spec_.causal};
+Matrix ProjectedAttention::project_by(const LinearWeights& weights, ConstMatrix x,
+                                      StepScratch& scratch) const {
+  const Matrix y = scratch.matrix(x.rows, weights.weight.size(0));
+  project_into(weights, x, y);
+  return y;
 }
 
-const float* ProjectedAttention::bias_of(const Tensor& bias) {
-  return bias.empty() ? nullptr : bias.values<float>();
+void ProjectedAttention::project_into(const LinearWeights& weights, ConstMatrix x, Matrix y) const {
+  kernels_.linear(product_of(x, weights, y));
+  if (spec_.clip > 0.0F) kernels_.clamp({.x = y, .limit = spec_.clip});
 }
 
-const Plane& ProjectedAttention::plane(size_t index) const {
-  check(index < planes().size(), "the planes were placed");
-  return planes()[index];
+void ProjectedAttention::normalise(Matrix rows, const Tensor& gain, const Tensor& offset,
+                                   int64_t heads) const {
+  if (spec_.key_norm == KeyNorm::none) return;
+  Norm norm;
+  norm.kind = spec_.key_norm_kind;
+  norm.x = rows;
+  norm.gain = values_or_null(gain);
+  norm.offset = values_or_null(offset);
+  norm.epsilon = spec_.key_norm_epsilon;
+  norm.groups = spec_.key_norm == KeyNorm::head ? heads : 1;
+  norm.y = rows;
+  kernels_.norm(norm);
+}
+
+void ProjectedAttention::turn(std::span<const Slice> slices, Matrix rows) const {
+  std::vector<int32_t> positions;
+  for (size_t begin = 0; begin < slices.size();) {
+    // A run of slices in one regime: nearly always all of them.
+    positions.clear();
+    size_t end = begin;
+    for (; end < slices.size() && slices[end].regime == slices[begin].regime; ++end) {
+      for (int64_t i = 0; i < slices[end].count; ++i) {
+        positions.push_back(static_cast<int32_t>(slices[end].position + i));
+      }
+    }
+    const Matrix part = rows.rows_from(slices[begin].first, std::ssize(positions));
+    kernels_.rotate({.x = part,
+                     .positions = positions,
+                     .rotation = rotations_.at(static_cast<size_t>(slices[begin].regime)),
+                     .head_width = spec_.head_width,
+                     .y = part});
+    begin = end;
+  }
+}
+
+bool ProjectedAttention::seals() const noexcept {
+  return std::any_of(planes().begin(), planes().end(),
+                     [](const Plane& plane) { return plane.format.sealed(); });
 }
 
 }  // namespace slim

@@ -1,4 +1,4 @@
-// What every kind asks of its rows: can the type hold them, and how much does it round?
+// What every kind asks of its rows: can the type hold them, how, and how much does it round?
 #pragma once
 
 #include <string>
@@ -8,12 +8,25 @@
 
 namespace slim {
 
-// Largest relative error of rounding one number to `rows`: 2^-p with p significant bits (f32 2^-24,
-// f16 2^-11, bf16 2^-8); for i8 1/254, relative to the largest number of its group of 32.
-double unit_roundoff(DType rows);
+// f32, f16, bf16: rows written as tokens come, in every kind.
+bool is_float(RowType rows);
 
-// Why no row type of this width exists, or "" if it does.
-std::string refuse_format(const RowFormat& format);
+// How a kind stores rows of `width` numbers. Integers: in sealed pages (self-attention), or, where
+// rows stand alone, i8 in groups of 32 (the others give a format that refuse_format() refuses).
+RowFormat sealed_format(RowType rows, int64_t width, Scaling scaling);
+RowFormat standing_format(RowType rows, int64_t width);
+
+// Bytes a token, in a full page; and of its f32 rows while its page is not sealed (0: not sealed).
+int64_t token_bytes(const RowFormat& format);
+int64_t hot_token_bytes(const RowFormat& format);
+
+// Largest relative error of rounding one number to `rows`: 2^-p with p significant bits (f32 2^-24,
+// f16 2^-11, bf16 2^-8); for b bits of fixed point 1 / (2^b - 2), relative to the largest number
+// that shares its scale.
+double unit_roundoff(RowType rows);
+
+// Why no such rows exist, or "" if they do.
+std::string refuse_format(RowType rows, const RowFormat& format);
 
 // A refusal in Fit's terms, and as the Error of build(): both give the same reason.
 Fit refused(std::string reason);

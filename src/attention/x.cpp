@@ -15,23 +15,22 @@ class XScheme final : public Scheme {
   std::string_view name() const override { return "x"; }
 
   Fit fit(const AttentionSpec& spec, const Conditioning& /*conditioning*/,
-          DType rows) const override {
-    if (std::string why = refusal(spec, rows); !why.empty()) return refused(std::move(why));
-    return {.possible = true,
-            .reason = fmt::format("the layer's input, {} numbers, stands for keys and values",
-                                  spec.width),
-            .bytes_per_token = RowFormat{rows, spec.width}.bytes(),
-            .predicted_error = unit_roundoff(rows)};
+          const RowChoice& rows) const override {
+    if (std::string why = refusal(spec, rows.type); !why.empty()) return refused(std::move(why));
+    Fit fit = InputRowsAttention::fit_of(spec, rows.type);
+    fit.reason =
+        fmt::format("the layer's input, {} numbers, stands for keys and values", spec.width);
+    return fit;
   }
 
   std::unique_ptr<Attention> build(const AttentionSpec& spec, const AttentionWeights& weights,
-                                   DType rows, Kernels& kernels) const override {
-    require_buildable(refusal(spec, rows), name());
-    return std::make_unique<InputRowsAttention>(spec, weights, rows, kernels);
+                                   const RowChoice& rows, Kernels& kernels) const override {
+    require_buildable(refusal(spec, rows.type), name());
+    return std::make_unique<InputRowsAttention>(spec, weights, rows.type, kernels);
   }
 
  private:
-  static std::string refusal(const AttentionSpec& spec, DType rows) {
+  static std::string refusal(const AttentionSpec& spec, RowType rows) {
     if (spec.cross) return "cross attention reads encoder rows, not the layer's own input";
     return InputRowsAttention::refusal(spec, rows);
   }

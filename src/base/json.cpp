@@ -214,8 +214,7 @@ int64_t JsonObject::integer(std::string_view field, int64_t low, int64_t high) c
   return to_integer(field, require(field), low, high);
 }
 
-double JsonObject::real(std::string_view field) const {
-  const JsonValue& value = require(field);
+double JsonObject::to_real(std::string_view field, const JsonValue& value) const {
   if (const auto* with_sign = std::get_if<int64_t>(&value.data)) {
     return static_cast<double>(*with_sign);
   }
@@ -223,6 +222,15 @@ double JsonObject::real(std::string_view field) const {
     return static_cast<double>(*natural);
   }
   return typed<double>(field, value, "a number");
+}
+
+double JsonObject::real(std::string_view field) const { return to_real(field, require(field)); }
+
+std::vector<double> JsonObject::reals(std::string_view field) const {
+  const auto& list = typed<JsonValue::List>(field, require(field), "a list");
+  std::vector<double> numbers(list.size());
+  for (size_t i = 0; i < list.size(); ++i) numbers[i] = to_real(item(field, i), list[i]);
+  return numbers;
 }
 
 bool JsonObject::boolean(std::string_view field) const {

@@ -34,6 +34,7 @@ class JsonObject {
   std::string string(std::string_view field) const;
   JsonObject object(std::string_view field) const;
   std::vector<int64_t> integers(std::string_view field, int64_t low, int64_t high) const;
+  std::vector<double> reals(std::string_view field) const;
   std::vector<std::string> strings(std::string_view field) const;
   std::vector<JsonObject> objects(std::string_view field) const;
   // A list of equal-typed lists of integers ([[3, 1], [4, 2]]).
@@ -59,6 +60,7 @@ class JsonObject {
   const T& typed(std::string_view field, const JsonValue& value, std::string_view wanted) const;
   int64_t to_integer(std::string_view field, const JsonValue& value, int64_t low,
                      int64_t high) const;
+  double to_real(std::string_view field, const JsonValue& value) const;
   std::vector<int64_t> to_integers(std::string_view field, const JsonValue& value, int64_t low,
                                    int64_t high) const;
   JsonObject child(const std::string& field, const JsonValue& value) const;

@@ -2,6 +2,8 @@
 // so that a kernel reads those rows once for all of them.
 #include "engine/step_batch.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 
 namespace slim {
@@ -25,18 +27,32 @@ void StepBatch::add(Sequence& sequence, std::span<const int32_t> tokens,
                     std::span<const int64_t> logits_at) {
   check(!tokens.empty(), "a step adds at least one token to a sequence");
   const auto count = static_cast<int64_t>(tokens.size());
-  sequence.rows.reserve(count);
-  const auto first = static_cast<int64_t>(tokens_.size());
   const int64_t before = sequence.rows.rows();
+  const int32_t regime = model_.regime(before + count);
+  check(before == 0 || regime <= sequence.regime, "the rows of a sequence keep their regime");
+  sequence.rows.reserve(count);
+  sequence.regime = std::max(sequence.regime, regime);
+  const auto first = static_cast<int64_t>(tokens_.size());
   for (const int64_t index : logits_at) logits_for_.push_back(first + index);
   tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
   for (int64_t i = 0; i < count; ++i) positions_.push_back(static_cast<int32_t>(before + i));
-  self_.push_back({first, count, before + count, sequence.rows.pages()});
-  const bool joins = !sequences_.empty() && sequences_.back()->encoded == sequence.encoded;
-  if (joins) {
-    cross_.back().count += count;
-  } else {
-    cross_.push_back({first, count, sequence.encoded->rows(), sequence.encoded->pages()});
+  self_.push_back({.first = first,
+                   .count = count,
+                   .rows = before + count,
+                   .pages = sequence.rows.pages(),
+                   .position = before,
+                   .regime = sequence.regime,
+                   .hot = sequence.rows.hot()});
+  if (sequence.encoded != nullptr) {
+    const bool joins = !sequences_.empty() && sequences_.back()->encoded == sequence.encoded;
+    if (joins) {
+      cross_.back().count += count;
+    } else {
+      cross_.push_back({.first = first,
+                        .count = count,
+                        .rows = sequence.encoded->rows(),
+                        .pages = sequence.encoded->pages()});
+    }
   }
   sequences_.push_back(&sequence);
   counts_.push_back(count);

@@ -7,20 +7,24 @@
 #include <span>
 #include <vector>
 
-#include "models/encoder_decoder.h"
+#include "models/model.h"
 
 namespace slim {
 
 // One sequence being decoded: its own rows, and the encoder rows it attends to (shared by beams and
-// by every sequence over the same window).
+// by every sequence over the same window), if there are any.
 struct Sequence {
   PageTable rows;
   const PageTable* encoded = nullptr;
+  // Of its rows (Model::regime). A sequence without rows gets that of its first tokens, or the
+  // higher one it is given beforehand: that of a whole prompt which is added in parts. Rows cannot
+  // change their regime: a sequence that would, must be truncated to none and added anew.
+  int32_t regime = 0;
 };
 
 class StepBatch {
  public:
-  explicit StepBatch(const EncoderDecoder& model) : model_(model) {}
+  explicit StepBatch(const Model& model) : model_(model) {}
 
   // Starts the next step.
   void clear();
@@ -39,7 +43,7 @@ class StepBatch {
   Matrix all_logits();
 
  private:
-  const EncoderDecoder& model_;
+  const Model& model_;
   std::vector<Sequence*> sequences_;
   std::vector<int64_t> counts_;
   std::vector<int32_t> tokens_;

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "engine/recording.h"
-#include "models/encoder_decoder.h"
+#include "models/model.h"
 
 namespace slim {
 
@@ -21,7 +21,7 @@ struct DecodedWindow {
 
 class Transcriber {
  public:
-  Transcriber(const EncoderDecoder& model, const TranscriptionSetting& setting)
+  Transcriber(const Model& model, const TranscriptionSetting& setting)
       : model_(model), setting_(setting) {}
 
   // Called for every window as it is decoded; may be empty.
@@ -39,7 +39,7 @@ class Transcriber {
   // One window of each active recording.
   void decode(std::span<Recording* const> active, Stats* stats);
 
-  const EncoderDecoder& model_;
+  const Model& model_;
   TranscriptionSetting setting_;
   std::function<void(const DecodedWindow&)> on_window_;
 };

@@ -75,6 +75,12 @@ struct Gate {
   Matrix y;  // [T, F] f32
 };
 
+// x = x held within [-limit, limit], element by element; NaN stays. (clip_qkv: OLMo-1, MPT)
+struct Clamp {
+  Matrix x;  // f32
+  float limit = 0.0F;
+};
+
 // Turns the heads of each row to the row's position: the first rotation.width() columns of every
 // head's `head_width`; the others are copied. y may be x.
 struct Rotate {
@@ -224,6 +230,7 @@ class Kernels {
   virtual void grouped_linear(const GroupedLinear& arguments) = 0;
   virtual void norm(const Norm& arguments) = 0;
   virtual void gate(const Gate& arguments) = 0;
+  virtual void clamp(const Clamp& arguments) = 0;
   virtual void rotate(const Rotate& arguments) = 0;
   virtual void embed(const Embed& arguments) = 0;
   virtual void convolve(const Convolve& arguments) = 0;

@@ -1,7 +1,5 @@
-// Blocks: what both stacks of a model are made of: the weights of a pre-norm layer, and the steps
-// that run them.
-//
-//   x += attention(norm(x));   x += down(activation(up(norm(x))))
+// Blocks: what both stacks of a model are made of: the weights of a layer, and the steps that run
+// them.
 #pragma once
 
 #include <cstdint>
@@ -10,23 +8,20 @@
 
 #include "attention/scheme.h"
 #include "kernels/kernels.h"
-#include "models/encoder_decoder.h"
+#include "models/model.h"
 #include "models/spec.h"
 
 namespace slim {
 
 struct NormWeights {
-  Tensor gain, offset;  // [D] f32
-};
-
-struct LinearWeights {
-  Tensor weight;  // [outputs, inputs]
-  Tensor bias;    // [outputs] f32, or empty
+  Tensor gain, offset;  // [D] f32; either may be empty (1, 0)
 };
 
 struct MlpWeights {
-  NormWeights norm;
-  LinearWeights up, down;
+  NormWeights norm;    // empty where the layer's norms are shared
+  LinearWeights gate;  // [F, D], of a gated MLP
+  LinearWeights up;    // [F, D]
+  LinearWeights down;  // [D, F]
 };
 
 struct EncoderLayer {
@@ -38,35 +33,45 @@ struct EncoderLayer {
 struct DecoderLayer {
   NormWeights self_norm;
   AttentionWeights self;
-  NormWeights cross_norm;
+  NormWeights cross_norm;  // with an encoder
   AttentionWeights cross;
   MlpWeights mlp;
 };
 
 struct ModelWeights::Parts {
+  // With an encoder.
   LinearWeights conv1, conv2;  // weight tap-major: [D, 3 * inputs]
   Tensor encoder_positions;    // [P, D]
   std::vector<EncoderLayer> encoder;
   NormWeights encoder_norm;
 
-  Tensor embed;              // [V, D]
-  Tensor decoder_positions;  // [P, D]
+  Tensor embed;              // [V, E]; E is D but for embed_width
+  NormWeights embed_norm;    // of ModelSpec::embed_norm
+  LinearWeights embed_in;    // [D, E], where E is not D
+  LinearWeights embed_out;   // [E, D], where E is not D
+  Tensor decoder_positions;  // [P, D] from position 0 on; learned positions only
   std::vector<DecoderLayer> decoder;
   NormWeights decoder_norm;
-  Tensor head;  // [V, D]; the embedding's own bytes where it is tied
+  LinearWeights head;  // [V, E]; the embedding's own bytes where it is tied
 
   int64_t bytes = 0;
   mutable std::once_flag conditioned;
   mutable std::vector<Conditioning> conditioning;
 };
 
-// y = norm(x); y may be x.
-void normalise(Kernels& kernels, const NormWeights& weights, float epsilon, ConstMatrix x,
-               Matrix y);
+// y = norm(x), or y += norm(x); y may be x in the first case.
+void normalise(Kernels& kernels, const NormSpec& spec, const NormWeights& weights, ConstMatrix x,
+               Matrix y, bool accumulate = false);
 // The arguments of y = x weight^T + bias, for the caller to add an activation or accumulation to.
-Linear linear_of(ConstMatrix x, const Tensor& weight, const Tensor& bias, Matrix y);
-// x += down(activation(up(norm(x)))). normed: [T, D]; hidden: [T, mlp_width].
-void run_mlp(Kernels& kernels, const StackSpec& stack, const MlpWeights& weights, Matrix x,
-             Matrix normed, Matrix hidden);
+Linear linear_of(ConstMatrix x, const LinearWeights& weights, Matrix y);
+
+// Columns of scratch that a token takes in an MLP, and how many tokens it should run at once: all
+// of `tokens`, or as many as keep that scratch at 32 MB.
+int64_t mlp_columns(const StackSpec& stack);
+int64_t mlp_rows(const StackSpec& stack, int64_t tokens);
+// y += mlp(x), or y = mlp(x): down(activation(up(x))), or gated down(activation(gate(x)) * up(x)).
+// Runs hidden.rows tokens at a time. hidden: [at least 1, mlp_columns()]; y is not x.
+void run_mlp(Kernels& kernels, const StackSpec& stack, const MlpWeights& weights, ConstMatrix x,
+             Matrix hidden, Matrix y, bool accumulate = true);
 
 }  // namespace slim

@@ -1,8 +1,11 @@
-// The decoder: x = embedding + position; per layer x += self(norm(x)), x += cross(norm(x)),
-// x += mlp(norm(x)); logits = norm(x) head^T for the tokens that need them.
+// The decoder: x = embedding (+ position); per layer what StackSpec::residual says; logits =
+// norm(x) head^T for the tokens that need them.
 #include "models/decoder.h"
 
 #include <fmt/format.h>
+
+#include <cmath>
+#include <cstring>
 
 #include "attention/step_scratch.h"
 #include "base/check.h"
@@ -11,45 +14,71 @@
 namespace slim {
 namespace {
 
-std::vector<Plane> add_planes(const Attention& attention, PageLayout& layout) {
-  std::vector<Plane> planes;
-  for (const RowFormat& format : attention.rows()) planes.push_back(layout.add(format));
-  return planes;
+// As pages do, steps lie in host memory: a device of its own memory will bring these two along.
+size_t bytes_of(const Matrix& matrix) {
+  return static_cast<size_t>(matrix.rows * matrix.columns) * sizeof(float);
+}
+void clear(const Matrix& matrix) { std::memset(matrix.data, 0, bytes_of(matrix)); }
+void copy(const Matrix& from, const Matrix& to) { std::memcpy(to.data, from.data, bytes_of(from)); }
+
+// Scaled and capped logits; few models have any, and only for the rows asked for.
+void finish_logits(const ModelSpec& spec, const Matrix& logits) {
+  if (spec.logit_scale == 1.0F && spec.logit_cap == 0.0F) return;
+  for (int64_t row = 0; row < logits.rows; ++row) {
+    float* values = logits.row<float>(row);
+    for (int64_t i = 0; i < logits.columns; ++i) {
+      values[i] *= spec.logit_scale;
+      if (spec.logit_cap != 0.0F) {
+        values[i] = spec.logit_cap * std::tanh(values[i] / spec.logit_cap);
+      }
+    }
+  }
 }
 
 }  // namespace
 
+struct Decoder::Scratch {
+  Matrix x;       // [T, D]: the residual stream
+  Matrix normed;  // [T, D]
+  Matrix other;   // [T, D], where a layer has two norms of one x
+  Matrix hidden;  // of MLPs
+};
+
 Decoder::Decoder(const ModelSpec& spec, const ModelWeights& weights, Kernels& kernels,
-                 std::span<const LayerPlan> plan)
-    : spec_(spec), weights_(weights.parts()), kernels_(kernels) {
-  check(std::ssize(plan) == 2 * spec.decoder.layers, "the plan has two entries a decoder layer");
-  const auto build = [&](const LayerPlan& chosen, const AttentionSpec& attention, int64_t layer) {
-    return scheme(chosen.kind)
-        .build(attention, weights.attention(layer, attention.cross), chosen.row_type, kernels);
-  };
-  const AttentionSpec self = spec.decoder.self(true);
-  const AttentionSpec cross = spec.decoder.cross(spec.encoder.width);
-  for (int64_t layer = 0; layer < spec.decoder.layers; ++layer) {
-    self_.push_back(build(plan[static_cast<size_t>(2 * layer)], self, layer));
-    cross_.push_back(build(plan[static_cast<size_t>(2 * layer + 1)], cross, layer));
+                 std::span<const LayerPlan> plan, int64_t context)
+    : spec_(spec), weights_(weights.parts()), kernels_(kernels), context_(context) {
+  std::vector<AttentionSpec> layers = attention_layers(spec);
+  check(plan.size() == layers.size(), "the plan has an entry for each attention layer");
+  std::vector<std::shared_ptr<const Rotation>> regimes;
+  if (spec.decoder.position_kind == Positions::rotary) {
+    regimes = rotations(spec.decoder.rope, context);
+  }
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const bool cross = layers[i].cross;
+    if (!cross) layers[i].rotations = regimes;
+    (cross ? cross_ : self_)
+        .push_back(
+            scheme(plan[i].kind)
+                .build(layers[i], weights.attention(plan[i].layer, cross), plan[i].rows, kernels));
   }
   place_planes();
 }
 
 void Decoder::place_planes() {
-  for (const auto& attention : self_) attention->place(add_planes(*attention, self_layout_));
+  for (const auto& attention : self_) attention->place(self_layout_);
   const Attention* shared = nullptr;
   for (const auto& attention : cross_) {
     if (!attention->shares_rows()) {
-      attention->place(add_planes(*attention, cross_layout_));
+      attention->place(cross_layout_);
     } else if (shared == nullptr) {
-      attention->place(add_planes(*attention, cross_layout_));
+      attention->place(cross_layout_);
       shared = attention.get();
     } else {
       check(attention->rows() == shared->rows(), "layers that share rows agree on their format");
-      attention->place(shared->planes());
+      attention->place(shared->planes(), shared->hot_planes());
     }
   }
+  check(cross_layout_.hot_bytes() == 0, "rows of cross attention stand alone");
 }
 
 void Decoder::remember(const AttentionStep& step, ConstMatrix encoded) const {
@@ -61,49 +90,137 @@ void Decoder::remember(const AttentionStep& step, ConstMatrix encoded) const {
   }
 }
 
+void Decoder::reopen(PageTable& table) const {
+  std::byte* const hot = table.reopen();
+  for (const auto& attention : self_) {
+    attention->reopen(kernels_, table.pages(), hot, table.rows());
+  }
+}
+
 void Decoder::forward(const DecoderStep& step) const {
   check_step(step);
   const auto tokens = std::ssize(step.tokens);
   if (tokens == 0) return;
   const StackSpec& stack = spec_.decoder;
-  const auto scored = std::ssize(step.logits_for);
-  StepScratch scratch(kernels_.device());
-  const Matrix x = scratch.matrix(tokens, stack.width);
-  const Matrix normed = scratch.matrix(tokens, stack.width);
-  const Matrix hidden = scratch.matrix(tokens, stack.mlp_width);
+  StepScratch memory(kernels_.device());
+  Scratch scratch;
+  scratch.x = memory.matrix(tokens, stack.width);
+  scratch.normed = memory.matrix(tokens, stack.width);
+  const bool two_norms = stack.residual == Residual::parallel && !stack.shared_norm;
+  if (two_norms) scratch.other = memory.matrix(tokens, stack.width);
+  scratch.hidden = memory.matrix(mlp_rows(stack, tokens), mlp_columns(stack));
 
-  Embed embed;
-  embed.ids = step.tokens;
-  embed.table = weights_.embed.matrix();
-  embed.places = step.positions;
-  embed.positions = weights_.decoder_positions.matrix();
-  embed.y = x;
-  kernels_.embed(embed);
-  for (size_t i = 0; i < self_.size(); ++i) {
-    const DecoderLayer& layer = weights_.decoder[i];
-    normalise(kernels_, layer.self_norm, stack.norm_epsilon, x, normed);
-    self_[i]->forward({step.self}, normed, x);
-    normalise(kernels_, layer.cross_norm, stack.norm_epsilon, x, normed);
-    cross_[i]->forward({step.cross}, normed, x);
-    run_mlp(kernels_, stack, layer.mlp, x, normed, hidden);
+  embed(step, scratch.x);
+  for (size_t i = 0; i < self_.size(); ++i) run_layer(i, step, scratch);
+  write_logits(step, scratch.x);
+}
+
+void Decoder::embed(const DecoderStep& step, Matrix x) const {
+  const ConstMatrix positions =
+      weights_.decoder_positions.empty() ? ConstMatrix{} : weights_.decoder_positions.matrix();
+  const Embed tokens{.ids = step.tokens,
+                     .table = weights_.embed.matrix(),
+                     .factor = spec_.embed_factor,
+                     .places = step.positions,
+                     .positions = positions,
+                     .y = x};
+  if (spec_.embed_width == 0) {
+    kernels_.embed(tokens);
+  } else {
+    // Positions first, so that the projection of the tokens adds to them.
+    StepScratch memory(kernels_.device());
+    Embed narrow = tokens;
+    narrow.positions = {};
+    narrow.y = memory.matrix(x.rows, spec_.embed_width);
+    kernels_.embed(narrow);
+    Linear widen = linear_of(narrow.y, weights_.embed_in, x);
+    if (positions.rows > 0) {
+      kernels_.embed({.ids = step.positions, .table = positions, .y = x});
+      widen.accumulate = true;
+    }
+    kernels_.linear(widen);
   }
-  if (scored > 0) write_logits(step, x, scratch.matrix(scored, stack.width));
+  if (spec_.embed_norm) normalise(kernels_, spec_.decoder.norm, weights_.embed_norm, x, x);
+}
+
+void Decoder::run_layer(size_t index, const DecoderStep& step, const Scratch& scratch) const {
+  switch (spec_.decoder.residual) {
+    case Residual::sequential:
+    case Residual::parallel:
+      return run_before(index, step, scratch);
+    case Residual::after_branch:
+    case Residual::after_sum:
+      return run_after(index, step, scratch);
+  }
+}
+
+// Norms before the branches.
+void Decoder::run_before(size_t index, const DecoderStep& step, const Scratch& scratch) const {
+  const StackSpec& stack = spec_.decoder;
+  const DecoderLayer& layer = weights_.decoder[index];
+  const auto& [x, normed, other, hidden] = scratch;
+  normalise(kernels_, stack.norm, layer.self_norm, x, normed);
+  if (stack.residual == Residual::parallel) {
+    if (!stack.shared_norm) normalise(kernels_, stack.norm, layer.mlp.norm, x, other);
+    self_[index]->forward({step.self}, normed, x);
+    return run_mlp(kernels_, stack, layer.mlp, stack.shared_norm ? normed : other, hidden, x);
+  }
+  self_[index]->forward({step.self}, normed, x);
+  if (!cross_.empty()) {
+    normalise(kernels_, stack.norm, layer.cross_norm, x, normed);
+    cross_[index]->forward({step.cross}, normed, x);
+  }
+  normalise(kernels_, stack.norm, layer.mlp.norm, x, normed);
+  run_mlp(kernels_, stack, layer.mlp, normed, hidden, x);
+}
+
+// Norms after the branches, or after their sums with x.
+void Decoder::run_after(size_t index, const DecoderStep& step, const Scratch& scratch) const {
+  const StackSpec& stack = spec_.decoder;
+  const DecoderLayer& layer = weights_.decoder[index];
+  const auto& [x, normed, other, hidden] = scratch;
+  if (stack.residual == Residual::after_branch) {
+    clear(normed);
+    self_[index]->forward({step.self}, x, normed);
+    normalise(kernels_, stack.norm, layer.self_norm, normed, x, true);
+    run_mlp(kernels_, stack, layer.mlp, x, hidden, normed, false);
+    return normalise(kernels_, stack.norm, layer.mlp.norm, normed, x, true);
+  }
+  copy(x, normed);
+  self_[index]->forward({step.self}, normed, x);
+  normalise(kernels_, stack.norm, layer.self_norm, x, x);
+  run_mlp(kernels_, stack, layer.mlp, x, hidden, x);
+  normalise(kernels_, stack.norm, layer.mlp.norm, x, x);
 }
 
 // The final norm gathers the rows that need logits, a run of neighbours at a time (a decoding step:
 // all rows, one run), so that the vocabulary product, the largest of a step, sees only those.
-void Decoder::write_logits(const DecoderStep& step, ConstMatrix x, Matrix normed) const {
+void Decoder::write_logits(const DecoderStep& step, ConstMatrix x) const {
   const std::span<const int64_t> rows = step.logits_for;
+  if (rows.empty()) return;
+  StepScratch memory(kernels_.device());
+  const auto scored = std::ssize(rows);
+  Matrix normed = memory.matrix(scored, spec_.decoder.width);
   for (size_t first = 0; first < rows.size();) {
     size_t end = first + 1;
     while (end < rows.size() && rows[end] == rows[end - 1] + 1) ++end;
     const auto count = static_cast<int64_t>(end - first);
-    normalise(kernels_, weights_.decoder_norm, spec_.decoder.norm_epsilon,
-              x.rows_from(rows[first], count),
-              normed.rows_from(static_cast<int64_t>(first), count));
+    const ConstMatrix from = x.rows_from(rows[first], count);
+    const Matrix to = normed.rows_from(static_cast<int64_t>(first), count);
+    if (spec_.decoder.final_norm) {
+      normalise(kernels_, spec_.decoder.norm, weights_.decoder_norm, from, to);
+    } else {
+      std::memcpy(to.data, from.data, bytes_of(to));
+    }
     first = end;
   }
-  kernels_.linear(linear_of(normed, weights_.head, {}, step.logits));
+  if (spec_.embed_width != 0) {
+    const Matrix narrow = memory.matrix(scored, spec_.embed_width);
+    kernels_.linear(linear_of(normed, weights_.embed_out, narrow));
+    normed = narrow;
+  }
+  kernels_.linear(linear_of(normed, weights_.head, step.logits));
+  finish_logits(spec_, step.logits);
 }
 
 void Decoder::check_step(const DecoderStep& step) const {
@@ -121,10 +238,10 @@ void Decoder::check_step(const DecoderStep& step) const {
                 fmt::format("Token {} is outside the vocabulary of {}.", token, spec_.vocabulary));
   }
   for (const int32_t position : step.positions) {
-    if (position >= 0 && position < spec_.decoder.positions) continue;
+    if (position >= 0 && position < context_) continue;
     throw Error(ErrorCode::bad_request,
-                fmt::format("Position {} is outside the {} tokens this model can hold.", position,
-                            spec_.decoder.positions));
+                fmt::format("A sequence of {} tokens is longer than the context of {}.",
+                            static_cast<int64_t>(position) + 1, context_));
   }
 }
 

@@ -15,9 +15,10 @@ namespace slim {
 
 class Decoder {
  public:
-  // plan: self and cross of layer 0, 1, ... The arguments must outlive it.
+  // plan: self (and cross, with an encoder) of layer 0, 1, ...; `context`: positions that steps may
+  // have. The arguments must outlive it.
   Decoder(const ModelSpec& spec, const ModelWeights& weights, Kernels& kernels,
-          std::span<const LayerPlan> plan);
+          std::span<const LayerPlan> plan, int64_t context);
 
   // A page of a sequence's own rows, and one of what cross attention reads.
   const PageLayout& self_layout() const noexcept { return self_layout_; }
@@ -25,20 +26,29 @@ class Decoder {
 
   // Stores what the cross attention layers need of the encoder's output.
   void remember(const AttentionStep& step, ConstMatrix encoded) const;
-  // Throws Error{bad_request} for a token or position outside the model's tables.
+  // Makes the hot page of a table from its last, sealed page (Attention::reopen).
+  void reopen(PageTable& table) const;
+  // Throws Error{bad_request} for a token outside the vocabulary or a position outside the context.
   void forward(const DecoderStep& step) const;
   int64_t derived_bytes() const;
 
  private:
+  struct Scratch;
+
   void place_planes();
   void check_step(const DecoderStep& step) const;
-  void write_logits(const DecoderStep& step, ConstMatrix x, Matrix normed) const;
+  void embed(const DecoderStep& step, Matrix x) const;
+  void run_layer(size_t index, const DecoderStep& step, const Scratch& scratch) const;
+  void run_before(size_t index, const DecoderStep& step, const Scratch& scratch) const;
+  void run_after(size_t index, const DecoderStep& step, const Scratch& scratch) const;
+  void write_logits(const DecoderStep& step, ConstMatrix x) const;
 
   const ModelSpec& spec_;
   const ModelWeights::Parts& weights_;
   Kernels& kernels_;
+  int64_t context_;
   std::vector<std::unique_ptr<Attention>> self_;
-  std::vector<std::unique_ptr<Attention>> cross_;
+  std::vector<std::unique_ptr<Attention>> cross_;  // none without an encoder
   PageLayout self_layout_;
   PageLayout cross_layout_;
 };

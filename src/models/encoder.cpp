@@ -38,7 +38,7 @@ void Encoder::run(ConstMatrix mel, int64_t batch, Matrix out) const {
 void Encoder::run_windows(ConstMatrix mel, int64_t batch, Matrix out) const {
   const int64_t width = spec_.encoder.width;
   const int64_t rows = out.rows;
-  const int64_t wide = std::max(3 * width, spec_.encoder.mlp_width);
+  const int64_t wide = std::max(3 * width, mlp_columns(spec_.encoder));
   StepScratch scratch(kernels_.device());
   const Matrix normed = scratch.matrix(rows, width);
   const Matrix shared = scratch.matrix(rows, wide);
@@ -75,9 +75,11 @@ void Encoder::run_windows(ConstMatrix mel, int64_t batch, Matrix out) const {
 
   for (const EncoderLayer& layer : weights_.encoder) {
     attend(layer, batch, out, normed, within(3 * rows, width));
-    run_mlp(kernels_, spec_.encoder, layer.mlp, out, normed, within(rows, spec_.encoder.mlp_width));
+    normalise(kernels_, spec_.encoder.norm, layer.mlp.norm, out, normed);
+    run_mlp(kernels_, spec_.encoder, layer.mlp, normed, within(rows, mlp_columns(spec_.encoder)),
+            out);
   }
-  normalise(kernels_, weights_.encoder_norm, spec_.encoder.norm_epsilon, out, out);
+  normalise(kernels_, spec_.encoder.norm, weights_.encoder_norm, out, out);
 }
 
 // x += out(attention(q, k, v)) with q, k and v of norm(x). qkv: [3 * rows, D].
@@ -87,10 +89,10 @@ void Encoder::attend(const EncoderLayer& layer, int64_t batch, Matrix x, Matrix 
   const Matrix q = qkv.rows_from(0, x.rows);
   const Matrix k = qkv.rows_from(x.rows, x.rows);
   const Matrix v = qkv.rows_from(2 * x.rows, x.rows);
-  normalise(kernels_, layer.norm, spec_.encoder.norm_epsilon, x, normed);
-  kernels_.linear(linear_of(normed, layer.self.q, layer.self.q_bias, q));
-  kernels_.linear(linear_of(normed, layer.self.k, layer.self.k_bias, k));
-  kernels_.linear(linear_of(normed, layer.self.v, layer.self.v_bias, v));
+  normalise(kernels_, spec_.encoder.norm, layer.norm, x, normed);
+  kernels_.linear(linear_of(normed, layer.self.q, q));
+  kernels_.linear(linear_of(normed, layer.self.k, k));
+  kernels_.linear(linear_of(normed, layer.self.v, v));
 
   AttendDense dense;
   dense.q = q;
@@ -101,7 +103,7 @@ void Encoder::attend(const EncoderLayer& layer, int64_t batch, Matrix x, Matrix 
   dense.batch = batch;
   dense.scale = attention.scale;
   kernels_.attend_dense(dense);
-  Linear project = linear_of(normed, layer.self.out, layer.self.out_bias, x);
+  Linear project = linear_of(normed, layer.self.out, x);
   project.accumulate = true;
   kernels_.linear(project);
 }

@@ -13,25 +13,37 @@
 
 namespace slim {
 
-const Family& whisper();  // families/whisper.cpp
+// Each in families/, in the file of its name.
+Family bloom();
+Family cohere();
+Family gemma();
+Family gpt2();
+Family gpt_neox();
+Family gptj();
+Family llama();
+Family mpt();
+Family olmo();
+Family olmo2();
+Family opt();
+Family phi();
+Family phi3();
+Family qwen2();
+Family stablelm();
+Family whisper();
 
 std::span<const Family> families() {
   // A table, not self-registering objects: a linker drops those from a static library.
-  static const std::array table = {whisper()};
+  static const std::array table = {bloom(), cohere(), gemma(),    gpt2(),   gpt_neox(), gptj(),
+                                   llama(), mpt(),    olmo(),     olmo2(),  opt(),      phi(),
+                                   phi3(),  qwen2(),  stablelm(), whisper()};
   return table;
 }
 
 namespace {
 
-const Family& find_family(std::string_view kind, const std::vector<std::string>& names,
-                          std::string_view Family::*field, const std::filesystem::path& place) {
-  std::vector<std::string_view> known;
-  for (const Family& family : families()) {
-    for (const std::string& name : names) {
-      if (name == family.*field) return family;
-    }
-    known.push_back(family.*field);
-  }
+[[noreturn]] void refuse_unknown(std::string_view kind, const std::vector<std::string>& names,
+                                 const std::vector<std::string_view>& known,
+                                 const std::filesystem::path& place) {
   throw Error(ErrorCode::unsupported_model,
               fmt::format("The {} '{}' is not supported; there is {}.", kind,
                           fmt::join(names, "', '"), fmt::join(known, ", ")),
@@ -39,35 +51,83 @@ const Family& find_family(std::string_view kind, const std::vector<std::string>&
 }
 
 const Family& family_of(const JsonObject& config) {
-  return find_family("architecture", config.strings("architectures"), &Family::architecture,
-                     config.place());
+  if (config.has("quantization_config")) {
+    config.reject("quantization_config", "asks for weights in a form that is not supported");
+  }
+  const std::vector<std::string> names = config.strings("architectures");
+  std::vector<std::string_view> known;
+  for (const Family& family : families()) {
+    for (const std::string_view architecture : family.architectures) {
+      if (std::find(names.begin(), names.end(), architecture) != names.end()) return family;
+      known.push_back(architecture);
+    }
+  }
+  refuse_unknown("architecture", names, known, config.place());
 }
 
-// What no family's reader can leave open, whatever the format.
-void check_spec(const ModelSpec& spec, const std::filesystem::path& place) {
-  const auto refuse = [&](const std::string& text) {
-    throw Error(ErrorCode::bad_file, text, place.string());
-  };
-  for (const auto& [side, stack] :
-       {std::pair{"encoder", &spec.encoder}, {"decoder", &spec.decoder}}) {
-    if (std::min({stack->layers, stack->width, stack->mlp_width, stack->positions}) < 1) {
+const Family& family_of(const Checkpoint& checkpoint) {
+  std::vector<std::string_view> known;
+  for (const Family& family : families()) {
+    if (family.content.empty()) continue;
+    if (family.content == checkpoint.content()) return family;
+    known.push_back(family.content);
+  }
+  refuse_unknown("model type", {checkpoint.content()}, known, checkpoint.path());
+}
+
+// What no family's reader can leave open, whatever the format. Throws the sentence alone.
+class SpecCheck {
+ public:
+  SpecCheck(const ModelSpec& spec, const std::filesystem::path& place)
+      : spec_(spec), place_(place.string()) {}
+
+  void run() const {
+    if (spec_.vocabulary < 1) refuse("The vocabulary is empty.");
+    check_stack("decoder", spec_.decoder);
+    if (!spec_.has_encoder()) return;
+    check_stack("encoder", spec_.encoder);
+    if (spec_.mel_bins != 80 && spec_.mel_bins != 128) {
+      refuse(fmt::format("The model hears {} mel bins; 80 and 128 are supported.", spec_.mel_bins));
+    }
+    if (spec_.encoder.width != spec_.decoder.width) {
+      refuse(
+          fmt::format("The encoder is {} wide and the decoder {}: cross attention needs one width.",
+                      spec_.encoder.width, spec_.decoder.width));
+    }
+  }
+
+ private:
+  [[noreturn]] void refuse(const std::string& text) const {
+    throw Error(ErrorCode::bad_file, text, place_);
+  }
+
+  void check_stack(const char* side, const StackSpec& stack) const {
+    if (std::min({stack.layers, stack.width, stack.mlp_width, stack.positions}) < 1) {
       refuse(fmt::format("The {} has a size of zero.", side));
     }
-    if (stack->heads < 1 || stack->width % stack->heads != 0) {
+    if (stack.heads < 1 || (stack.head_width == 0 && stack.width % stack.heads != 0)) {
       refuse(fmt::format("The {} attention heads of the {} do not divide its width, {}.",
-                         stack->heads, side, stack->width));
+                         stack.heads, side, stack.width));
+    }
+    if (stack.heads % stack.key_head_count() != 0) {
+      refuse(fmt::format("The {} attention heads of the {} do not share its {} key heads evenly.",
+                         stack.heads, side, stack.key_head_count()));
+    }
+    const int64_t rotated = stack.rope.width;
+    if (stack.position_kind == Positions::rotary &&
+        (rotated < 2 || rotated % 2 != 0 || rotated > stack.width_of_head())) {
+      refuse(fmt::format("{} of the {} columns of a head cannot be rotated in pairs.", rotated,
+                         stack.width_of_head()));
+    }
+    if (!stack.windows.empty() && std::ssize(stack.windows) != stack.layers) {
+      refuse(fmt::format("There are {} attention windows for {} layers.", stack.windows.size(),
+                         stack.layers));
     }
   }
-  if (spec.vocabulary < 1) refuse("The vocabulary is empty.");
-  if (spec.mel_bins != 80 && spec.mel_bins != 128) {
-    refuse(fmt::format("The model hears {} mel bins; 80 and 128 are supported.", spec.mel_bins));
-  }
-  if (spec.encoder.width != spec.decoder.width) {
-    refuse(
-        fmt::format("The encoder is {} wide and the decoder {}: cross attention needs one width.",
-                    spec.encoder.width, spec.decoder.width));
-  }
-}
+
+  const ModelSpec& spec_;
+  std::string place_;
+};
 
 }  // namespace
 
@@ -82,7 +142,7 @@ ModelFiles open_model(const std::filesystem::path& path) {
     files.directory = path.parent_path();
     const JsonObject config = JsonObject::read(path);
     files.spec = family_of(config).read_config(config);
-    check_spec(files.spec, path);
+    SpecCheck(files.spec, path).run();
     return files;
   }
 
@@ -91,17 +151,14 @@ ModelFiles open_model(const std::filesystem::path& path) {
   // A config that names an unknown architecture says more than the missing weights of one.
   if (config.has("architectures")) family_of(config);
   const std::shared_ptr<const Checkpoint> stored = Checkpoint::open(path);
-  if (stored->content().empty()) {
-    const Family& family = family_of(config);
-    files.spec = family.read_config(config);
-    files.checkpoint = stored->renamed(family.renames());
-  } else {
-    const Family& family =
-        find_family("model type", {stored->content()}, &Family::content, stored->path());
-    files.spec = family.read_checkpoint(*stored, config);
-    files.checkpoint = stored;
-  }
-  check_spec(files.spec, stored->content().empty() ? path / "config.json" : stored->path());
+  const bool typed = !stored->content().empty();
+  const Family& family = typed ? family_of(*stored) : family_of(config);
+  files.spec = typed ? family.read_checkpoint(*stored, config) : family.read_config(config);
+  files.converted = std::filesystem::exists(path / kPlanFile, ignored);
+  const bool canonical = typed || files.converted;
+  files.checkpoint =
+      stored->renamed(canonical ? Checkpoint::Renames{} : family.renames, family.ignored);
+  SpecCheck(files.spec, typed ? stored->path() : path / "config.json").run();
   return files;
 }
 

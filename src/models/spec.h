@@ -4,40 +4,141 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "attention/scheme.h"
 #include "kernels/kernels.h"
+#include "tensor/rotation.h"
 
 namespace slim {
 
-// One stack of layers: pre-norm, residual around attention(s) and MLP, final norm. (Whisper)
-struct StackSpec {
-  int64_t layers = 0;  // L
-  int64_t width = 0;   // D
-  int64_t heads = 0;   // H
-  int64_t mlp_width = 0;
-  int64_t positions = 0;  // rows of the position table: 1500 encoder positions, 448 tokens
-  Activation activation = Activation::gelu;
-  float norm_epsilon = 1e-5F;
+// How tokens learn where they are.
+enum class Positions : uint8_t {
+  learned,  // a table added to the embedding (Whisper, GPT-2, OPT)
+  rotary,   // queries and keys are turned (Llama, Phi, Gemma, StableLM, GPT-NeoX, Qwen, OLMo,
+            // Cohere)
+  alibi,    // a slope per head on the distance (MPT, BLOOM)
+};
 
-  int64_t head_width() const { return heads == 0 ? 0 : width / heads; }
-  AttentionSpec self(bool causal) const;
+enum class RopeScaling : uint8_t { none, linear, dynamic, yarn, llama3, longrope };
+
+// Rotary positions. The frequency of pair i is base^(-2i / width), then scaled:
+//   linear    / factor
+//   dynamic   base grown for the context the model was opened with, where that is longer than
+//             `original`: what Transformers uses for a sequence of exactly that length
+//   yarn, llama3  by wavelength, between kept and divided by factor
+//   longrope  / short_factors[i] while a sequence has at most `original` positions, else
+//             / long_factors[i]: two regimes; crossing over needs the sequence to be computed anew
+struct RopeSpec {
+  int64_t width = 0;         // columns of a head that rotate: all, or fewer (Phi-2, NeoX, StableLM)
+  bool interleaved = false;  // pairs are neighbours (Cohere, GPT-J, GGUF's llama), else halves
+  double base = 10000.0;
+  RopeScaling scaling = RopeScaling::none;
+  double factor = 1.0;
+  int64_t original = 0;         // positions it was trained on
+  double low_frequency = 1.0;   // llama3
+  double high_frequency = 4.0;  // llama3
+  double beta_fast = 32.0;      // yarn
+  double beta_slow = 1.0;       // yarn
+  bool truncate = true;         // yarn: correction range to whole pairs
+  double magnitude = 1.0;       // on cos and sin: yarn's and longrope's attention factor
+  std::vector<double> short_factors, long_factors;  // [width / 2], longrope
+  std::vector<double> divisors;  // [width / 2] or none: GGUF's rope.factors (llama3 precomputed)
+};
+
+// Radians a position of each pair, by regime: one, or two (short, long) with longrope and a context
+// beyond `original`. Rounded to f32 where Transformers rounds.
+std::vector<std::vector<float>> rope_frequencies(const RopeSpec& rope, int64_t context);
+// A rotation for each regime. `context`: positions it must serve.
+std::vector<std::shared_ptr<const Rotation>> rotations(const RopeSpec& rope, int64_t context);
+
+// Where the norms of a layer stand, and what adds up (a: attention, m: MLP).
+enum class Residual : uint8_t {
+  sequential,  // x += a(norm(x));  x += m(norm(x))
+  parallel,    // x += a(norm(x)) + m(norm'(x)); norm' is norm if shared_norm (Phi-2, Cohere, GPT-J)
+  after_branch,  // x += norm(a(x));  x += norm(m(x))      (OLMo-2)
+  after_sum,     // x = norm(x + a(x));  x = norm(x + m(x))  (OPT-350m)
+};
+
+struct NormSpec {
+  NormKind kind = NormKind::layer;
+  float epsilon = 1e-5F;
+  bool gain = true;        // OLMo-1 has none
+  bool offset = true;      // layer norm's bias; MPT, Cohere have none
+  float gain_base = 0.0F;  // added to the stored gain: 1 (Gemma)
+};
+
+// How the file packs the three projections of an attention layer.
+enum class Packing : uint8_t {
+  separate,  // q, k, v
+  stacked,   // qkv: rows of q, then of k, then of v (Phi-3, MPT, GPT-2)
+  by_head,   // qkv: for each head its rows of q, k, v (GPT-NeoX, BLOOM)
+};
+
+// One stack of layers with a final norm.
+struct StackSpec {
+  int64_t layers = 0;      // L
+  int64_t width = 0;       // D
+  int64_t heads = 0;       // H
+  int64_t key_heads = 0;   // G; 0: H
+  int64_t head_width = 0;  // C; 0: D / H. Gemma-7B: H * C > D
+  int64_t mlp_width = 0;   // F
+  int64_t positions = 0;   // rows of the position table, or the longest context
+  Residual residual = Residual::sequential;
+  bool shared_norm = false;
+  NormSpec norm;
+  bool final_norm = true;  // OPT-350m has none
+  Activation activation = Activation::gelu;
+  bool gated = false;        // down(activation(gate(x)) * up(x)), else down(activation(up(x)))
+  bool packed_gate = false;  // the file stacks gate over up as gate_up (Phi-3)
+  Packing packing = Packing::separate;
+  bool inputs_first = false;  // files hold [inputs, outputs] (GPT-2's Conv1D)
+  bool qkv_bias = true, out_bias = true, mlp_bias = true;
+  bool key_bias = true;  // false: q and v have biases, k has none (Whisper); zeros are accepted
+  Positions position_kind = Positions::learned;
+  int64_t position_offset = 0;  // rows of the table before position 0: 2 (OPT)
+  RopeSpec rope;
+  double alibi_max = 8.0;  // ALiBi slopes are 2^(-alibi_max * (i + 1) / H), as for powers of two
+  // Attention.
+  float score_scale = 0.0F;         // 0: C^-1/2
+  float score_cap = 0.0F;           // soft cap on scores
+  std::vector<int64_t> windows;     // by layer, 0: none; empty: none anywhere
+  float clip = 0.0F;                // q, k and v clamped to +-clip (OLMo-1, MPT); 0: not
+  KeyNorm qk_norm = KeyNorm::none;  // on q and k alike
+  NormKind qk_norm_kind = NormKind::rms;
+
+  int64_t key_head_count() const { return key_heads == 0 ? heads : key_heads; }
+  int64_t width_of_head() const {
+    return head_width != 0 ? head_width : heads == 0 ? 0 : width / heads;
+  }
+  // The attention of a layer; rotations must have been made for the context.
+  AttentionSpec self(bool causal, int64_t layer = 0) const;
   AttentionSpec cross(int64_t encoder_width) const;
 };
 
 struct ModelSpec {
-  std::string family;      // "whisper": for people; nothing branches on it
-  int64_t vocabulary = 0;  // V
-  int64_t mel_bins = 0;    // 80 or 128: the model hears audio through two convolutions (Whisper)
-  StackSpec encoder;
-  StackSpec decoder;  // has cross attention; learned positions; head tied to the embedding
+  std::string family;         // "whisper": for people; nothing branches on it
+  int64_t vocabulary = 0;     // V
+  int64_t mel_bins = 0;       // 80 or 128: the model hears audio through two convolutions (Whisper)
+  StackSpec encoder;          // no layers: a language model
+  StackSpec decoder;          // has cross attention if there is an encoder
+  bool tied_head = true;      // logits by the embedding's own table
+  bool head_bias = false;     // Phi-2, GPT-J
+  int64_t embed_width = 0;    // OPT-350m: the embedding is projected to D, and back; 0: D
+  float embed_factor = 1.0F;  // Gemma: sqrt(D)
+  bool embed_norm = false;    // BLOOM
+  float logit_scale = 1.0F;   // Cohere
+  float logit_cap = 0.0F;     // Gemma-2
   // (layer, head) pairs of cross attention that follow the audio in time; may be empty. (Whisper)
   std::vector<std::vector<int64_t>> alignment_heads;
+
+  bool has_encoder() const { return encoder.layers > 0; }
 };
 
-// The attention layers a cache is planned for, in order: self and cross of decoder layer 0, 1, ...
+// The attention layers a cache is planned for, in order: self (and cross, with an encoder) of
+// decoder layer 0, 1, ... Without rotations made: for planning.
 std::vector<AttentionSpec> attention_layers(const ModelSpec& spec);
 
 }  // namespace slim

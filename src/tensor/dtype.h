@@ -12,7 +12,7 @@ namespace slim {
 // i8 as a *row* type is groups of 32 with one scale (tensor/row_format.h); i8 and i16 as *weight*
 // types are signed integers with one f32 scale per output row beside them. i32 appears in files
 // only. The q types are GGUF's weights: blocks of neighbours along a row that share their scales
-// (weights/gguf.h names the layouts); they have no size per element.
+// (tensor/weight_blocks.h lays them out); they have no size per element.
 enum class DType : uint8_t { f32, f16, bf16, i8, i16, i32, q8_0, q4_0, q4_k, q5_k, q6_k };
 
 constexpr bool is_block_type(DType type) { return type >= DType::q8_0; }

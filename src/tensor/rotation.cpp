@@ -10,6 +10,7 @@ namespace {
 
 // Row m: cos then sin of m * step * frequency.
 std::vector<float> turns(int64_t rows, int64_t step, std::span<const double> frequencies) {
+  check(rows > 0, "a table of positions has rows");
   std::vector<float> table;
   table.reserve(static_cast<size_t>(rows) * 2 * frequencies.size());
   for (int64_t m = 0; m < rows; ++m) {

@@ -57,6 +57,8 @@ GroupScale group_scale(float lowest, float highest, int largest) {
 }
 
 BFloat16 channel_scale(float magnitude, int bits) {
+  // One NaN for all, so that a page's bytes do not depend on which was met first.
+  if (std::isnan(magnitude)) return to_bfloat16(std::numeric_limits<float>::quiet_NaN());
   return round_up(magnitude / static_cast<float>((1 << (bits - 1)) - 1));
 }
 

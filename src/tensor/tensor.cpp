@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "tensor/weight_blocks.h"
+
 namespace slim {
 namespace {
 
@@ -11,6 +13,11 @@ int64_t product(const std::vector<int64_t>& shape) {
   int64_t elements = 1;
   for (const int64_t size : shape) elements *= size;
   return elements;
+}
+
+// Rows of a block type are whole blocks: only then have rows, and all together, a place and a size.
+bool has_whole_blocks(DType type, const std::vector<int64_t>& shape) {
+  return (shape.empty() ? 1 : shape.back()) % block_of(type).elements == 0;
 }
 
 template <typename T>
@@ -28,12 +35,13 @@ void convert_integers(const std::byte* from, float* to, int64_t count) {
 }  // namespace
 
 Tensor Tensor::allocate(Device& device, DType type, std::vector<int64_t> shape) {
+  check(has_whole_blocks(type, shape), "rows of a block type are whole blocks");
   Tensor tensor;
   tensor.type_ = type;
   tensor.shape_ = std::move(shape);
   tensor.writable_ = true;
   // At least one byte, so that a tensor without elements still has an address.
-  const auto buffer = device.allocate(static_cast<size_t>(std::max<int64_t>(1, tensor.bytes())));
+  const auto buffer = device.allocate(static_cast<size_t>(std::max<int64_t>(1, bytes_of(type, tensor.elements()))));
   tensor.data_ = buffer->data();
   tensor.owner_ = buffer;
   return tensor;
@@ -41,10 +49,11 @@ Tensor Tensor::allocate(Device& device, DType type, std::vector<int64_t> shape) 
 
 Tensor Tensor::borrow(std::shared_ptr<const void> owner, std::span<const std::byte> bytes,
                       DType type, std::vector<int64_t> shape) {
+  check(has_whole_blocks(type, shape), "rows of a block type are whole blocks");
   Tensor tensor;
   tensor.type_ = type;
   tensor.shape_ = std::move(shape);
-  check(static_cast<int64_t>(bytes.size()) == tensor.bytes(), "borrowed bytes fit the shape");
+  check(static_cast<int64_t>(bytes.size()) == bytes_of(type, tensor.elements()), "borrowed bytes fit the shape");
   tensor.data_ = bytes.data();
   tensor.owner_ = std::move(owner);
   return tensor;
@@ -76,13 +85,18 @@ Tensor Tensor::slice(int64_t begin, int64_t count) const {
         "a slice lies within its tensor");
   Tensor part = *this;
   part.shape_[0] = count;
-  const int64_t row_bytes = shape_[0] == 0 ? 0 : bytes() / shape_[0];
-  part.data_ = data_ + begin * row_bytes;
+  // Of one axis alone, a block type's slice begins and ends between blocks.
+  check(has_whole_blocks(type_, part.shape_) &&
+            (shape_.size() > 1 || has_whole_blocks(type_, {begin})),
+        "rows of a block type are whole blocks");
+  const int64_t row_elements = shape_[0] == 0 ? 0 : elements() / shape_[0];
+  part.data_ = data_ + bytes_of(type_, begin * row_elements);
   return part;
 }
 
 Tensor Tensor::reshape(std::vector<int64_t> shape) const {
   check(product(shape) == elements(), "reshaping keeps the number of elements");
+  check(has_whole_blocks(type_, shape), "rows of a block type are whole blocks");
   Tensor other = *this;
   other.shape_ = std::move(shape);
   return other;
@@ -98,6 +112,13 @@ Tensor Tensor::to_f32() const {
       break;
     case DType::i32:
       convert_integers<int32_t>(data_, to, elements());
+      break;
+    case DType::q8_0:
+    case DType::q4_0:
+    case DType::q4_k:
+    case DType::q5_k:
+    case DType::q6_k:
+      decode_blocks(type_, data_, elements(), to);
       break;
     default:
       visit(type_, [&](auto tag) { convert<typename decltype(tag)::type>(data_, to, elements()); });

@@ -1,5 +1,6 @@
 // Tensor: a typed, shaped, reference-counted array. Either an owned Buffer or bytes borrowed from a
-// mapped file, which it keeps alive. Rows-major, contiguous. Views into it are Matrix.
+// mapped file, which it keeps alive. Rows-major, contiguous; the last axis of a block type is whole
+// blocks. Views into it are Matrix.
 #pragma once
 
 #include <cstddef>
@@ -63,7 +64,7 @@ class Tensor {
   const std::vector<int64_t>& shape() const noexcept { return shape_; }
   int64_t size(size_t axis) const { return shape_.at(axis); }
   int64_t elements() const noexcept;
-  int64_t bytes() const noexcept { return bytes_of(type_, elements()); }
+  int64_t bytes() const noexcept { return empty() ? 0 : bytes_of(type_, elements()); }
   const std::byte* data() const noexcept { return data_; }
 
   // Typed access; T must match type(). Writing needs an allocated tensor.
@@ -87,7 +88,8 @@ class Tensor {
   Tensor slice(int64_t begin, int64_t count) const;
   // The same bytes under another shape of as many elements.
   Tensor reshape(std::vector<int64_t> shape) const;
-  // A host copy with every value converted to f32 (i8, i16 and i32 by plain value).
+  // A host copy with every value converted to f32 (i8, i16 and i32 by plain value, block types by
+  // their scales).
   Tensor to_f32() const;
 
  private:

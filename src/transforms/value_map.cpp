@@ -1,98 +1,122 @@
-// Condition numbers and value maps by LAPACK, and the rearrangement that absorbs W_K into queries.
-//
-// LAPACK stores matrices by columns and files store W^T by rows: the same bytes. So the buffer of
-// W_K^T [e, d] is LAPACK's W_K, that of W_V^T is its W_V, and the solution M of W_K M = W_V comes
-// out, read by rows, as M^T: what grouped_linear takes. Nothing is ever transposed.
+// The value map by SVD, and the rearrangement that absorbs W_K into queries.
 #include "transforms/value_map.h"
 
-#include <lapacke.h>
+#include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 #include <limits>
-#include <string>
-#include <vector>
 
 #include "base/check.h"
 #include "slim/error.h"
+#include "transforms/matrix_rounding.h"
 
 namespace slim {
 namespace {
 
-// The weight in double precision; LAPACK may loop or lie where it meets NaN or infinity.
-std::vector<double> widen(const Tensor& weight, const char* name) {
-  check(weight.shape().size() == 2, "a weight is a matrix");
-  const Tensor values = weight.to_f32();
-  std::vector<double> wide(static_cast<size_t>(values.elements()));
-  std::copy_n(values.values<float>(), wide.size(), wide.begin());
-  if (!std::all_of(wide.begin(), wide.end(), [](double value) { return std::isfinite(value); })) {
-    throw Error(ErrorCode::bad_file, std::string("The ") + name +
-                                         " weight of an attention layer holds a NaN or an " +
-                                         "infinity.");
-  }
-  return wide;
+// How many singular values are zero to double precision.
+int64_t nullity(const std::vector<double>& values, int64_t size) {
+  const double zero =
+      values.front() * static_cast<double>(size) * std::numeric_limits<double>::epsilon();
+  return std::count_if(values.begin(), values.end(), [&](double value) { return value <= zero; });
 }
 
-// LAPACKE reports failed workspace allocation by two special codes; any other negative one means
-// an argument of ours was wrong.
-void check_status(lapack_int status) {
-  if (status == LAPACK_WORK_MEMORY_ERROR || status == LAPACK_TRANSPOSE_MEMORY_ERROR) {
-    throw Error(ErrorCode::out_of_memory, "There is no memory to decompose a weight matrix.");
+void check_spill(const Svd& keys, int64_t spill) {
+  const int64_t width = keys.v.columns;
+  if (spill > width) {
+    throw Error(
+        ErrorCode::bad_request,
+        fmt::format("The spill of a layer with {} inputs cannot have {} columns.", width, spill));
   }
-  check(status >= 0, "LAPACK accepts its arguments");
-}
-
-// Solves factor * x = right in place; `size` equations for as many right-hand sides. Returns the
-// reciprocal condition number of `factor` in the 1-norm, 0 where it is exactly singular.
-double solve(std::vector<double>& factor, std::vector<double>& right, lapack_int size) {
-  const double norm = LAPACKE_dlange(LAPACK_COL_MAJOR, '1', size, size, factor.data(), size);
-  std::vector<lapack_int> pivots(static_cast<size_t>(size));
-  const lapack_int status = LAPACKE_dgesv(LAPACK_COL_MAJOR, size, size, factor.data(), size,
-                                          pivots.data(), right.data(), size);
-  check_status(status);
-  if (status > 0) return 0;
-  double reciprocal = 0;
-  check_status(LAPACKE_dgecon(LAPACK_COL_MAJOR, '1', size, factor.data(), size, norm, &reciprocal));
-  return reciprocal;
+  const int64_t lost = nullity(keys.values, keys.u.rows);
+  if (lost <= spill) return;
+  throw Error(ErrorCode::unsupported_model,
+              fmt::format("The key weight is singular to double precision: its rank is {} of {}. "
+                          "Values cannot be computed from keys and {} spill columns; it takes {}.",
+                          width - lost, width, spill, lost));
 }
 
 }  // namespace
 
 double condition_number(const Tensor& weight) {
-  std::vector<double> matrix = widen(weight, "key");
-  const auto columns = static_cast<lapack_int>(weight.size(0));
-  const auto rows = static_cast<lapack_int>(weight.size(1));
-  check(rows > 0 && columns > 0, "a weight has elements");
-  std::vector<double> singular(static_cast<size_t>(std::min(rows, columns)));
-  const lapack_int status = LAPACKE_dgesdd(LAPACK_COL_MAJOR, 'N', rows, columns, matrix.data(),
-                                           rows, singular.data(), nullptr, rows, nullptr, columns);
-  check_status(status);
-  // Not converging within 30 sweeps a value is unheard of for finite matrices: then nothing is
-  // known, and the safe answer is the worst one.
-  if (status > 0 || singular.back() == 0) return std::numeric_limits<double>::infinity();
-  return singular.front() / singular.back();
+  const std::vector<double> values = singular_values(to_dense(weight, "key"));
+  if (values.back() == 0) return std::numeric_limits<double>::infinity();
+  return values.front() / values.back();
+}
+
+ExactValueMap exact_value_map(const Dense& key_weight, const Dense& value_weight, int64_t spill) {
+  if (key_weight.rows < key_weight.columns) {
+    throw Error(ErrorCode::unsupported_model,
+                fmt::format("A value map needs keys at least as wide as the layer's input; this "
+                            "key weight has {} outputs and {} inputs.",
+                            key_weight.rows, key_weight.columns));
+  }
+  return exact_value_map(svd(key_weight), value_weight, spill);
+}
+
+// W_K^T = u diag(s) v: the rows of v are the U of value_map.h, the columns of u its V.
+ExactValueMap exact_value_map(const Svd& keys, const Dense& value_weight, int64_t spill) {
+  const int64_t width = keys.v.columns;
+  check(width == value_weight.columns && width == keys.v.rows && spill >= 0,
+        "W_K and W_V have one input, no wider than the keys");
+  check_spill(keys, spill);
+  const int64_t kept = width - spill;
+
+  ExactValueMap result;
+  Dense rest = value_weight;  // (W_V - P B)^T
+  if (spill > 0) {
+    const DenseBlock small(keys.v, kept, spill, 0, width);  // U_r^T
+    result.spill = to_dense(to_tensor(copy(small), DType::f16), "spill");
+    const Dense right = product(small, value_weight, Transposed::second);  // U_r^T W_V
+    result.spill_map = transpose(solve(product(small, result.spill, Transposed::second), right));
+    const Dense spilled = product(result.spill_map, result.spill);
+    std::transform(rest.values.begin(), rest.values.end(), spilled.values.begin(),
+                   rest.values.begin(), std::minus<>());
+  }
+  const DenseBlock large(keys.v, 0, kept, 0, width);
+  Dense turned = product(rest, large, Transposed::second);  // (W_V - P B)^T U_k
+  for (int64_t i = 0; i < turned.rows; ++i) {
+    for (int64_t j = 0; j < kept; ++j) turned.at(i, j) /= keys.values[static_cast<size_t>(j)];
+  }
+  result.map = product(turned, DenseBlock(keys.u, 0, keys.u.rows, 0, kept), Transposed::second);
+  result.singular_values = std::move(keys.values);
+  return result;
+}
+
+ValueMap value_map(const Tensor& key_weight, const Tensor& value_weight,
+                   const ValueMapOptions& options) {
+  const Dense keys = to_dense(key_weight, "key");
+  ExactValueMap exact = exact_value_map(keys, to_dense(value_weight, "value"), options.spill);
+  ValueMap result;
+  if (options.rounded) {
+    RoundedMatrix rounded = round_rows(exact.map, output_moments(keys, options.moments));
+    result.map = std::move(rounded.integers);
+    result.scale = std::move(rounded.scale);
+  } else {
+    result.map = to_tensor(exact.map, DType::f32);
+  }
+  if (options.spill > 0) {
+    result.spill = to_tensor(exact.spill, DType::f16);
+    result.spill_map = to_tensor(exact.spill_map, DType::f32);
+  }
+  result.singular_values = std::move(exact.singular_values);
+  return result;
 }
 
 Tensor value_map(const Tensor& key_weight, const Tensor& value_weight) {
-  check(key_weight.shape() == value_weight.shape(), "W_K and W_V have one shape");
-  std::vector<double> keys = widen(key_weight, "key");
-  std::vector<double> map = widen(value_weight, "value");
-  const int64_t size = key_weight.size(0);
-  if (size != key_weight.size(1)) {
-    throw Error(ErrorCode::unsupported_model,
-                "A value map needs a square key weight; this one has " + std::to_string(size) +
-                    " outputs and " + std::to_string(key_weight.size(1)) + " inputs.");
+  return value_map(key_weight, value_weight, ValueMapOptions{}).map;
+}
+
+Dense row_map(const ValueMap& map) {
+  const Dense keys = to_dense(map.map, "value map");
+  const Dense spill =
+      map.spill_map.empty() ? Dense(keys.rows, 0) : to_dense(map.spill_map, "spill map");
+  Dense result(keys.rows, keys.columns + spill.columns);
+  for (int64_t i = 0; i < keys.rows; ++i) {
+    const double scale = map.scale.empty() ? 1.0 : double{map.scale.values<float>()[i]};
+    std::transform(keys.row(i), keys.row(i) + keys.columns, result.row(i),
+                   [scale](double value) { return value * scale; });
+    std::copy_n(spill.row(i), spill.columns, result.row(i) + keys.columns);
   }
-  const double reciprocal = solve(keys, map, static_cast<lapack_int>(size));
-  if (!(reciprocal >= std::numeric_limits<double>::epsilon())) {
-    throw Error(ErrorCode::unsupported_model,
-                "The key weight is singular to double precision, so values cannot be computed "
-                "from keys.");
-  }
-  Tensor result = Tensor::allocate(host_device(), DType::f32, {size, size});
-  std::transform(map.begin(), map.end(), result.writable<float>(),
-                 [](double value) { return static_cast<float>(value); });
   return result;
 }
 

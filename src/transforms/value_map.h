@@ -1,9 +1,21 @@
-// The value map of slim attention: with K = X W_K and V = X W_V (rows on the left), M = W_K^-1 W_V
-// gives V = K M (arXiv 2503.05840, section 2). Files store W^T ([outputs, inputs]), and so does
-// what is returned here.
+// The value map of slim attention: values from cached keys (arXiv 2503.05840, section 2), made
+// sound for trained weights. With rows on the left K = X W_K and V = X W_V; files store W^T
+// ([outputs, inputs]), and so does what is returned here.
+//
+// Trained W_K = U S V^T are ill-conditioned (1e3 to 1e9), and W_K^-1 W_V multiplies the rounding of
+// K by that. So the r smallest singular directions U_r are left out of the map, and what they carry
+// is cached as r more columns, the spill z = x U_r:
+//   V = K M + z B,   B = (U_r^T P)^-1 U_r^T W_V,   M = V_k S_k^-1 U_k^T (W_V - P B)
+// where P is U_r as it is stored, in f16: then U_r^T (W_V - P B) = 0, so the identity is exact for
+// the rounded P and every r (with U_k, S_k, V_k the directions that are kept).
 #pragma once
 
+#include <cstdint>
+#include <vector>
+
 #include "tensor/tensor.h"
+#include "transforms/linalg.h"
+#include "transforms/moments.h"
 
 namespace slim {
 
@@ -11,9 +23,44 @@ namespace slim {
 // (LAPACK dgesdd). Infinity if singular. Cost O(d^3): about 0.2 s at d = 512, 3 s at d = 1280.
 double condition_number(const Tensor& weight);
 
-// M^T as [e, e] f32 from W_K^T and W_V^T, both [e, d] with e = d; solved in double, then rounded.
-// Throws Error{unsupported_model} if W_K is not square or is singular to double precision.
+struct ValueMapOptions {
+  int64_t spill = 0;       // r
+  bool rounded = false;    // M in i16 with a scale per output, its rounding shaped; else in f32
+  InputMoments moments{};  // of the layer's input: what the rounding of M is shaped for
+};
+
+struct ValueMap {
+  Tensor map;                           // M^T [E, e]: i16 or f32
+  Tensor scale;                         // [E] f32, of i16; else empty
+  Tensor spill;                         // P^T [r, D] f16; empty if r = 0
+  Tensor spill_map;                     // B^T [E, r] f32; empty if r = 0
+  std::vector<double> singular_values;  // of W_K, all of them, descending
+
+  int64_t bytes() const { return map.bytes() + scale.bytes() + spill.bytes() + spill_map.bytes(); }
+};
+
+// From W_K^T [e, D] and W_V^T [E, D], of any weight type; e >= D. Cost: about 30 e D^2 operations
+// (SVD), and e^2 E more if rounded. Throws Error{unsupported_model} if e < D (keys then hold less
+// than the input) or more than r singular values of W_K are zero to double precision;
+// Error{bad_file} if a weight is not finite.
+ValueMap value_map(const Tensor& key_weight, const Tensor& value_weight,
+                   const ValueMapOptions& options);
+// The map alone, in f32, without spill.
 Tensor value_map(const Tensor& key_weight, const Tensor& value_weight);
+
+// The same before M and B are rounded.
+struct ExactValueMap {
+  Dense map;        // M^T [E, e]
+  Dense spill;      // P^T [r, D], as rounded to f16
+  Dense spill_map;  // B^T [E, r]
+  std::vector<double> singular_values;
+};
+ExactValueMap exact_value_map(const Dense& key_weight, const Dense& value_weight, int64_t spill);
+// From svd(key_weight), so that several r cost one SVD.
+ExactValueMap exact_value_map(const Svd& keys, const Dense& value_weight, int64_t spill);
+
+// [M^T, B^T] [E, e + r] as stored: what turns a cached row into a value.
+Dense row_map(const ValueMap& map);
 
 // W_K^T cut into heads and transposed: [H*C, D] -> [H*D, C], so that GroupedLinear turns queries
 // into queries over x rows: (q_i W_K,i^T) . x = q_i . (x W_K,i). Keeps the type.

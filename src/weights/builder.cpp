@@ -53,7 +53,9 @@ int64_t checked_bytes(const std::filesystem::path& path, std::string_view name, 
     fail_tensor(path, name, "has more than " + std::to_string(kMaxRank) + " axes");
   }
   // A size of 0 must not hide that the others overflow: whoever multiplies them would not know.
-  int64_t bound = size_of(type);
+  // The largest block type takes 34 bytes for 32 elements, so 2 bytes an element bound them all.
+  const int64_t each = is_block_type(type) ? 2 : size_of(type);
+  int64_t bound = each;
   bool none = false;
   for (const int64_t size : shape) {
     if (size < 0) fail_tensor(path, name, "has a negative size");
@@ -62,12 +64,37 @@ int64_t checked_bytes(const std::filesystem::path& path, std::string_view name, 
       fail_tensor(path, name, "has more elements than 64 bits can count");
     }
   }
-  return none ? 0 : bound;
+  const int64_t columns = shape.empty() ? 1 : shape.back();
+  if (const int64_t block = block_of(type).elements; columns % block != 0) {
+    fail_tensor(path, name,
+                "has rows of " + std::to_string(columns) + " elements, but " +
+                    std::string(name_of(type)) + " stores them in blocks of " +
+                    std::to_string(block));
+  }
+  return none ? 0 : bytes_of(type, bound / each);
+}
+
+void refuse_overlap(const WeightsFile& file, std::span<const NamedEntry> tensors) {
+  std::vector<const NamedEntry*> order;
+  for (const NamedEntry& tensor : tensors) {
+    if (!tensor.entry.bytes.empty()) order.push_back(&tensor);
+  }
+  std::sort(order.begin(), order.end(), [](const NamedEntry* a, const NamedEntry* b) {
+    return a->entry.bytes.data() < b->entry.bytes.data();
+  });
+  for (size_t i = 1; i < order.size(); ++i) {
+    const auto before = order[i - 1]->entry.bytes;
+    if (before.data() + before.size() > order[i]->entry.bytes.data()) {
+      fail_tensor(file.path, order[i]->name, "overlaps '" + order[i - 1]->name + "'");
+    }
+  }
 }
 
 Tensor take_tensor(const WeightsFile& file, const TensorEntry& entry) {
   const auto address = std::bit_cast<uintptr_t>(entry.bytes.data());
-  if (address % static_cast<uintptr_t>(size_of(entry.type)) == 0) {
+  // Blocks begin with, or end in, binary16 scales, and all have an even number of bytes.
+  const int64_t alignment = is_block_type(entry.type) ? alignof(Half) : size_of(entry.type);
+  if (address % static_cast<uintptr_t>(alignment) == 0) {
     return Tensor::borrow(file.mapping, entry.bytes, entry.type, entry.shape);
   }
   Tensor copy = Tensor::allocate(host_device(), entry.type, entry.shape);
@@ -101,6 +128,10 @@ void CheckpointBuilder::add_scalar(const WeightsFile& file, const std::string& n
   if (!checkpoint_->scalars_.emplace(name, value).second) {
     fail_tensor(file.path, name, "is given twice");
   }
+}
+
+void CheckpointBuilder::set_metadata(std::shared_ptr<const GgufMetadata> metadata) {
+  checkpoint_->metadata_ = std::move(metadata);
 }
 
 std::shared_ptr<const Checkpoint> CheckpointBuilder::finish() {

@@ -35,6 +35,11 @@ struct TensorEntry {
   std::span<const std::byte> bytes;
 };
 
+struct NamedEntry {
+  std::string name;
+  TensorEntry entry;
+};
+
 // Error{bad_file} about a file, and about one of its tensors: "Tensor 'x' <why>."
 [[noreturn]] void fail_file(const std::filesystem::path& path, const std::string& text);
 [[noreturn]] void fail_tensor(const std::filesystem::path& path, std::string_view name,
@@ -45,9 +50,12 @@ struct TensorEntry {
 void check_name(const std::filesystem::path& path, std::string_view name);
 
 // Bytes a tensor needs. Throws through fail_tensor if the rank, a size, or their product (even
-// beside a size of 0) is out of range.
+// beside a size of 0) is out of range, or if rows are not whole blocks of a block type.
 int64_t checked_bytes(const std::filesystem::path& path, std::string_view name, DType type,
                       const std::vector<int64_t>& shape);
+
+// Throws Error{bad_file} naming both if two tensors of one file share bytes.
+void refuse_overlap(const WeightsFile& file, std::span<const NamedEntry> tensors);
 
 // The tensor in place; or a copy, where the file's bytes are not aligned for their type. What has
 // been copied is dropped from memory as part of the mapping, so that it is not held twice.
@@ -60,6 +68,7 @@ class CheckpointBuilder {
   // Throws Error{bad_file} naming `file` if the name is taken.
   void add(const WeightsFile& file, const std::string& name, Tensor tensor);
   void add_scalar(const WeightsFile& file, const std::string& name, int64_t value);
+  void set_metadata(std::shared_ptr<const GgufMetadata> metadata);
   // Throws Error{bad_file} if the key and value weights of a layer share bytes.
   std::shared_ptr<const Checkpoint> finish();
 

@@ -8,6 +8,7 @@
 #include "slim/error.h"
 #include "weights/builder.h"
 #include "weights/ctranslate2.h"
+#include "weights/gguf.h"
 #include "weights/safetensors.h"
 
 namespace slim {
@@ -21,6 +22,23 @@ struct Format {
 constexpr Format kFormats[] = {{"model.safetensors", open_safetensors},
                                {"model.safetensors.index.json", open_sharded_safetensors},
                                {"model.bin", open_ctranslate2}};
+
+constexpr std::string_view kGguf = ".gguf";  // a file of any name that ends so
+
+// The directory's only GGUF file; empty if there is none.
+std::filesystem::path find_gguf(const std::filesystem::path& directory) {
+  std::filesystem::path found;
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(directory, error), end; !error && at != end;
+       at.increment(error)) {
+    if (at->path().extension() != kGguf) continue;
+    if (!found.empty()) {
+      fail_file(directory, "The directory has several GGUF files: name the one that is meant.");
+    }
+    found = at->path();
+  }
+  return found;
+}
 
 std::string text_of(const std::vector<int64_t>& shape) {
   std::string text = "[";
@@ -41,17 +59,20 @@ std::string replace_all(std::string text, std::string_view from, std::string_vie
 
 }  // namespace
 
-std::shared_ptr<const Checkpoint> Checkpoint::open(const std::filesystem::path& directory) {
+std::shared_ptr<const Checkpoint> Checkpoint::open(const std::filesystem::path& path) {
   std::error_code error;
-  if (!std::filesystem::is_directory(directory, error)) {
-    fail_file(directory, "There is no such model directory.");
+  if (!std::filesystem::is_directory(path, error)) {
+    if (path.extension() == kGguf) return open_gguf(path);
+    fail_file(path, "There is no such model directory.");
   }
   std::string known;
   for (const Format& format : kFormats) {
-    if (std::filesystem::exists(directory / format.file, error)) return format.open(directory);
-    known += (known.empty() ? "" : ", ") + std::string(format.file);
+    if (std::filesystem::exists(path / format.file, error)) return format.open(path);
+    known += std::string(format.file) + ", ";
   }
-  fail_file(directory, "The directory has no weights: none of " + known + " is there.");
+  if (const auto file = find_gguf(path); !file.empty()) return open_gguf(file);
+  fail_file(path, "The directory has no weights: none of " + known + "*" + std::string(kGguf) +
+                      " is there.");
 }
 
 bool Checkpoint::has(std::string_view name) const { return tensors_.contains(name); }
@@ -86,10 +107,13 @@ int64_t Checkpoint::scalar(std::string_view name) const {
   return at == scalars_.end() ? -1 : at->second;
 }
 
-std::shared_ptr<const Checkpoint> Checkpoint::renamed(const Renames& renames) const {
+std::shared_ptr<const Checkpoint> Checkpoint::renamed(
+    const Renames& renames, std::span<const std::string_view> ignored) const {
   const WeightsFile file{path_, {}, nullptr};
   CheckpointBuilder builder(format_, path_, content_);
   for (const auto& [name, tensor] : tensors_) {
+    const auto ends = [&name = name](std::string_view ending) { return name.ends_with(ending); };
+    if (std::any_of(ignored.begin(), ignored.end(), ends)) continue;
     std::string canonical = name;
     for (const auto& [from, to] : renames) {
       check(!from.empty(), "a rename says what it replaces");
@@ -98,6 +122,7 @@ std::shared_ptr<const Checkpoint> Checkpoint::renamed(const Renames& renames) co
     builder.add(file, canonical, tensor);
   }
   for (const auto& [name, value] : scalars_) builder.add_scalar(file, name, value);
+  builder.set_metadata(metadata_);
   return builder.finish();
 }
 

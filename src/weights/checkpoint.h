@@ -6,17 +6,22 @@
 // Canonical names (weights are [outputs, inputs]; "?" marks what may be absent):
 //   <side> = encoder | decoder;  <block> = <side>.layers.N
 //   <side>.conv1.weight [out, in, 3], .bias;  <side>.conv2.weight, .bias
-//   <side>.embed.weight [V, D];  <side>.positions.weight [P, D];  head.weight [V, D]?
-//   <block>.self.{norm,q,k,v,out}.{weight,bias?}
+//   <side>.embed.weight [V, D];  <side>.embed_norm?.{weight,bias?};  <side>.positions?.weight [P,
+//   D] head.weight [V, D]?  head.bias [V]? <block>.self.{norm?,q,k,v,out}.{weight,bias?}, where a
+//   norm may have no parameters at all <block>.self.qkv? [q, k and v stacked], instead of q, k and
+//   v <block>.self.{q_norm?,k_norm?,post_norm?}.{weight,bias?}
 //   <block>.cross.{norm,q,k,v,out}.{weight,bias?}
-//   <block>.mlp.{norm,up,down}.{weight,bias?}
-//   <side>.norm.{weight,bias}
+//   <block>.mlp.{norm?,gate?,up,down,post_norm?}.{weight,bias?}
+//   <block>.mlp.gate_up? [gate and up stacked], instead of gate and up
+//   <side>.norm?.{weight,bias?}
+//   rope.factors?, rope.factors_long?, rope.factors_short? [pairs]: they divide the frequencies
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,22 +30,27 @@
 
 namespace slim {
 
+class GgufMetadata;
+
 class Checkpoint {
  public:
   // Opens the weights of a model directory: model.safetensors, model.safetensors.index.json with
-  // its shards, or model.bin (CTranslate2). Everything is validated before this returns: headers
-  // and sizes with overflow checks, offsets inside the file, no overlap (two names over the same
-  // bytes would make K equal V and slim look perfect), no duplicates, dtypes known.
-  // Throws Error{bad_file} naming file and tensor. Names are canonical for CTranslate2, and the
-  // file's own for safetensors: a family then uses renamed().
-  static std::shared_ptr<const Checkpoint> open(const std::filesystem::path& directory);
+  // its shards, model.bin (CTranslate2), or a single *.gguf; or a .gguf file itself. Everything is
+  // validated before this returns: headers and sizes with overflow checks, offsets inside the file,
+  // no overlap (two names over the same bytes would make K equal V and slim look perfect), no
+  // duplicates, dtypes known. Throws Error{bad_file} naming file and tensor. Names are canonical
+  // for CTranslate2 and GGUF, and the file's own for safetensors: a family then uses renamed().
+  static std::shared_ptr<const Checkpoint> open(const std::filesystem::path& path);
 
-  // The format's name ("safetensors", "ctranslate2").
+  // The format's name ("safetensors", "ctranslate2", "gguf").
   const std::string& format() const noexcept { return format_; }
   // Where the weights came from, for messages.
   const std::filesystem::path& path() const noexcept { return path_; }
-  // For CTranslate2: "WhisperSpec"; empty for formats that do not say what they hold.
+  // For CTranslate2 "WhisperSpec", for GGUF "llama"; empty for formats that do not say what they
+  // hold.
   const std::string& content() const noexcept { return content_; }
+  // GGUF's keys: the model's configuration and its vocabulary. Null for other formats.
+  const GgufMetadata* metadata() const noexcept { return metadata_.get(); }
 
   bool has(std::string_view name) const;
   // Throws Error{bad_file} "…: tensor 'x' is missing".
@@ -52,9 +62,11 @@ class Checkpoint {
   int64_t scalar(std::string_view name) const;
 
   // A checkpoint over the same bytes in whose names every occurrence of `from` is replaced by `to`,
-  // for each (from, to) of the table in order. Throws Error{bad_file} if two names become one.
+  // for each (from, to) of the table in order. Tensors whose name ends in one of `ignored` are left
+  // out. Throws Error{bad_file} if two names become one.
   using Renames = std::vector<std::pair<std::string, std::string>>;
-  std::shared_ptr<const Checkpoint> renamed(const Renames& renames) const;
+  std::shared_ptr<const Checkpoint> renamed(const Renames& renames,
+                                            std::span<const std::string_view> ignored = {}) const;
 
  private:
   friend class CheckpointBuilder;
@@ -63,6 +75,7 @@ class Checkpoint {
   std::filesystem::path path_;
   std::map<std::string, Tensor, std::less<>> tensors_;
   std::map<std::string, int64_t, std::less<>> scalars_;
+  std::shared_ptr<const GgufMetadata> metadata_;
 };
 
 }  // namespace slim

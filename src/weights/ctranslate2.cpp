@@ -13,49 +13,23 @@
 #include <utility>
 
 #include "slim/error.h"
+#include "weights/byte_cursor.h"
 
 namespace slim {
 namespace {
 
 constexpr uint32_t kVersion = 6;
 
-// Reads values one after the other; running past the end is an Error that says where.
-class Cursor {
- public:
-  explicit Cursor(const WeightsFile& file) : file_(file) {}
-
-  std::span<const std::byte> take(size_t count) {
-    if (count > left()) {
-      fail_file(file_.path, "The file is cut: " + std::to_string(count) +
-                                " bytes are due at byte " + std::to_string(at_) + ", but only " +
-                                std::to_string(left()) + " are left.");
-    }
-    const auto bytes = file_.bytes.subspan(at_, count);
-    at_ += count;
-    return bytes;
+std::string read_string(const WeightsFile& file, ByteCursor& cursor) {
+  std::string_view text = cursor.text<uint16_t>();
+  if (!text.ends_with('\0')) {
+    fail_file(file.path, "The string that ends at byte " + std::to_string(cursor.at()) +
+                             " has no zero at its end.");
   }
-  template <typename T>
-  T number() {
-    T value;
-    std::memcpy(&value, take(sizeof(T)).data(), sizeof(T));
-    return value;
-  }
-  std::string string() {
-    const auto bytes = take(number<uint16_t>());
-    if (bytes.empty() || bytes.back() != std::byte{0}) {
-      fail_file(file_.path,
-                "The string that ends at byte " + std::to_string(at_) + " has no zero at its end.");
-    }
-    std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size() - 1);
-    check_name(file_.path, text);
-    return text;
-  }
-  size_t left() const { return file_.bytes.size() - at_; }
-
- private:
-  const WeightsFile& file_;
-  size_t at_ = 0;
-};
+  text.remove_suffix(1);
+  check_name(file.path, text);
+  return std::string(text);
+}
 
 struct Contents {
   std::string content;
@@ -63,7 +37,7 @@ struct Contents {
   std::map<std::string, const TensorEntry*> by_name;  // tensors and aliases
 };
 
-TensorEntry read_entry(const WeightsFile& file, const std::string& name, Cursor& cursor) {
+TensorEntry read_entry(const WeightsFile& file, const std::string& name, ByteCursor& cursor) {
   constexpr DType kTypes[] = {DType::f32, DType::i8,  DType::i16,
                               DType::i32, DType::f16, DType::bf16};
   TensorEntry entry;
@@ -85,18 +59,8 @@ TensorEntry read_entry(const WeightsFile& file, const std::string& name, Cursor&
   return entry;
 }
 
-// A count of things that take at least `least` bytes each: checked before anything is reserved.
-uint32_t read_count(const WeightsFile& file, Cursor& cursor, size_t least, std::string_view what) {
-  const auto count = cursor.number<uint32_t>();
-  if (count > kMaxTensors || count > cursor.left() / least) {
-    fail_file(file.path, "The file claims " + std::to_string(count) + " " + std::string(what) +
-                             ", more than it can hold or than the limit.");
-  }
-  return count;
-}
-
 Contents parse(const WeightsFile& file) {
-  Cursor cursor(file);
+  ByteCursor cursor(file);
   if (const auto version = cursor.number<uint32_t>(); version != kVersion) {
     throw Error(ErrorCode::unsupported_model,
                 "The CTranslate2 file has version " + std::to_string(version) +
@@ -104,17 +68,17 @@ Contents parse(const WeightsFile& file) {
                 file.path.string());
   }
   Contents contents;
-  contents.content = cursor.string();
+  contents.content = read_string(file, cursor);
   cursor.number<uint32_t>();  // the revision of the content's specification
-  for (uint32_t left = read_count(file, cursor, 9, "tensors"); left > 0; --left) {
-    const std::string name = cursor.string();
+  for (size_t left = cursor.count<uint32_t>(9, kMaxTensors, "tensors"); left > 0; --left) {
+    const std::string name = read_string(file, cursor);
     const auto [at, added] = contents.tensors.emplace(name, read_entry(file, name, cursor));
     if (!added) fail_tensor(file.path, name, "is given twice");
     contents.by_name.emplace(name, &at->second);
   }
-  for (uint32_t left = read_count(file, cursor, 6, "aliases"); left > 0; --left) {
-    const std::string alias = cursor.string();
-    const auto target = contents.tensors.find(cursor.string());
+  for (size_t left = cursor.count<uint32_t>(6, kMaxTensors, "aliases"); left > 0; --left) {
+    const std::string alias = read_string(file, cursor);
+    const auto target = contents.tensors.find(read_string(file, cursor));
     if (target == contents.tensors.end()) {
       fail_tensor(file.path, alias, "is an alias of a tensor that is missing");
     }

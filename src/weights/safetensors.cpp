@@ -14,21 +14,16 @@ namespace slim {
 namespace {
 
 constexpr size_t kPrefix = 8;
-constexpr uint64_t kMaxHeader = 100'000'000;  // the format's own limit
-
-struct Named {
-  std::string name;
-  TensorEntry entry;
-};
+constexpr std::pair<std::string_view, DType> kTypes[] = {
+    {"F32", DType::f32}, {"F16", DType::f16}, {"BF16", DType::bf16},
+    {"I8", DType::i8},   {"I16", DType::i16}, {"I32", DType::i32}};
 
 DType dtype_of(const WeightsFile& file, const std::string& name, const std::string& text) {
-  constexpr std::pair<std::string_view, DType> kTypes[] = {
-      {"F32", DType::f32}, {"F16", DType::f16}, {"BF16", DType::bf16}, {"I8", DType::i8}};
   for (const auto& [spelling, type] : kTypes) {
     if (text == spelling) return type;
   }
   fail_tensor(file.path, name,
-              "has dtype '" + text + "', but only F32, F16, BF16 and I8 are known");
+              "has dtype '" + text + "', but only F32, F16, BF16, I8, I16 and I32 are known");
 }
 
 // Splits the file into its header and its data.
@@ -40,7 +35,7 @@ std::pair<std::string_view, std::span<const std::byte>> sections(const WeightsFi
   }
   uint64_t length = 0;
   std::memcpy(&length, bytes.data(), kPrefix);
-  if (length > kMaxHeader || length > bytes.size() - kPrefix) {
+  if (length > kMaxSafetensorsHeader || length > bytes.size() - kPrefix) {
     fail_file(file.path, "The safetensors header claims " + std::to_string(length) +
                              " bytes, beyond the file's end or the limit of 100 MB.");
   }
@@ -71,22 +66,6 @@ TensorEntry read_entry(const WeightsFile& file, const std::string& name, const J
   return entry;
 }
 
-void refuse_overlap(const WeightsFile& file, const std::vector<Named>& tensors) {
-  std::vector<const Named*> order;
-  for (const Named& tensor : tensors) {
-    if (!tensor.entry.bytes.empty()) order.push_back(&tensor);
-  }
-  std::sort(order.begin(), order.end(), [](const Named* a, const Named* b) {
-    return a->entry.bytes.data() < b->entry.bytes.data();
-  });
-  for (size_t i = 1; i < order.size(); ++i) {
-    const auto before = order[i - 1]->entry.bytes;
-    if (before.data() + before.size() > order[i]->entry.bytes.data()) {
-      fail_tensor(file.path, order[i]->name, "overlaps '" + order[i - 1]->name + "'");
-    }
-  }
-}
-
 bool plain_name(const std::string& name) {
   return !name.empty() && name.front() != '.' && name.find_first_of("/\\") == std::string::npos &&
          name.find('\0') == std::string::npos;
@@ -107,6 +86,13 @@ void compare_with_index(const std::filesystem::path& shard, const std::set<std::
 
 }  // namespace
 
+std::string_view safetensors_name(DType type) {
+  for (const auto& [spelling, known] : kTypes) {
+    if (type == known) return spelling;
+  }
+  return {};
+}
+
 std::vector<std::string> read_safetensors(const WeightsFile& file, CheckpointBuilder& builder) {
   const auto [text, data] = sections(file);
   const JsonObject header = JsonObject::parse(text, file.path.string());
@@ -115,14 +101,14 @@ std::vector<std::string> read_safetensors(const WeightsFile& file, CheckpointBui
   if (names.size() > kMaxTensors) {
     fail_file(file.path, "A model may have at most " + std::to_string(kMaxTensors) + " tensors.");
   }
-  std::vector<Named> tensors;
+  std::vector<NamedEntry> tensors;
   tensors.reserve(names.size());
   for (const std::string& name : names) {
     check_name(file.path, name);
     tensors.push_back({name, read_entry(file, name, header, data)});
   }
   refuse_overlap(file, tensors);
-  for (const Named& tensor : tensors) {
+  for (const NamedEntry& tensor : tensors) {
     builder.add(file, tensor.name, take_tensor(file, tensor.entry));
   }
   return names;

@@ -5,14 +5,20 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "weights/builder.h"
 
 namespace slim {
 
-// Adds the tensors of one file under their own names, which it returns. Accepts F32, F16, BF16 and
-// I8. Throws Error{bad_file} naming file and tensor.
+constexpr uint64_t kMaxSafetensorsHeader = 100'000'000;  // the format's own limit, in bytes
+
+// The format's name for a type ("BF16"); empty if it has none.
+std::string_view safetensors_name(DType type);
+
+// Adds the tensors of one file under their own names, which it returns. Accepts F32, F16, BF16, I8,
+// I16 and I32. Throws Error{bad_file} naming file and tensor.
 std::vector<std::string> read_safetensors(const WeightsFile& file, CheckpointBuilder& builder);
 
 // A directory's model.safetensors.

@@ -12,9 +12,11 @@
 #include <thread>
 #include <tuple>
 
+#include "attention/derived.h"
 #include "attention/harness.h"
 #include "attention/projected_attention.h"
 #include "attention/row_fit.h"
+#include "attention/textbook.h"
 #include "slim/error.h"
 #include "transforms/value_map.h"
 
@@ -60,46 +62,49 @@ class ToyScheme final : public Scheme {
  public:
   std::string_view name() const override { return "toy"; }
   Fit fit(const AttentionSpec& spec, const Conditioning& /*conditioning*/,
-          DType rows) const override {
-    const RowFormat input{rows, spec.width};
-    const RowFormat value{rows, spec.heads * spec.head_width};
-    return {.possible = spec.heads == spec.key_heads && input.valid() && value.valid(),
-            .reason = "a toy",
-            .bytes_per_token = input.bytes() + value.bytes(),
-            .predicted_error = unit_roundoff(rows)};
+          const RowChoice& rows) const override {
+    const RowFormat input = standing_format(rows.type, spec.width);
+    const RowFormat value = standing_format(rows.type, spec.heads * spec.head_width);
+    Fit fit;
+    fit.possible = spec.heads == spec.key_heads && !spec.rotary && input.valid() && value.valid();
+    fit.reason = "a toy";
+    fit.bytes_per_token = input.bytes() + value.bytes();
+    fit.predicted_error = unit_roundoff(rows.type);
+    return fit;
   }
   std::unique_ptr<Attention> build(const AttentionSpec& spec, const AttentionWeights& weights,
-                                   DType rows, Kernels& kernels) const override {
-    return std::make_unique<Toy>(spec, weights, rows, kernels);
+                                   const RowChoice& rows, Kernels& kernels) const override {
+    return std::make_unique<Toy>(spec, weights, rows.type, kernels);
   }
 
  private:
   class Toy final : public ProjectedAttention {
    public:
-    Toy(const AttentionSpec& spec, const AttentionWeights& weights, DType rows, Kernels& kernels)
+    Toy(const AttentionSpec& spec, const AttentionWeights& weights, RowType rows, Kernels& kernels)
         : ProjectedAttention(spec, weights, kernels, spec.heads * spec.width),
           type_(rows),
-          absorbed_(absorb_key(weights.k, spec.heads)) {}
+          absorbed_(absorb_key(weights.k.weight, spec.heads)) {}
     std::vector<RowFormat> rows() const override {
-      return {{type_, spec().width}, {type_, spec().heads * spec().head_width}};
-    }
-    void store(const AttentionStep& step, ConstMatrix x) override {
-      store_plane(step, x, 0);
-      store_projected(step, x, weights().v, weights().v_bias, 1);
+      return {standing_format(type_, spec().width),
+              standing_format(type_, spec().heads * spec().head_width)};
     }
 
    private:
+    std::vector<ConstMatrix> project(std::span<const Slice> /*slices*/, ConstMatrix x,
+                                     StepScratch& scratch) override {
+      return {x, project_by(weights().v, x, scratch)};
+    }
     void attend(const Block& block, StepScratch& scratch) override {
       const Matrix queries = scratch.matrix(block.queries.rows, spec().heads * spec().width);
       kernels().grouped_linear(
           {.x = block.queries, .weight = absorbed_.matrix(), .y = queries, .groups = spec().heads});
-      Attend toy = over(block, 0, 1);
+      Attend toy = over(block);
       toy.queries = queries;
       toy.key_width = spec().width;
       toy.key_stride = 0;
-      kernels().attend_pair(toy);
+      read(block, toy, {.keys = 0, .values = 1}, scratch);
     }
-    DType type_;
+    RowType type_;
     Tensor absorbed_;
   };
 };
@@ -125,22 +130,24 @@ class Equivalence : public ::testing::TestWithParam<std::tuple<std::string, std:
   // What kv in f32 answers, all at once.
   std::vector<Tensor> expected(const AttentionSpec& spec, const AttentionWeights& weights,
                                const std::vector<Tensor>& inputs) {
-    return Layer(scheme("kv"), spec, weights, DType::f32, *reference_).run(inputs, all_at_once());
+    return Layer(scheme("kv"), spec, weights, {RowType::f32}, *reference_)
+        .run(inputs, all_at_once());
   }
   std::vector<Tensor> expected_cross(const AttentionSpec& spec, const AttentionWeights& weights,
                                      const std::vector<Tensor>& encoded,
                                      const std::vector<Tensor>& queries) {
-    return Layer(scheme("kv"), spec, weights, DType::f32, *reference_).run_cross(encoded, queries);
+    return Layer(scheme("kv"), spec, weights, {RowType::f32}, *reference_)
+        .run_cross(encoded, queries);
   }
   // How far off rows of this type may be; none if the kind refuses the layer.
   std::optional<double> bound(const AttentionSpec& spec, const AttentionWeights& weights,
-                              DType rows) const {
-    const Fit fit = kind_.fit(spec, conditioning(weights), rows);
+                              RowType rows) const {
+    const Fit fit = kind_.fit(spec, find_conditioning(spec, weights), {rows});
     if (!fit.possible) return std::nullopt;
-    return fit.predicted_error.value() * (rows == DType::i8 ? kGroups : 1) + kArithmetic;
+    return fit.predicted_error.value() * (rows == RowType::i8 ? kGroups : 1) + kArithmetic;
   }
-  Layer layer(const AttentionSpec& spec, const AttentionWeights& weights, DType rows) const {
-    return {kind_, spec, weights, rows, *kernels_};
+  Layer layer(const AttentionSpec& spec, const AttentionWeights& weights, RowType rows) const {
+    return {kind_, spec, weights, {rows}, *kernels_};
   }
 
   std::unique_ptr<Kernels> kernels_;
@@ -148,7 +155,7 @@ class Equivalence : public ::testing::TestWithParam<std::tuple<std::string, std:
   const Scheme& kind_;
 };
 
-constexpr DType kRowTypes[] = {DType::f32, DType::f16, DType::bf16, DType::i8};
+constexpr RowType kRowTypes[] = {RowType::f32, RowType::f16, RowType::bf16, RowType::i8};
 
 TEST_P(Equivalence, SelfAttentionOfEveryLengthAndRowType) {
   const AttentionSpec spec = square_spec(false);
@@ -157,7 +164,7 @@ TEST_P(Equivalence, SelfAttentionOfEveryLengthAndRowType) {
     for (const int64_t length : kLengths) {
       const std::vector<Tensor> inputs = random_inputs(spec, {&length, 1}, 20);
       const std::vector<Tensor> answer = expected(spec, weights, inputs);
-      for (const DType rows : kRowTypes) {
+      for (const RowType rows : kRowTypes) {
         const std::optional<double> allowed = bound(spec, weights, rows);
         if (!allowed) continue;
         EXPECT_LE(relative_error(layer(spec, weights, rows).run(inputs, all_at_once()), answer),
@@ -177,7 +184,7 @@ TEST_P(Equivalence, CrossAttentionOfEveryLengthAndRowType) {
       const int64_t count = 3;
       const std::vector<Tensor> queries = random_inputs(spec, {&count, 1}, 50);
       const std::vector<Tensor> answer = expected_cross(spec, weights, encoded, queries);
-      for (const DType rows : kRowTypes) {
+      for (const RowType rows : kRowTypes) {
         const std::optional<double> allowed = bound(spec, weights, rows);
         if (!allowed) continue;
         EXPECT_LE(relative_error(layer(spec, weights, rows).run_cross(encoded, queries), answer),
@@ -191,13 +198,14 @@ TEST_P(Equivalence, CrossAttentionOfEveryLengthAndRowType) {
 TEST_P(Equivalence, WidthsThatDiffer) {
   for (const bool cross : {false, true}) {
     for (const AttentionSpec& spec : odd_specs(cross)) {
-      const std::optional<double> allowed = bound(spec, random_weights(spec, true, 60), DType::f16);
+      const std::optional<double> allowed =
+          bound(spec, random_weights(spec, true, 60), RowType::f16);
       if (!allowed) continue;
       const AttentionWeights weights = random_weights(spec, true, 60);
       const int64_t lengths[] = {70, 3};
       const std::vector<Tensor> inputs = random_inputs(spec, lengths, 70);
       const std::vector<Tensor> queries = random_inputs(spec, {lengths + 1, 1}, 80);
-      Layer tested = layer(spec, weights, DType::f16);
+      Layer tested = layer(spec, weights, RowType::f16);
       const double error =
           cross
               ? relative_error(tested.run_cross({inputs[0]}, queries),
@@ -215,11 +223,11 @@ TEST_P(Equivalence, ChunksAndBatchesChangeNothing) {
   const AttentionSpec spec = square_spec(false);
   const AttentionWeights weights = random_weights(spec, true, 90);
   const std::vector<Tensor> inputs = random_inputs(spec, kLengths, 100);
-  for (const DType rows : {DType::f32, DType::bf16}) {
+  for (const RowType rows : {RowType::f32, RowType::bf16}) {
     const std::optional<double> allowed = bound(spec, weights, rows);
     if (!allowed) continue;
     const double same =
-        rows == DType::f32 ? kArithmetic : std::sqrt(kArithmetic * unit_roundoff(rows));
+        rows == RowType::f32 ? kArithmetic : std::sqrt(kArithmetic * unit_roundoff(rows));
     Layer tested = layer(spec, weights, rows);
     const std::vector<Tensor> whole = tested.run(inputs, all_at_once());
     EXPECT_LE(relative_error(tested.run(inputs, token_by_token()), whole), same);
@@ -236,12 +244,12 @@ TEST_P(Equivalence, ChunksAndBatchesChangeNothing) {
 TEST_P(Equivalence, BeamsShareEncoderRows) {
   const AttentionSpec spec = square_spec(true);
   const AttentionWeights weights = random_weights(spec, true, 110);
-  if (!bound(spec, weights, DType::f32)) GTEST_SKIP() << "no cross attention";
+  if (!bound(spec, weights, RowType::f32)) GTEST_SKIP() << "no cross attention";
   const int64_t positions[] = {65, 30};
   const int64_t beams[] = {5, 2};
   const std::vector<Tensor> encoded = random_inputs(spec, positions, 120);
   const std::vector<Tensor> queries = random_inputs(spec, beams, 130);
-  Layer tested = layer(spec, weights, DType::f32);
+  Layer tested = layer(spec, weights, RowType::f32);
   const std::vector<Tensor> together = tested.run_cross(encoded, queries);
   for (size_t window = 0; window < encoded.size(); ++window) {
     for (int64_t beam = 0; beam < beams[window]; ++beam) {
@@ -254,8 +262,8 @@ TEST_P(Equivalence, BeamsShareEncoderRows) {
 TEST_P(Equivalence, ForksDoNotDisturbEachOther) {
   const AttentionSpec spec = square_spec(false);
   const AttentionWeights weights = random_weights(spec, true, 140);
-  if (!bound(spec, weights, DType::f32)) GTEST_SKIP() << "no self-attention";
-  Layer tested = layer(spec, weights, DType::f32);
+  if (!bound(spec, weights, RowType::f32)) GTEST_SKIP() << "no self-attention";
+  Layer tested = layer(spec, weights, RowType::f32);
   const Tensor shared = random_tensor({70, spec.width}, 150);
   const Tensor left = random_tensor({20, spec.width}, 151);
   const Tensor right = random_tensor({20, spec.width}, 152);
@@ -286,8 +294,8 @@ TEST_P(Equivalence, ForksDoNotDisturbEachOther) {
 TEST_P(Equivalence, ThreadsShareALayer) {
   const AttentionSpec spec = square_spec(false);
   const AttentionWeights weights = random_weights(spec, true, 160);
-  if (!bound(spec, weights, DType::f32)) GTEST_SKIP() << "no self-attention";
-  Layer tested = layer(spec, weights, DType::f32);
+  if (!bound(spec, weights, RowType::f32)) GTEST_SKIP() << "no self-attention";
+  Layer tested = layer(spec, weights, RowType::f32);
   const std::vector<Tensor> inputs = random_inputs(spec, kLengths, 170);
   const std::vector<Tensor> answer = tested.run(inputs, all_at_once());
   const auto work = [&](uint32_t seed) {
@@ -304,14 +312,16 @@ TEST_P(Equivalence, AddsToTheResidual) {
   for (const bool cross : {false, true}) {
     const AttentionSpec spec = square_spec(cross);
     const AttentionWeights weights = random_weights(spec, true, 180);
-    if (!bound(spec, weights, DType::f32)) continue;
-    Layer tested = layer(spec, weights, DType::f32);
+    if (!bound(spec, weights, RowType::f32)) continue;
+    Layer tested = layer(spec, weights, RowType::f32);
     const Tensor x = random_tensor({5, spec.width}, 190);
     const Tensor residual = random_tensor({5, spec.width}, 191);
     PageTable table = tested.new_table();
     table.reserve(5);
     table.advance(5);
-    const Slice slice{0, 5, 5, table.pages()};
+    Slice slice;
+    slice.count = slice.rows = 5;
+    slice.pages = table.pages();
     if (cross) tested.attention().store({{&slice, 1}}, x.matrix());
     std::vector<Tensor> outputs;
     for (const Tensor& start : {random_tensor({5, spec.width}, 0, 0.0F), residual}) {
@@ -326,61 +336,13 @@ TEST_P(Equivalence, AddsToTheResidual) {
   }
 }
 
-// The textbook, in double, in one sequence of causal self-attention: no kernels, pages or slices.
-Tensor textbook(const AttentionSpec& spec, const AttentionWeights& weights, const Tensor& x) {
-  const int64_t tokens = x.size(0), width = spec.heads * spec.head_width;
-  const auto project = [](const std::vector<double>& rows, const Tensor& weight,
-                          const Tensor& bias) {
-    const int64_t outputs = weight.size(0), inputs = weight.size(1);
-    std::vector<double> result;
-    for (size_t t = 0; t < rows.size() / static_cast<size_t>(inputs); ++t) {
-      for (int64_t n = 0; n < outputs; ++n) {
-        double sum = static_cast<double>(bias.values<float>()[n]);
-        for (int64_t k = 0; k < inputs; ++k) {
-          sum += rows[t * static_cast<size_t>(inputs) + static_cast<size_t>(k)] *
-                 static_cast<double>(weight.values<float>()[n * inputs + k]);
-        }
-        result.push_back(sum);
-      }
-    }
-    return result;
-  };
-  const std::vector<double> input(x.values<float>(), x.values<float>() + x.elements());
-  const std::vector<double> q = project(input, weights.q, weights.q_bias);
-  const std::vector<double> k = project(input, weights.k, weights.k_bias);
-  const std::vector<double> v = project(input, weights.v, weights.v_bias);
-  std::vector<double> heads(q.size(), 0.0);
-  for (int64_t t = 0; t < tokens; ++t) {
-    for (int64_t first = 0; first < width; first += spec.head_width) {
-      std::vector<double> weight;
-      double total = 0;
-      for (int64_t s = 0; s <= t; ++s) {
-        double score = 0;
-        for (int64_t c = first; c < first + spec.head_width; ++c) {
-          score += q[static_cast<size_t>(t * width + c)] * k[static_cast<size_t>(s * width + c)];
-        }
-        weight.push_back(std::exp(static_cast<double>(spec.scale) * score));
-        total += weight.back();
-      }
-      for (int64_t s = 0; s <= t; ++s) {
-        for (int64_t c = first; c < first + spec.head_width; ++c) {
-          heads[static_cast<size_t>(t * width + c)] +=
-              weight[static_cast<size_t>(s)] / total * v[static_cast<size_t>(s * width + c)];
-        }
-      }
-    }
-  }
-  const std::vector<double> out = project(heads, weights.out, weights.out_bias);
-  return Tensor::from(std::vector<float>(out.begin(), out.end()), {tokens, weights.out.size(0)});
-}
-
 TEST_P(Equivalence, IsTheTextbooksAttention) {
   const AttentionSpec spec = square_spec(false);
   const AttentionWeights weights = random_weights(spec, true, 200);
-  const std::optional<double> allowed = bound(spec, weights, DType::f32);
+  const std::optional<double> allowed = bound(spec, weights, RowType::f32);
   if (!allowed) GTEST_SKIP() << "no self-attention";
   const Tensor x = random_tensor({67, spec.width}, 210);
-  Layer tested = layer(spec, weights, DType::f32);
+  Layer tested = layer(spec, weights, RowType::f32);
   EXPECT_LE(relative_error(tested.run({x}, token_by_token()), {textbook(spec, weights, x)}),
             *allowed);
 }
@@ -414,23 +376,23 @@ TEST(IllConditionedKeys, Destroy16BitKRowsButNotXRows) {
   const std::unique_ptr<Kernels> kernels = make_kernels("reference", 1);
   const AttentionSpec spec = square_spec(false);
   AttentionWeights weights = random_weights(spec, true, 220);
-  squash(weights.k, 1e-4F);
-  const Conditioning known = conditioning(weights);
+  squash(weights.k.weight, 1e-4F);
+  const Conditioning known = find_conditioning(spec, weights);
   EXPECT_GT(known.condition_k, 1e4);
   const std::vector<Tensor> inputs{random_tensor({65, spec.width}, 230)};
-  const auto run = [&](const char* kind, DType rows) {
-    return Layer(scheme(kind), spec, weights, rows, *kernels).run(inputs, all_at_once());
+  const auto run = [&](const char* kind, RowType rows) {
+    return Layer(scheme(kind), spec, weights, {rows}, *kernels).run(inputs, all_at_once());
   };
-  const std::vector<Tensor> answer = run("kv", DType::f32);
+  const std::vector<Tensor> answer = run("kv", RowType::f32);
 
-  const Fit refusal = scheme("k").fit(spec, known, DType::bf16);
+  const Fit refusal = scheme("k").fit(spec, known, {RowType::bf16});
   EXPECT_FALSE(refusal.possible);
   EXPECT_GT(refusal.predicted_error, 10);
-  EXPECT_GT(relative_error(run("k", DType::bf16), answer), 1.0);
-  EXPECT_GT(relative_error(run("k", DType::f16), answer), 0.1);
-  EXPECT_LE(relative_error(run("x", DType::bf16), answer), 0x1p-8);
-  EXPECT_LE(relative_error(run("k", DType::f32), answer),
-            scheme("k").fit(spec, known, DType::f32).predicted_error.value());
+  EXPECT_GT(relative_error(run("k", RowType::bf16), answer), 1.0);
+  EXPECT_GT(relative_error(run("k", RowType::f16), answer), 0.1);
+  EXPECT_LE(relative_error(run("x", RowType::bf16), answer), 0x1p-8);
+  EXPECT_LE(relative_error(run("k", RowType::f32), answer),
+            scheme("k").fit(spec, known, {RowType::f32}).predicted_error.value());
 }
 
 TEST(GroupedQueries, RunOnKvOnEveryDevice) {
@@ -452,21 +414,22 @@ TEST(GroupedQueries, RunOnKvOnEveryDevice) {
     shape[0] *= 2;
     return Tensor::from(values, shape);
   };
-  for (Tensor* tensor : {&repeated.k, &repeated.v, &repeated.k_bias, &repeated.v_bias}) {
+  for (Tensor* tensor :
+       {&repeated.k.weight, &repeated.v.weight, &repeated.k.bias, &repeated.v.bias}) {
     *tensor = repeat(*tensor);
   }
   const std::vector<Tensor> inputs{random_tensor({65, spec.width}, 250)};
   const std::unique_ptr<Kernels> reference = make_kernels("reference", 1);
   const std::vector<Tensor> answer =
-      Layer(scheme("kv"), wide, repeated, DType::f32, *reference).run(inputs, all_at_once());
+      Layer(scheme("kv"), wide, repeated, {RowType::f32}, *reference).run(inputs, all_at_once());
   for (const std::string& name : kernel_names()) {
     const std::unique_ptr<Kernels> kernels = make_kernels(name, 2);
-    Layer grouped(scheme("kv"), spec, weights, DType::f32, *kernels);
+    Layer grouped(scheme("kv"), spec, weights, {RowType::f32}, *kernels);
     EXPECT_LE(relative_error(grouped.run(inputs, mixed_chunks(1)), answer), kArithmetic) << name;
   }
   for (const char* kind : {"x", "k"}) {
-    EXPECT_THROW(scheme(kind).build(spec, weights, DType::f32, *reference), Error);
-    EXPECT_EQ(scheme(kind).fit(spec, {}, DType::f32).bytes_per_token, 0);
+    EXPECT_THROW(scheme(kind).build(spec, weights, {RowType::f32}, *reference), Error);
+    EXPECT_EQ(scheme(kind).fit(spec, {}, {RowType::f32}).bytes_per_token, 0);
   }
 }
 

@@ -7,8 +7,6 @@
 #include <numeric>
 #include <random>
 
-#include "transforms/value_map.h"
-
 namespace slim::testing {
 namespace {
 
@@ -44,6 +42,24 @@ void scatter(const Tensor& from, const std::vector<Part>& parts, std::vector<Ten
   }
 }
 
+// `count` tokens that a sequence appends; and that look at all of its rows.
+Slice next_slice(const PageTable& table, int64_t first, int64_t count) {
+  Slice slice;
+  slice.first = first;
+  slice.count = count;
+  slice.rows = table.rows() + count;
+  slice.pages = table.pages();
+  slice.position = table.rows();
+  slice.hot = table.hot();
+  return slice;
+}
+
+Slice whole_slice(const PageTable& table, int64_t first, int64_t count) {
+  Slice slice = next_slice(table, first, count);
+  slice.rows = table.rows();
+  return slice;
+}
+
 }  // namespace
 
 Tensor random_tensor(std::vector<int64_t> shape, uint32_t seed, float spread) {
@@ -59,26 +75,24 @@ AttentionWeights random_weights(const AttentionSpec& spec, bool biases, uint32_t
   const int64_t keys = spec.key_heads * spec.head_width;
   const float spread = 1.0F / std::sqrt(static_cast<float>(spec.width));
   AttentionWeights weights;
-  weights.q = random_tensor({queries, spec.width}, seed, spread);
-  weights.k = random_tensor({keys, spec.width}, seed + 1, spread);
-  weights.v = random_tensor({keys, spec.width}, seed + 2, spread);
-  weights.out = random_tensor({spec.width, queries}, seed + 3, spread);
+  weights.q.weight = random_tensor({queries, spec.width}, seed, spread);
+  weights.k.weight = random_tensor({keys, spec.width}, seed + 1, spread);
+  weights.v.weight = random_tensor({keys, spec.width}, seed + 2, spread);
+  weights.out.weight = random_tensor({spec.width, queries}, seed + 3, spread);
   if (keys == spec.width) {
-    float* values = weights.k.writable<float>();
+    float* values = weights.k.weight.writable<float>();
     for (int64_t i = 0; i < keys * keys; ++i) {
       values[i] = 0.4F * values[i] + (i % (keys + 1) == 0 ? 1.0F : 0.0F);
     }
   }
   if (biases) {
-    weights.q_bias = random_tensor({queries}, seed + 4, 0.3F);
-    weights.k_bias = random_tensor({keys}, seed + 5, 0.3F);
-    weights.v_bias = random_tensor({keys}, seed + 6, 0.3F);
-    weights.out_bias = random_tensor({spec.width}, seed + 7, 0.3F);
+    weights.q.bias = random_tensor({queries}, seed + 4, 0.3F);
+    weights.k.bias = random_tensor({keys}, seed + 5, 0.3F);
+    weights.v.bias = random_tensor({keys}, seed + 6, 0.3F);
+    weights.out.bias = random_tensor({spec.width}, seed + 7, 0.3F);
   }
   return weights;
 }
-
-Conditioning conditioning(const AttentionWeights& weights) { return {condition_number(weights.k)}; }
 
 Chunking all_at_once() {
   return [] { return int64_t{1} << 30; };
@@ -88,25 +102,54 @@ Chunking token_by_token() {
   return [] { return int64_t{1}; };
 }
 
+Chunking chunks_of(int64_t size) {
+  return [size] { return size; };
+}
+
 Chunking mixed_chunks(uint32_t seed) {
   const auto generator = std::make_shared<std::mt19937>(seed);
   return [generator] { return static_cast<int64_t>(1 + (*generator)() % 40); };
 }
 
 Layer::Layer(const Scheme& scheme, const AttentionSpec& spec, const AttentionWeights& weights,
-             DType rows, Kernels& kernels)
-    : attention_(scheme.build(spec, weights, rows, kernels)) {
+             const RowChoice& rows, Kernels& kernels)
+    : kernels_(kernels), attention_(scheme.build(spec, weights, rows, kernels)) {
   PageLayout layout;
-  layout.add({DType::f32, 3});  // another layer's plane, so that offsets matter
-  std::vector<Plane> planes;
-  for (const RowFormat& format : attention_->rows()) planes.push_back(layout.add(format));
-  attention_->place(planes);
+  layout.add({DType::f32, 3});  // another layer's planes, so that offsets matter
+  layout.add_hot({DType::f32, 5});
+  attention_->place(layout);
   pool_ = std::make_unique<PagePool>(kernels.device(), layout.page_bytes());
+  const auto& planes = attention_->planes();
+  if (std::any_of(planes.begin(), planes.end(),
+                  [](const Plane& plane) { return plane.format.sealed(); })) {
+    hot_pool_ = std::make_unique<PagePool>(kernels.device(), layout.hot_bytes());
+  }
+}
+
+std::vector<std::byte> Layer::page_bytes(const PageTable& table, int64_t page) const {
+  std::vector<std::byte> bytes;
+  for (const Plane& plane : attention_->planes()) {
+    const std::byte* from = table.pages()[page] + plane.offset;
+    bytes.insert(bytes.end(), from, from + plane.format.page_bytes());
+  }
+  return bytes;
+}
+
+void Layer::trim() {
+  pool_->trim();
+  if (hot_pool_) hot_pool_->trim();
+}
+
+void Layer::truncate(PageTable& table, int64_t rows) {
+  table.truncate(rows);
+  if (!table.needs_reopening()) return;
+  std::byte* hot = table.reopen();
+  attention_->reopen(kernels_, table.pages(), hot, rows);
 }
 
 Tensor Layer::append(PageTable& table, const Tensor& x) {
   table.reserve(x.size(0));
-  const Slice slice{0, x.size(0), table.rows() + x.size(0), table.pages()};
+  const Slice slice = next_slice(table, 0, x.size(0));
   Tensor out = zeros(x.size(0), x.size(1));
   attention_->forward({{&slice, 1}}, x.matrix(), out.writable_matrix());
   table.advance(x.size(0));
@@ -118,7 +161,7 @@ std::vector<Tensor> Layer::run(const std::vector<Tensor>& inputs, const Chunking
   std::vector<PageTable> tables;
   std::vector<Tensor> outputs;
   for (const Tensor& input : inputs) {
-    tables.emplace_back(*pool_);
+    tables.push_back(new_table());
     outputs.push_back(zeros(input.size(0), width));
   }
   for (;;) {
@@ -130,22 +173,22 @@ std::vector<Tensor> Layer::run(const std::vector<Tensor>& inputs, const Chunking
       if (count == 0) continue;
       tables[i].reserve(count);
       parts.push_back({i, tables[i].rows(), count});
-      slices.push_back({tokens, count, tables[i].rows() + count, tables[i].pages()});
-      tables[i].advance(count);
+      slices.push_back(next_slice(tables[i], tokens, count));
       tokens += count;
     }
     if (parts.empty()) return outputs;
     Tensor out = zeros(tokens, width);
     attention_->forward({slices}, gather(inputs, parts, width).matrix(), out.writable_matrix());
     scatter(out, parts, outputs);
+    for (const Part& part : parts) tables[part.sequence].advance(part.count);
   }
 }
 
 PageTable Layer::store(const Tensor& encoded) {
-  PageTable table(*pool_);
+  PageTable table = new_table();
   table.reserve(encoded.size(0));
   table.advance(encoded.size(0));
-  const Slice slice{0, encoded.size(0), encoded.size(0), table.pages()};
+  const Slice slice = whole_slice(table, 0, encoded.size(0));
   attention_->store({{&slice, 1}}, encoded.matrix());
   return table;
 }
@@ -163,7 +206,7 @@ std::vector<Tensor> Layer::run_cross(const std::vector<Tensor>& encoded,
     tables.push_back(store(encoded[i]));
     outputs.push_back(zeros(count, width));
     parts.push_back({i, 0, count});
-    slices.push_back({tokens, count, tables[i].rows(), tables[i].pages()});
+    slices.push_back(whole_slice(tables[i], tokens, count));
     tokens += count;
   }
   Tensor out = zeros(tokens, width);

@@ -19,18 +19,17 @@ Tensor random_tensor(std::vector<int64_t> shape, uint32_t seed, float spread = 1
 // the identity plus noise: its condition number is below 10.
 AttentionWeights random_weights(const AttentionSpec& spec, bool biases, uint32_t seed);
 
-Conditioning conditioning(const AttentionWeights& weights);
-
 // Sizes of the chunks that a sequence is fed in: called for each until all rows are in.
 using Chunking = std::function<int64_t()>;
 Chunking all_at_once();
 Chunking token_by_token();
+Chunking chunks_of(int64_t size);
 Chunking mixed_chunks(uint32_t seed);  // 1 to 40
 
 class Layer {
  public:
   Layer(const Scheme& scheme, const AttentionSpec& spec, const AttentionWeights& weights,
-        DType rows, Kernels& kernels);
+        const RowChoice& rows, Kernels& kernels);
 
   // Appends x [T, D] to a sequence; returns the layer's output [T, D].
   Tensor append(PageTable& table, const Tensor& x);
@@ -41,14 +40,23 @@ class Layer {
   std::vector<Tensor> run_cross(const std::vector<Tensor>& encoded,
                                 const std::vector<Tensor>& queries);
 
-  PageTable new_table() { return PageTable(*pool_); }
+  // Goes back to `rows` rows, as Model::truncate does.
+  void truncate(PageTable& table, int64_t rows);
+
+  PageTable new_table() { return PageTable(*pool_, hot_pool_.get()); }
   Attention& attention() { return *attention_; }
+  // Gives back pages that no table holds.
+  void trim();
+  // The bytes of the layer's planes in a page.
+  std::vector<std::byte> page_bytes(const PageTable& table, int64_t page) const;
 
  private:
   PageTable store(const Tensor& encoded);
 
+  Kernels& kernels_;
   std::unique_ptr<Attention> attention_;
   std::unique_ptr<PagePool> pool_;
+  std::unique_ptr<PagePool> hot_pool_;  // none if nothing is sealed
 };
 
 // |a - b| / |b| over all numbers of all tensors (Frobenius); NaN if any is NaN.

@@ -22,13 +22,32 @@ std::byte* row_of(const PageTable& table, int64_t row) {
   return table.pages()[row / kPageRows] + row % kPageRows * kRowBytes;
 }
 
+std::byte* hot_row_of(const PageTable& table, int64_t row) {
+  return table.hot() + row % kPageRows * kRowBytes;
+}
+
+// Rows go into the hot page as a layer that seals would put them there: each page's over those of
+// the page before.
 void append(PageTable& table, std::vector<int64_t>& model, int64_t count, int64_t& next) {
   table.reserve(count);
   for (int64_t i = 0; i < count; ++i) {
     std::memcpy(row_of(table, table.rows() + i), &next, kRowBytes);
+    if (table.hot() != nullptr) {
+      std::memcpy(hot_row_of(table, table.rows() + i), &next, kRowBytes);
+    }
     model.push_back(next++);
   }
   table.advance(count);
+}
+
+// Re-opens as Model::truncate does.
+void truncate(PageTable& table, std::vector<int64_t>& model, int64_t rows) {
+  table.truncate(rows);
+  model.resize(static_cast<size_t>(rows));
+  if (!table.needs_reopening()) return;
+  std::byte* hot = table.reopen();
+  std::memcpy(hot, table.pages()[rows / kPageRows],
+              static_cast<size_t>(rows % kPageRows * kRowBytes));
 }
 
 void expect_same(const PageTable& table, const std::vector<int64_t>& model) {
@@ -37,6 +56,9 @@ void expect_same(const PageTable& table, const std::vector<int64_t>& model) {
     int64_t value = 0;
     std::memcpy(&value, row_of(table, row), kRowBytes);
     ASSERT_EQ(value, model[static_cast<size_t>(row)]) << "row " << row;
+    if (table.hot() == nullptr || row / kPageRows != table.rows() / kPageRows) continue;
+    std::memcpy(&value, hot_row_of(table, row), kRowBytes);
+    ASSERT_EQ(value, model[static_cast<size_t>(row)]) << "hot row " << row;
   }
 }
 
@@ -69,14 +91,23 @@ TEST(PageLayout, LaysPlanesOneAfterAnotherAligned) {
   EXPECT_EQ(third.offset, second.offset + 64 * (96 + 12));
   EXPECT_EQ(second.offset % 64, 0);
   EXPECT_EQ(third.offset % 64, 0);
-  EXPECT_EQ(layout.token_bytes(), 10 + 108 + 4);
-  EXPECT_EQ(layout.page_bytes(), 64 * layout.token_bytes());
+  EXPECT_EQ(layout.page_bytes(), 64 * (10 + 108 + 4));
+  EXPECT_EQ(layout.hot_bytes(), 0);
+  // Sealed planes are padded to 64 bytes, and their rows are f32 while hot.
+  const RowFormat sealed{DType::f32, 40, 10, Scaling::channel};
+  const Plane fourth = layout.add(sealed);
+  EXPECT_EQ(layout.page_bytes() - fourth.offset, sealed.page_bytes());
+  EXPECT_EQ(layout.page_bytes() % 64, 0);
+  EXPECT_EQ(layout.add_hot(sealed).format, (RowFormat{DType::f32, 40}));
+  EXPECT_EQ(layout.add_hot({DType::f32, 1}).offset, 64 * 40 * 4);
+  EXPECT_EQ(layout.hot_bytes(), 64 * 41 * 4);
   EXPECT_THROW(layout.add({DType::i8, 33}), Error);
 }
 
 class RandomTables {
  public:
-  RandomTables(PagePool& pool, uint32_t seed) : pool_(pool), random_(seed), next_(seed * 1000000) {
+  RandomTables(PagePool& pool, PagePool* hot, uint32_t seed)
+      : pool_(pool), hot_(hot), random_(seed), next_(seed * 1000000) {
     grow();
   }
 
@@ -97,15 +128,14 @@ class RandomTables {
         table.reserve(static_cast<int64_t>(pick(100)));
         break;
       case 5:
-        table.truncate(static_cast<int64_t>(pick(model.size() + 1)));
-        model.resize(static_cast<size_t>(table.rows()));
+        truncate(table, model, static_cast<int64_t>(pick(model.size() + 1)));
         break;
       case 6:
         if (tables_.size() < 6) {
           tables_.push_back(table.fork());
           models_.push_back(models_[chosen]);
         } else {
-          tables_[pick(6)] = PageTable(pool_);
+          tables_[pick(6)] = PageTable(pool_, hot_);
           for (size_t i = 0; i < 6; ++i) models_[i].resize(static_cast<size_t>(tables_[i].rows()));
         }
         break;
@@ -118,17 +148,23 @@ class RandomTables {
   }
 
   void expect_all() const {
-    for (size_t i = 0; i < tables_.size(); ++i) expect_same(tables_[i], models_[i]);
+    for (size_t i = 0; i < tables_.size(); ++i) {
+      expect_same(tables_[i], models_[i]);
+      if (hot_ != nullptr && tables_[i].rows() % kPageRows != 0) {
+        ASSERT_NE(tables_[i].hot(), nullptr) << "the rows of an open page are hot";
+      }
+    }
   }
 
  private:
   size_t pick(size_t count) { return random_() % count; }
   void grow() {
-    tables_.emplace_back(pool_);
+    tables_.emplace_back(pool_, hot_);
     models_.emplace_back();
   }
 
   PagePool& pool_;
+  PagePool* hot_;
   std::mt19937 random_;
   int64_t next_;
   std::vector<PageTable> tables_;
@@ -137,8 +173,9 @@ class RandomTables {
 
 TEST(PageTable, BehavesAsListsOfRowsUnderRandomOperations) {
   PagePool pool(host_device(), kPageBytes);
-  for (uint32_t seed = 1; seed <= 20; ++seed) {
-    RandomTables tables(pool, seed);
+  PagePool hot(host_device(), kPageBytes);
+  for (uint32_t seed = 1; seed <= 40; ++seed) {
+    RandomTables tables(pool, seed % 2 == 0 ? &hot : nullptr, seed);
     for (int i = 0; i < 300; ++i) {
       tables.step();
       if (i % 10 == 0) tables.expect_all();
@@ -147,16 +184,18 @@ TEST(PageTable, BehavesAsListsOfRowsUnderRandomOperations) {
     if (testing::Test::HasFatalFailure()) FAIL() << "seed " << seed;
   }
   EXPECT_EQ(pool.pages_in_use(), 0);
+  EXPECT_EQ(hot.pages_in_use(), 0);
 }
 
 TEST(PageTable, TwoThreadsShareAPool) {
   PagePool pool(host_device(), kPageBytes);
+  PagePool hot(host_device(), kPageBytes);
   // Both start as forks of one table, so that they race to copy the same open page.
-  PageTable origin(pool);
+  PageTable origin(pool, &hot);
   std::vector<int64_t> origin_model;
   int64_t next = 0;
   append(origin, origin_model, 100, next);
-  const auto work = [&pool](PageTable table, std::vector<int64_t> model, uint32_t seed) {
+  const auto work = [&](PageTable table, std::vector<int64_t> model, uint32_t seed) {
     int64_t number = seed * 1000000;
     for (int i = 0; i < 200; ++i) {
       append(table, model, i % 70, number);
@@ -164,8 +203,7 @@ TEST(PageTable, TwoThreadsShareAPool) {
       std::vector<int64_t> fork_model = model;
       append(fork, fork_model, 3, number);
       expect_same(fork, fork_model);
-      table.truncate(table.rows() / 2);
-      model.resize(static_cast<size_t>(table.rows()));
+      truncate(table, model, table.rows() / 2);
       if (i % 50 == 0) pool.trim();
     }
     expect_same(table, model);
@@ -176,6 +214,7 @@ TEST(PageTable, TwoThreadsShareAPool) {
   second.join();
   expect_same(origin, origin_model);
   EXPECT_EQ(pool.pages_in_use(), 2);
+  EXPECT_EQ(hot.pages_in_use(), 1);
 }
 
 TEST(PageTable, ForksShareUntilTheFirstWrite) {
@@ -225,6 +264,106 @@ TEST(PageTable, FailsWithoutATrace) {
   expect_same(table, model);
   EXPECT_THROW(table.reserve(1), Error);
   expect_same(fork, {model.begin(), model.begin() + 65});
+}
+
+TEST(PageTable, HoldsOneHotPageWhileAPageIsOpen) {
+  PagePool pool(host_device(), kPageBytes);
+  PagePool hot(host_device(), 2 * kPageBytes);
+  PageTable table(pool, &hot);
+  std::vector<int64_t> model;
+  int64_t next = 1;
+  EXPECT_EQ(table.hot(), nullptr);
+  append(table, model, 64, next);
+  EXPECT_EQ(table.hot(), nullptr);
+  EXPECT_EQ(table.held_bytes(), kPageBytes);
+  table.reserve(70);  // a long step in two parts
+  table.advance(64);
+  EXPECT_NE(table.hot(), nullptr) << "rows are reserved that will be hot";
+  table.truncate(64);
+  EXPECT_EQ(table.hot(), nullptr);
+  append(table, model, 6, next);
+  EXPECT_EQ(table.held_bytes(), 2 * kPageBytes + 2 * kPageBytes);
+
+  PageTable fork = table.fork();
+  std::vector<int64_t> fork_model = model;
+  EXPECT_EQ(fork.hot(), table.hot());
+  EXPECT_EQ(hot.pages_in_use(), 1);
+  append(fork, fork_model, 1, next);
+  EXPECT_NE(fork.hot(), table.hot());
+  EXPECT_EQ(hot.pages_in_use(), 2);
+  append(table, model, 1, next);
+  expect_same(table, model);
+  expect_same(fork, fork_model);
+  append(table, model, 57, next);
+  EXPECT_EQ(table.rows(), 128);
+  EXPECT_EQ(hot.pages_in_use(), 1);
+  EXPECT_EQ(table.fork().hot(), nullptr);
+}
+
+TEST(PageTable, SaysWhenASealedPageHasToBeReopened) {
+  PagePool pool(host_device(), kPageBytes);
+  PagePool hot(host_device(), kPageBytes);
+  PageTable table(pool, &hot);
+  std::vector<int64_t> model;
+  int64_t next = 1;
+  append(table, model, 140, next);
+  table.truncate(130);
+  EXPECT_FALSE(table.needs_reopening());
+  EXPECT_NE(table.hot(), nullptr);
+  EXPECT_THROW(table.reopen(), Error);
+  table.truncate(100);
+  EXPECT_TRUE(table.needs_reopening());
+  EXPECT_EQ(table.hot(), nullptr);
+  EXPECT_THROW(table.reserve(1), Error);
+  EXPECT_TRUE(table.fork().needs_reopening());
+  table.truncate(90);
+  EXPECT_TRUE(table.needs_reopening());
+  EXPECT_NE(table.reopen(), nullptr);
+  EXPECT_FALSE(table.needs_reopening());
+  table.truncate(64);
+  EXPECT_FALSE(table.needs_reopening());
+  EXPECT_EQ(hot.pages_in_use(), 0);
+  PageTable plain(pool);
+  plain.reserve(140);
+  plain.advance(140);
+  plain.truncate(100);
+  EXPECT_FALSE(plain.needs_reopening());
+}
+
+TEST(PageTable, FailsWithoutATraceForWantOfHotPages) {
+  SmallDevice device(1);
+  PagePool pool(host_device(), kPageBytes);
+  PagePool hot(device, kPageBytes);
+  PageTable table(pool, &hot);
+  std::vector<int64_t> model;
+  int64_t next = 1;
+  append(table, model, 70, next);
+  PageTable fork = table.fork();
+  const auto fails = [](auto&& action) {
+    try {
+      action();
+      FAIL() << "there was only one hot page";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::out_of_memory);
+    }
+  };
+  fails([&] { fork.reserve(100); });
+  EXPECT_EQ(pool.pages_in_use(), 2);
+  expect_same(fork, model);
+  expect_same(table, model);
+  fork.truncate(40);
+  fails([&] { fork.reopen(); });
+  EXPECT_TRUE(fork.needs_reopening());
+  table = PageTable(pool, &hot);
+  EXPECT_NE(fork.reopen(), nullptr);
+  // And the other way round: hot pages enough, but no others.
+  SmallDevice few(1);
+  PagePool small(few, kPageBytes);
+  PagePool plenty(host_device(), kPageBytes);
+  PageTable other(small, &plenty);
+  fails([&] { other.reserve(100); });
+  EXPECT_EQ(other.held_bytes(), 0);
+  EXPECT_EQ(plenty.pages_in_use(), 0);
 }
 
 TEST(PagePool, KeepsFreedPagesUntilTrimmed) {

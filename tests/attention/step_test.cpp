@@ -3,6 +3,7 @@
 
 #include <map>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 #include "attention/blocks.h"
@@ -11,22 +12,34 @@
 namespace slim {
 namespace {
 
-// Which rows of which sequence a token sees: its last row, and all of the slice's.
-using Sight = std::map<int64_t, std::pair<std::byte* const*, int64_t>>;
+// Which rows of which sequence a token sees, up to which one, and where it stands.
+using Sight = std::map<int64_t, std::tuple<std::byte* const*, int64_t, int64_t>>;
 
 void look(std::span<const Slice> slices, int64_t first, bool causal, Sight& seen) {
   for (const Slice& slice : slices) {
     for (int64_t i = 0; i < slice.count; ++i) {
       const int64_t rows = causal ? slice.rows - slice.count + i + 1 : slice.rows;
-      EXPECT_TRUE(seen.emplace(first + slice.first + i, std::pair(slice.pages, rows)).second);
+      EXPECT_TRUE(
+          seen.emplace(first + slice.first + i, std::tuple(slice.pages, rows, slice.position + i))
+              .second);
     }
   }
 }
 
 TEST(Blocks, EveryTokenSeesTheSameRows) {
   std::byte* pages[3] = {};
-  const std::vector<Slice> slices = {
-      {0, 7, 9, pages}, {7, 1, 70, pages + 1}, {8, 0, 4, pages}, {8, 12, 12, pages + 2}};
+  std::vector<Slice> slices(4);
+  int64_t placed = 0;
+  for (size_t i = 0; i < 4; ++i) {
+    constexpr int64_t kCounts[] = {7, 1, 0, 12};
+    constexpr int64_t kRows[] = {9, 70, 4, 12};
+    slices[i].first = placed;
+    slices[i].count = kCounts[i];
+    slices[i].rows = kRows[i];
+    slices[i].position = kRows[i] - kCounts[i];
+    slices[i].pages = pages + i % 3;
+    placed += kCounts[i];
+  }
   constexpr int64_t kTokens = 20;
   for (const bool causal : {true, false}) {
     Sight whole;

@@ -36,6 +36,7 @@ TEST(Json, ReadsEveryType) {
   EXPECT_FALSE(json.has("absent"));
   EXPECT_EQ(json.object("o").object("x").integer("y", 0, 9), 1);
   EXPECT_EQ(json.integers("is", 0, 3), (std::vector<int64_t>{1, 2, 3}));
+  EXPECT_EQ(json.reals("is"), (std::vector<double>{1, 2, 3}));
   EXPECT_EQ(json.strings("ss"), (std::vector<std::string>{"a", ""}));
   EXPECT_EQ(json.objects("os").at(1).integer("k", 0, 9), 2);
   EXPECT_EQ(json.integer_lists("ls", 0, 9), (std::vector<std::vector<int64_t>>{{3, 1}, {}}));

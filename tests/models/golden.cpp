@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 namespace slim::test {
 
@@ -33,49 +34,48 @@ std::span<const float> Expected::logits_at(int64_t window, int64_t position) con
                                 vocabulary);
 }
 
+CacheChoice cache(const std::string& kind, std::optional<RowType> type, bool forced) {
+  CacheChoice choice;
+  choice.kind = kind;
+  choice.row_type = type;
+  choice.forced = forced;
+  return choice;
+}
+
 Loaded::Loaded(const std::filesystem::path& directory, const std::string& kernel_name,
-               const CacheChoice& choice)
+               const CacheChoice& choice, int64_t context)
     : files(open_model(directory)),
       kernels(make_kernels(kernel_name, 2)),
       weights(std::make_shared<const ModelWeights>(files.spec, *files.checkpoint)),
-      model(std::make_unique<EncoderDecoder>(files.spec, weights, *kernels, choice)) {}
+      model(std::make_unique<Model>(files.spec, weights, *kernels, choice, context)) {}
 
-Decoding::Decoding(const EncoderDecoder& model, ConstMatrix encoded, int64_t windows)
-    : model_(model) {
+Decoding::Decoding(const Model& model, ConstMatrix encoded, int64_t windows) : batch_(model) {
   const int64_t positions = encoded.rows / windows;
+  encoded_.reserve(static_cast<size_t>(windows));  // sequences point into it
   for (int64_t window = 0; window < windows; ++window) {
-    self_.push_back(model.new_sequence());
-    cross_.push_back(model.remember(encoded.rows_from(window * positions, positions)));
+    encoded_.push_back(model.remember(encoded.rows_from(window * positions, positions)));
+    sequences_.push_back({model.new_sequence(), &encoded_.back()});
+  }
+}
+
+Decoding::Decoding(const Model& model, int64_t sequences, int64_t length) : batch_(model) {
+  for (int64_t i = 0; i < sequences; ++i) {
+    sequences_.push_back({.rows = model.new_sequence(), .regime = model.regime(length)});
   }
 }
 
 Tensor Decoding::step(const std::vector<std::span<const int32_t>>& next) {
-  std::vector<int32_t> tokens;
-  std::vector<int32_t> positions;
-  std::vector<Slice> self;
-  std::vector<Slice> cross;
-  for (size_t window = 0; window < next.size(); ++window) {
-    if (next[window].empty()) continue;
-    const auto first = static_cast<int64_t>(tokens.size());
-    const auto count = std::ssize(next[window]);
-    const int64_t rows = self_[window].rows();
-    self_[window].reserve(count);
-    self.push_back({first, count, rows + count, self_[window].pages()});
-    cross.push_back({first, count, cross_[window].rows(), cross_[window].pages()});
-    for (int64_t i = 0; i < count; ++i) {
-      tokens.push_back(next[window][static_cast<size_t>(i)]);
-      positions.push_back(static_cast<int32_t>(rows + i));
-    }
+  batch_.clear();
+  for (size_t i = 0; i < next.size(); ++i) {
+    if (next[i].empty()) continue;
+    std::vector<int64_t> all(next[i].size());
+    std::iota(all.begin(), all.end(), 0);
+    batch_.add(sequences_[i], next[i], all);
   }
-  std::vector<int64_t> all(tokens.size());
-  for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int64_t>(i);
-  Tensor logits = Tensor::allocate(model_.kernels().device(), DType::f32,
-                                   {std::ssize(tokens), model_.spec().vocabulary});
-  model_.forward({tokens, positions, self, cross, all, logits.writable_matrix()});
-  for (size_t window = 0; window < next.size(); ++window) {
-    self_[window].advance(std::ssize(next[window]));
-  }
-  return logits;
+  batch_.run();
+  const Matrix logits = batch_.all_logits();
+  return Tensor::from({logits.row<float>(0), static_cast<size_t>(logits.rows * logits.columns)},
+                      {logits.rows, logits.columns});
 }
 
 std::span<const float> floats(const Tensor& tensor) {

@@ -1,16 +1,19 @@
-// Golden: the tiny Whisper models of tests/golden/whisper (tools/make_golden_whisper.py) and what
-// Transformers computes with them in float64.
+// Golden: the tiny models of tests/golden/whisper and tests/golden/lm
+// (tools/make_golden_whisper.py, tools/make_golden_lm.py) and what Transformers computes with them
+// in float64.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "models/encoder_decoder.h"
+#include "engine/step_batch.h"
 #include "models/family.h"
+#include "models/model.h"
 
 namespace slim::test {
 
@@ -30,30 +33,36 @@ struct Expected {
 };
 Expected read_expected(const std::string& model);
 
+// A choice of cache; without a type, the kind's own.
+CacheChoice cache(const std::string& kind, std::optional<RowType> type = {}, bool forced = false);
+
 // A model opened under a choice, on kernels of its own.
 struct Loaded {
   Loaded(const std::filesystem::path& directory, const std::string& kernel_name,
-         const CacheChoice& choice);
+         const CacheChoice& choice, int64_t context = 0);
   ModelFiles files;
   std::unique_ptr<Kernels> kernels;
   std::shared_ptr<const ModelWeights> weights;
-  std::unique_ptr<EncoderDecoder> model;
+  std::unique_ptr<Model> model;
 };
 
-// Windows decoded side by side, each with its own pages.
+// Sequences decoded side by side, each with its own pages.
 class Decoding {
  public:
   // encoded: [windows * positions, D].
-  Decoding(const EncoderDecoder& model, ConstMatrix encoded, int64_t windows);
+  Decoding(const Model& model, ConstMatrix encoded, int64_t windows);
+  // Without an encoder. `length`: tokens each sequence will have.
+  Decoding(const Model& model, int64_t sequences, int64_t length);
 
-  // One step: the next tokens of each window (possibly none of some). Returns the logits of every
+  // One step: the next tokens of each sequence (possibly none of some). Returns the logits of every
   // token, [sum of counts, V].
   Tensor step(const std::vector<std::span<const int32_t>>& next);
+  Sequence& sequence(size_t index) { return sequences_.at(index); }
 
  private:
-  const EncoderDecoder& model_;
-  std::vector<PageTable> self_;
-  std::vector<PageTable> cross_;
+  StepBatch batch_;
+  std::vector<PageTable> encoded_;
+  std::vector<Sequence> sequences_;
 };
 
 std::span<const float> floats(const Tensor& tensor);

@@ -94,7 +94,7 @@ TEST_F(OpenModel, ReadsSizesFromAConfig) {
   EXPECT_EQ(files.spec.encoder.positions, 100);
   EXPECT_EQ(files.spec.decoder.layers, 3);
   EXPECT_EQ(files.spec.decoder.positions, 80);
-  EXPECT_EQ(files.spec.decoder.head_width(), 16);
+  EXPECT_EQ(files.spec.decoder.width_of_head(), 16);
   EXPECT_FLOAT_EQ(files.spec.decoder.self(true).scale, 0.25F);
   EXPECT_EQ(refusal(ErrorCode::internal), "accepted");
 }
@@ -142,9 +142,9 @@ TEST_F(OpenModel, SaysWhatIsNotThere) {
 }
 
 TEST_F(OpenModel, SaysWhichArchitecturesThereAre) {
-  set_config("architectures", {"LlamaForCausalLM"});
+  set_config("architectures", {"LamaForCausalLM"});
   expect_mentions(refusal(ErrorCode::unsupported_model),
-                  {"config.json", "LlamaForCausalLM", "WhisperForConditionalGeneration"});
+                  {"config.json", "LamaForCausalLM", "WhisperForConditionalGeneration"});
   set_config("architectures", nullptr);
   expect_mentions(refusal(ErrorCode::bad_file), {"config.json", "architectures"});
 }

@@ -52,7 +52,7 @@ TEST_P(RealWhisper, DecodesAlikeUnderKvAndX) {
   const std::vector<int32_t> tokens = {50257, 50362, 440, 2068, 7586, 21831};
   std::vector<Tensor> logits;
   for (const char* kind : {"kv", "x"}) {
-    const Loaded loaded(directory_, "cpu", {kind, DType::f32, false});
+    const Loaded loaded(directory_, "cpu", cache(kind, RowType::f32));
     const Tensor encoded = loaded.model->encode(mel.matrix(), 1);
     Decoding decoding(*loaded.model, encoded.matrix(), 1);
     decoding.step({std::span(tokens).first(3)});

@@ -44,7 +44,7 @@ std::vector<Case> cases() {
 }
 
 // What rounding rows may cost, by the plan's own prediction.
-float allowed(const EncoderDecoder& model) {
+float allowed(const Model& model) {
   double sum = 0;
   for (const LayerPlan& layer : model.plan()) sum += layer.predicted_error.value_or(0);
   return kExact + static_cast<float>(kGrowth * sum);
@@ -52,7 +52,7 @@ float allowed(const EncoderDecoder& model) {
 
 // The largest relative difference between logits of all windows decoded `chunk` tokens a step, and
 // the expected ones. Windows end at different lengths.
-float decode_difference(const EncoderDecoder& model, const Expected& expected, int64_t chunk) {
+float decode_difference(const Model& model, const Expected& expected, int64_t chunk) {
   const Tensor encoded = model.encode(expected.mel.matrix(), kWindows);
   Decoding decoding(model, encoded.matrix(), kWindows);
   const float scale = largest(floats(expected.logits));
@@ -82,20 +82,20 @@ class WhisperGolden : public testing::TestWithParam<Case> {
  protected:
   Expected expected_ = read_expected(GetParam().model);
 
-  Loaded load(const std::string& kind, DType rows) const {
-    return {GetParam().directory(), GetParam().kernels, {kind, rows, true}};
+  Loaded load(const std::string& kind, RowType rows) const {
+    return {GetParam().directory(), GetParam().kernels, cache(kind, rows, true)};
   }
 };
 
 TEST_P(WhisperGolden, EncodesAsTransformersDoes) {
-  const Loaded loaded = load("kv", DType::f32);
+  const Loaded loaded = load("kv", RowType::f32);
   const Tensor encoded = loaded.model->encode(expected_.mel.matrix(), kWindows);
   EXPECT_LT(relative_difference(floats(encoded), floats(expected_.encoded)), kExact);
 }
 
 TEST_P(WhisperGolden, DecodesAsTransformersDoesUnderEveryKind) {
   for (const char* kind : {"kv", "x", "k"}) {
-    const Loaded loaded = load(kind, DType::f32);
+    const Loaded loaded = load(kind, RowType::f32);
     for (const int64_t chunk : {int64_t{1}, int64_t{5}, expected_.length()}) {
       EXPECT_LT(decode_difference(*loaded.model, expected_, chunk), allowed(*loaded.model))
           << kind << ", " << chunk << " tokens a step";
@@ -105,7 +105,7 @@ TEST_P(WhisperGolden, DecodesAsTransformersDoesUnderEveryKind) {
 
 TEST_P(WhisperGolden, RoundedRowsStayWithinWhatThePlanPredicts) {
   for (const char* kind : {"kv", "x"}) {
-    for (const DType rows : {DType::f16, DType::bf16, DType::i8}) {
+    for (const RowType rows : {RowType::f16, RowType::bf16, RowType::i8}) {
       const Loaded loaded = load(kind, rows);
       const float difference = decode_difference(*loaded.model, expected_, 1);
       EXPECT_LT(difference, allowed(*loaded.model)) << kind << " " << name_of(rows);
@@ -128,7 +128,7 @@ TEST(WhisperFormats, GiveTheSameLogits) {
   std::vector<float> first;
   for (const char* format : {"hf", "sharded", "ct2"}) {
     const Loaded loaded(golden_directory("deep_decoder") / format, "reference",
-                        {"x", DType::f32, false});
+                        cache("x", RowType::f32));
     const Tensor encoded = loaded.model->encode(expected.mel.matrix(), kWindows);
     Decoding decoding(*loaded.model, encoded.matrix(), kWindows);
     const Tensor logits =

@@ -69,6 +69,51 @@ class Ct2Text {
   uint32_t alias_count_ = 0;
 };
 
+// GGUF, key by key and tensor by tensor; the counts of both can be lies.
+class GgufText {
+ public:
+  enum Value : uint32_t { u8, i8, u16, i16, u32, i32, f32, boolean, text, list, u64, i64, f64 };
+  enum Type : uint32_t { type_f32 = 0, type_f16 = 1, type_q4_0 = 2, type_q8_0 = 8, type_q4_k = 12 };
+
+  GgufText() { key("general.architecture", text, string("llama")); }
+
+  GgufText& key(std::string_view name, uint32_t type, const std::string& value) {
+    keys_ += string(name) + bytes_of(type) + value;
+    ++key_count;
+    return *this;
+  }
+  GgufText& list_key(std::string_view name, uint32_t type, uint64_t count,
+                     const std::string& values) {
+    return key(name, list, bytes_of(type) + bytes_of(count) + values);
+  }
+  // Sizes from the fastest to the slowest, as in the file.
+  GgufText& claim(std::string_view name, const std::vector<uint64_t>& sizes, uint32_t type,
+                  uint64_t offset) {
+    tensors_ += string(name) + bytes_of(static_cast<uint32_t>(sizes.size())) + bytes_of(sizes) +
+                bytes_of(type) + bytes_of(offset);
+    ++tensor_count;
+    return *this;
+  }
+  // The file, with the data moved to a multiple of the alignment.
+  std::string with(const std::string& data = {}, size_t alignment = 32) const {
+    std::string bytes = "GGUF" + bytes_of(version) + bytes_of(tensor_count) + bytes_of(key_count) +
+                        keys_ + tensors_;
+    bytes.resize((bytes.size() + alignment - 1) / alignment * alignment);
+    return bytes + data;
+  }
+  static std::string string(std::string_view text) {
+    return bytes_of(uint64_t{text.size()}) + std::string(text);
+  }
+
+  uint32_t version = 3;
+  uint64_t tensor_count = 0;
+  uint64_t key_count = 0;
+
+ private:
+  std::string keys_;
+  std::string tensors_;
+};
+
 // A file in memory, in an allocation of exactly its size so that the address sanitizer sees any
 // read past it; `shift` moves it off alignment.
 class MemoryFile {

@@ -7,6 +7,8 @@
 namespace slim {
 
 void run_store_rows(const CpuContext& context, const StoreRows& arguments);
+void run_seal_pages(const CpuContext& context, const SealPages& arguments);
+void run_load_rows(const CpuContext& context, const LoadRows& arguments);
 void run_attend_pair(const CpuContext& context, const Attend& arguments);
 void run_attend_shared(const CpuContext& context, const Attend& arguments);
 

@@ -1,6 +1,6 @@
-// AttendOps: the vector code of paged rows, one table per instruction set. Its functions work on
-// blocks that fit a core's cache, know no threads and allocate nothing; attend.cpp cuts operations
-// into such blocks and joins the results.
+// AttendOps: the vector code of attention over paged rows, one table per instruction set. It works
+// on blocks that fit a core's cache, knows no threads and allocates nothing; attend.cpp cuts
+// operations into such blocks and joins the results.
 #pragma once
 
 #include <algorithm>
@@ -13,35 +13,49 @@
 namespace slim {
 
 // Rows that are decoded, scored, weighed and mixed together: a page, whose rows lie in one piece.
-constexpr int64_t kTileRows = 64;
+constexpr int64_t kTileRows = kPageRows;
+// Rows of a tile that are decoded and scored by all queries before the next.
+constexpr int64_t kStripRows = 16;
+// Columns of values that are decoded together, then mixed by all queries: 16 KB of a tile.
+constexpr int64_t kMixColumns = 64;
 
 // Whether values are the rows that keys are: then one read serves both.
 inline bool same_rows(const Attend& step) {
   return step.keys.offset == step.values.offset && step.keys.format == step.values.format;
 }
 
-// Some consecutive tokens of a slice, all their heads: R = tokens * heads queries.
+// Some consecutive tokens of a slice with some of their heads: R = tokens * heads queries. Heads
+// that mix the same columns are never parted.
 struct AttendBlock {
   const Attend* step = nullptr;
   const Slice* slice = nullptr;
   int64_t first = 0;  // the first token, counted in the slice
   int64_t tokens = 0;
+  int64_t first_head = 0;
+  int64_t heads = 0;
 
-  int64_t queries() const { return tokens * step->heads; }
-  // Rows that the query at token `i` of this block sees: [0, visible(i)).
+  int64_t queries() const { return tokens * heads; }
+  // Rows that the query at token `i` of this block sees: [hidden(i), visible(i)), if any.
   int64_t visible(int64_t i) const {
     if (!step->causal) return slice->rows;
     return std::max<int64_t>(0, slice->rows - slice->count + first + i + 1);
   }
-  // Heads that mix the same columns are one group: all heads, or those of one key head.
-  int64_t group_heads() const {
-    return step->value_stride == 0 ? step->heads : step->heads_per_key;
+  int64_t hidden(int64_t i) const {
+    if (step->window == 0) return 0;
+    return std::max<int64_t>(0, slice->position + first + i + 1 - step->window - slice->base);
   }
+  bool sees_any(int64_t i) const { return hidden(i) < visible(i); }
+  // Heads that mix the same columns are one group: all heads, or those of one key head.
+  int64_t group_heads() const { return step->value_stride == 0 ? heads : step->heads_per_key; }
   // Queries are numbered by group, then token, then head of the group: those of a group lie
-  // together, and so do those of a group that see the same rows.
+  // together, and so do those of a group that see the same rows. Heads count from first_head.
   int64_t index(int64_t token, int64_t head) const {
     const int64_t width = group_heads();
     return (head / width * tokens + token) * width + head % width;
+  }
+  const float* query(int64_t token, int64_t head) const {
+    return step->queries.row<float>(slice->first + first + token) +
+           (first_head + head) * step->key_width;
   }
 };
 
@@ -52,18 +66,26 @@ struct AttendPartial {
   float* mixed = nullptr;
 };
 
-// Working memory of one block.
-struct AttendMemory {
-  float* keys = nullptr;            // [kTileRows, tile_stride(keys width)], if decoded at all
-  float* values = nullptr;          // the same of values; unused where they are the keys
-  float* weights = nullptr;         // [R, kTileRows]
-  const float** queries = nullptr;  // [R] queries in the order that scoring takes them,
-  float** query_weights = nullptr;  // [R] and their rows of `weights`
-};
-
 // Floats from one decoded row to the next. The odd cache line keeps rows of 512 or 1024 columns
-// from falling into the same few sets of the first-level cache.
-constexpr int64_t tile_stride(int64_t width) { return (width + 15) / 16 * 16 + 16; }
+// from falling into the same few sets of the first-level cache; a group that is decoded as a whole
+// may begin 31 columns early and end 31 late.
+constexpr int64_t tile_stride(int64_t width) {
+  return (width + 2 * kGroupSize + 15) / 16 * 16 + 16;
+}
+
+// Working memory of one block, whose groups have G = tokens * group_heads queries.
+struct AttendMemory {
+  float* keys = nullptr;                // [kStripRows, tile_stride(key_width)], decoded and turned
+  float* values = nullptr;              // [kTileRows, tile_stride(kMixColumns)], decoded
+  float* turns = nullptr;               // [kTileRows, key_width]: cos and sin of the tile's rows
+  float* turned = nullptr;              // [R, key_width]: queries where there is a rotation
+  float* weights = nullptr;             // [G, kTileRows]
+  const float** queries = nullptr;      // [R] queries in the order that scoring takes them,
+  float** query_weights = nullptr;      // [R] and their rows of `weights`
+  const float** mix_weights = nullptr;  // [G] the same for queries that mix the tile,
+  float** mixed = nullptr;              // [G] and their mixtures
+  int64_t* token_mixes = nullptr;       // [tokens + 1]: where a token's begin in those
+};
 
 // Rows [begin, end) of a block; begin is a multiple of kPageRows. What follows them up to `ahead`
 // is going to be read by the same thread.
@@ -77,8 +99,6 @@ struct AttendOps {
   // Fills `partial`.
   void (*attend)(const AttendBlock& block, const RowRange& range, const AttendMemory& memory,
                  const AttendPartial& partial) = nullptr;
-  // encode_row of tensor/row_format.h, bit for bit.
-  void (*encode)(const RowFormat& format, const float* values, std::byte* row) = nullptr;
 };
 
 // The table for a target.

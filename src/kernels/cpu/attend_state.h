@@ -25,6 +25,11 @@ struct SoftmaxState {
   // that exp(-infinity - origin) is 0.
   float origin() const { return maximum == kEmpty ? 0.0F : maximum; }
 
+  // log(sum exp(score)) over scores of which there is one at least: NaN if all are -infinity.
+  float logarithm() const {
+    return sum == 0.0F ? std::numeric_limits<float>::quiet_NaN() : maximum + std::log(sum);
+  }
+
   // Raises the maximum to `score` if that is larger. Returns what the mixture so far is to be
   // multiplied with: 1 if nothing changed.
   float raise(float score) {

@@ -29,23 +29,18 @@ class CpuKernels final : public Kernels {
   }
   void norm(const Norm& arguments) override { run_norm(context_, arguments); }
   void gate(const Gate& arguments) override { run_gate(context_, arguments); }
+  void clamp(const Clamp& arguments) override { reference_.clamp(arguments); }
   void rotate(const Rotate& arguments) override { run_rotate(context_, arguments); }
-  void seal_pages(const SealPages& arguments) override { reference_.seal_pages(arguments); }
-  void load_rows(const LoadRows& arguments) override { reference_.load_rows(arguments); }
+  void seal_pages(const SealPages& arguments) override { run_seal_pages(context_, arguments); }
+  void load_rows(const LoadRows& arguments) override { run_load_rows(context_, arguments); }
   void embed(const Embed& arguments) override { run_embed(context_, arguments); }
   void convolve(const Convolve& arguments) override { run_convolve(context_, arguments); }
   void attend_dense(const AttendDense& arguments) override {
     run_attend_dense(context_, arguments);
   }
   void store_rows(const StoreRows& arguments) override { run_store_rows(context_, arguments); }
-  void attend_pair(const Attend& arguments) override {
-    if (!simple(arguments)) return reference_.attend_pair(arguments);
-    run_attend_pair(context_, arguments);
-  }
-  void attend_shared(const Attend& arguments) override {
-    if (!simple(arguments)) return reference_.attend_shared(arguments);
-    run_attend_shared(context_, arguments);
-  }
+  void attend_pair(const Attend& arguments) override { run_attend_pair(context_, arguments); }
+  void attend_shared(const Attend& arguments) override { run_attend_shared(context_, arguments); }
   void log_softmax(const LogSoftmax& arguments) override { run_log_softmax(context_, arguments); }
 
   std::unique_ptr<Session> begin_session() override {
@@ -60,12 +55,6 @@ class CpuKernels final : public Kernels {
   }
 
  private:
-  static bool simple(const Attend& a) {
-    return a.rotations.empty() && a.key_gain == nullptr && a.key_bias == nullptr &&
-           a.key_factors == nullptr && a.slopes == nullptr && a.cap == 0.0F && a.window == 0 &&
-           a.lse.rows == 0 && !a.keys.format.sealed() && !a.values.format.sealed();
-  }
-
   const std::string name_;
   ThreadPool pool_;
   ScratchSets scratch_;

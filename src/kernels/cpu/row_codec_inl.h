@@ -1,8 +1,9 @@
-// Rows to floats and back in vectors: decode_row and encode_row of tensor/row_format.h, bit for bit
-// (but for the payload of a decoded NaN). Included once per target, inside foreach_target.
+// Rows to floats and back in vectors: decode_row, decode_sealed_row and encode_row of
+// tensor/row_format.h, bit for bit (but for the payload of a decoded NaN). Included once per
+// target, inside foreach_target.
 //
-// Only where binary16 is converted in hardware, with the rounding of to_half: from AVX2 on.
-// Highway's emulation knows neither infinity nor NaN, so other targets take the plain loops.
+// Encoding only where binary16 is converted in hardware, with the rounding of to_half: from AVX2
+// on. Highway's emulation knows neither infinity nor NaN, so other targets take the plain loops.
 
 // Highway's way: a guard that admits the file once for each target.
 #if defined(SLIM_KERNELS_CPU_ROW_CODEC_INL_H) == defined(HWY_TARGET_TOGGLE)
@@ -13,6 +14,7 @@
 #endif
 
 #include "hwy/highway.h"
+#include "kernels/cpu/sealed_codec_inl.h"
 #include "kernels/cpu/vector_math_inl.h"
 #include "tensor/row_format.h"
 
@@ -28,25 +30,55 @@ using GroupFloats = hn::CappedTag<float, kGroupSize>;
 using GroupInts = hn::RebindToSigned<GroupFloats>;
 using GroupBytes = hn::Rebind<int8_t, GroupFloats>;
 
-inline void decode_groups(const std::byte* row, int64_t width, float* out) {
+// Columns [begin, end) of an i8 row, in whole groups.
+inline void decode_groups(const std::byte* row, int64_t width, int64_t begin, int64_t end,
+                          float* out) {
   const GroupFloats f;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(f));
   const auto* bytes = reinterpret_cast<const int8_t*>(row);
   const auto* scales = reinterpret_cast<const BFloat16*>(row + width);
   const auto* middles = scales + width / kGroupSize;
-  for (int64_t begin = 0; begin < width; begin += kGroupSize) {
-    const auto scale = hn::Set(f, to_float(scales[begin / kGroupSize]));
-    const auto middle = hn::Set(f, to_float(middles[begin / kGroupSize]));
-    for (int64_t i = begin; i < begin + kGroupSize; i += lanes) {
+  for (int64_t first = begin; first < end; first += kGroupSize) {
+    const auto scale = hn::Set(f, to_float(scales[first / kGroupSize]));
+    const auto middle = hn::Set(f, to_float(middles[first / kGroupSize]));
+    for (int64_t i = first; i < first + kGroupSize; i += lanes) {
       const auto whole = hn::PromoteTo(GroupInts(), hn::LoadU(GroupBytes(), bytes + i));
-      hn::StoreU(hn::MulAdd(hn::ConvertTo(f, whole), scale, middle), f, out + i);
+      hn::StoreU(hn::MulAdd(hn::ConvertTo(f, whole), scale, middle), f, out + i - begin);
     }
   }
 }
 
-inline void decode(const RowFormat& format, const std::byte* row, float* out) {
-  if (kVectorCodec && format.type == DType::i8) return decode_groups(row, format.width, out);
-  decode_row(format, row, out);
+// Columns [begin, end) of a row of T.
+template <typename T>
+void decode_elements(const T* row, int64_t begin, int64_t end, float* out) {
+  int64_t i = begin;
+  for (; i + kLanes <= end; i += kLanes) hn::StoreU(load(row + i), Floats(), out + i - begin);
+  if (i < end) store_first(load_first(row + i, end - i), end - i, out + i - begin);
+}
+
+// Columns that decode as one: a region begins at a multiple of these.
+inline int64_t decode_grain(const RowFormat& format) {
+  if (!format.sealed()) return format.type == DType::i8 ? kGroupSize : 1;
+  return format.scaling == Scaling::group ? kGroupSize : 8;
+}
+
+// A region of a plane that begins at `page`; region.begin is a multiple of decode_grain. May write
+// up to the end of the group, or of the vector, that region.end lies in.
+inline void decode(const RowFormat& format, const std::byte* page, const Region& region,
+                   const RegionFloats& to) {
+  if (format.sealed()) return open_sealed(format, page, region, to);
+  const std::byte* row = page + region.first * format.bytes();
+  float* out = to.data;
+  for (int64_t s = region.first; s < region.last; ++s, row += format.bytes(), out += to.stride) {
+    visit(format.type, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      if constexpr (std::is_same_v<T, int8_t>) {
+        decode_groups(row, format.width, region.begin, region.end, out);
+      } else {
+        decode_elements(reinterpret_cast<const T*>(row), region.begin, region.end, out);
+      }
+    });
+  }
 }
 
 HWY_INLINE void store(Vector values, BFloat16* to) {

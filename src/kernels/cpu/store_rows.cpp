@@ -3,7 +3,7 @@
 
 #include "base/check.h"
 #include "kernels/cpu/attend.h"
-#include "kernels/cpu/attend_ops.h"
+#include "kernels/cpu/page_ops.h"
 
 namespace slim {
 namespace {
@@ -17,8 +17,8 @@ void run_store_rows(const CpuContext& context, const StoreRows& arguments) {
   const ConstMatrix& x = arguments.x;
   const Plane& plane = arguments.plane;
   const std::span<const Slice> slices = arguments.slices;
-  check(plane.format.valid() && x.columns == plane.format.width,
-        "stored rows have the width of their plane");
+  check(plane.format.valid() && !plane.format.sealed() && x.columns == plane.format.width,
+        "stored rows stand alone and have the width of their plane");
   int64_t longest = 0;
   for (const Slice& slice : slices) {
     check(slice.first >= 0 && slice.count >= 0 && slice.first + slice.count <= x.rows,
@@ -26,7 +26,7 @@ void run_store_rows(const CpuContext& context, const StoreRows& arguments) {
     check(slice.count <= slice.rows, "stored rows are among those of their slice");
     longest = std::max(longest, slice.count);
   }
-  const AttendOps ops = attend_ops(context.target);
+  const PageOps ops = page_ops(context.target);
   const int64_t row_bytes = plane.format.bytes();
   // Numbered as if all slices were as long as the longest.
   const int64_t count = static_cast<int64_t>(slices.size()) * longest;

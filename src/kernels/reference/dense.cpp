@@ -139,6 +139,17 @@ void ReferenceKernels::gate(const Gate& arguments) {
   }
 }
 
+void ReferenceKernels::clamp(const Clamp& arguments) {
+  const auto& [x, limit] = arguments;
+  check(limit > 0.0F, "values are held within a positive limit");
+  for (int64_t t = 0; t < x.rows; ++t) {
+    float* row = x.row<float>(t);
+    for (int64_t i = 0; i < x.columns; ++i) {
+      if (std::fabs(row[i]) > limit) row[i] = std::copysign(limit, row[i]);
+    }
+  }
+}
+
 void ReferenceKernels::rotate(const Rotate& arguments) {
   const auto& [x, positions, rotation, head_width, y] = arguments;
   check(rotation != nullptr && rotation->width() <= head_width, "a head has columns to rotate");

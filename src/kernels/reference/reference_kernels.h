@@ -24,6 +24,7 @@ class ReferenceKernels final : public Kernels {
   void grouped_linear(const GroupedLinear& arguments) override;
   void norm(const Norm& arguments) override;
   void gate(const Gate& arguments) override;
+  void clamp(const Clamp& arguments) override;
   void rotate(const Rotate& arguments) override;
   void embed(const Embed& arguments) override;
   void convolve(const Convolve& arguments) override;

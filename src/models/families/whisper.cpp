@@ -2,23 +2,22 @@
 // come from Hugging Face's config.json, or from the shapes of a CTranslate2 checkpoint.
 #include <fmt/format.h>
 
+#include "models/config_fields.h"
 #include "models/family.h"
 #include "slim/error.h"
 
 namespace slim {
 namespace {
 
-// Far above any model; no product of two overflows, and no table made from them fills memory.
-constexpr int64_t kMostLayers = 1024;
-constexpr int64_t kMostPositions = 1 << 16;
-constexpr int64_t kLargest = 1 << 22;
+// A table of positions has a row for each.
+constexpr int64_t kMostRows = 1 << 16;
 
 // (layer, head) pairs; only CTranslate2 keeps them in config.json.
 std::vector<std::vector<int64_t>> read_alignment_heads(const JsonObject& config,
                                                        const StackSpec& decoder) {
   constexpr std::string_view field = "alignment_heads";
   if (!config.has(field)) return {};
-  std::vector<std::vector<int64_t>> heads = config.integer_lists(field, 0, kLargest);
+  std::vector<std::vector<int64_t>> heads = config.integer_lists(field, 0, kLargestSize);
   for (const std::vector<int64_t>& pair : heads) {
     if (pair.size() != 2 || pair[0] >= decoder.layers || pair[1] >= decoder.heads) {
       config.reject(field, "must hold pairs of a decoder layer and one of its heads");
@@ -31,15 +30,12 @@ StackSpec read_stack(const JsonObject& config, const std::string& side,
                      const std::string& positions) {
   StackSpec stack;
   stack.layers = config.integer(side + "_layers", 1, kMostLayers);
-  stack.width = config.integer("d_model", 1, kLargest);
-  stack.heads = config.integer(side + "_attention_heads", 1, kLargest);
-  stack.mlp_width = config.integer(side + "_ffn_dim", 1, kLargest);
-  stack.positions = config.integer(positions, 1, kMostPositions);
+  stack.width = read_size(config, "d_model");
+  stack.heads = read_size(config, side + "_attention_heads");
+  stack.mlp_width = read_size(config, side + "_ffn_dim");
+  stack.positions = config.integer(positions, 1, kMostRows);
+  stack.key_bias = false;
   return stack;
-}
-
-void require(const JsonObject& config, const std::string& field, bool holds, const char* value) {
-  if (!holds) config.reject(field, fmt::format("must be {}; no other value is supported", value));
 }
 
 ModelSpec read_config(const JsonObject& config) {
@@ -49,8 +45,8 @@ ModelSpec read_config(const JsonObject& config) {
   require(config, "scale_embedding", !config.boolean("scale_embedding"), "false");
   ModelSpec spec;
   spec.family = "whisper";
-  spec.vocabulary = config.integer("vocab_size", 1, kLargest);
-  spec.mel_bins = config.integer("num_mel_bins", 1, kLargest);
+  spec.vocabulary = read_size(config, "vocab_size");
+  spec.mel_bins = read_size(config, "num_mel_bins");
   spec.encoder = read_stack(config, "encoder", "max_source_positions");
   spec.decoder = read_stack(config, "decoder", "max_target_positions");
   spec.alignment_heads = read_alignment_heads(config, spec.decoder);
@@ -60,6 +56,7 @@ ModelSpec read_config(const JsonObject& config) {
 StackSpec measure_stack(const Checkpoint& checkpoint, const std::string& side, int64_t width) {
   StackSpec stack;
   stack.width = width;
+  stack.key_bias = false;
   stack.positions = checkpoint.get(side + ".positions.weight", {-1, width}).size(0);
   const auto up = [&](int64_t n) { return fmt::format("{}.layers.{}.mlp.up.weight", side, n); };
   stack.mlp_width = checkpoint.get(up(0), {-1, width}).size(0);
@@ -92,29 +89,28 @@ ModelSpec read_checkpoint(const Checkpoint& checkpoint, const JsonObject& config
   return spec;
 }
 
-const Checkpoint::Renames& renames() {
-  static const Checkpoint::Renames table = {{"proj_out.weight", "head.weight"},
-                                            {"model.", ""},
-                                            {".embed_positions.", ".positions."},
-                                            {".embed_tokens.", ".embed."},
-                                            {"attn_layer_norm.", "attn.norm."},
-                                            {".final_layer_norm.", ".mlp.norm."},
-                                            {".layer_norm.", ".norm."},
-                                            {".self_attn.", ".self."},
-                                            {".encoder_attn.", ".cross."},
-                                            {"_proj.", "."},
-                                            {".fc1.", ".mlp.up."},
-                                            {".fc2.", ".mlp.down."}};
-  return table;
-}
-
 }  // namespace
 
-const Family& whisper() {
-  static const Family family{"whisper",       "WhisperForConditionalGeneration",
-                             "WhisperSpec",   read_config,
-                             read_checkpoint, renames};
-  return family;
+Family whisper() {
+  return {.name = "whisper",
+          .architectures = {"WhisperForConditionalGeneration"},
+          .content = "WhisperSpec",
+          .read_config = read_config,
+          .read_checkpoint = read_checkpoint,
+          .renames = {{"proj_out.weight", "head.weight"},
+                      {"model.", ""},
+                      {".embed_positions.", ".positions."},
+                      {".embed_tokens.", ".embed."},
+                      {"attn_layer_norm.", "attn.norm."},
+                      {".final_layer_norm.", ".mlp.norm."},
+                      {".layer_norm.", ".norm."},
+                      {".self_attn.", ".self."},
+                      {".encoder_attn.", ".cross."},
+                      {"_proj.", "."},
+                      {".fc1.", ".mlp.up."},
+                      {".fc2.", ".mlp.down."}},
+          // CTranslate2's place for what config.json holds.
+          .ignored = {"decoder/alignment_heads"}};
 }
 
 }  // namespace slim

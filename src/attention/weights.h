@@ -1,0 +1,14 @@
+// Weights as transforms take them: without scales and blocks.
+#pragma once
+
+#include "attention/scheme.h"
+
+namespace slim {
+
+// The weight itself where it is f32, f16 or bf16; else its values in f32.
+Tensor plain_weight(const LinearWeights& weights);
+// The same, held in f16 where it had to be unpacked: half the memory, and closer to the values than
+// the integers they came from are to the trained ones.
+Tensor compact_weight(const LinearWeights& weights);
+
+}  // namespace slim

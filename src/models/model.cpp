@@ -1,0 +1,125 @@
+// Model: the plan, the two stacks and the page pools put together.
+#include "models/model.h"
+
+#include <fmt/format.h>
+
+#include <optional>
+
+#include "base/check.h"
+#include "models/decoder.h"
+#include "models/encoder.h"
+#include "slim/error.h"
+
+namespace slim {
+namespace {
+
+// What the model was made for, or what the caller wants, if there can be so many positions.
+int64_t context_of(const ModelSpec& spec, int64_t wanted) {
+  const StackSpec& stack = spec.decoder;
+  const bool bounded = stack.position_kind == Positions::learned && wanted > stack.positions;
+  if (wanted < 0 || bounded) {
+    throw Error(ErrorCode::bad_request,
+                fmt::format("A context of {} tokens is asked for, and the model has {} positions.",
+                            wanted, stack.positions),
+                "context");
+  }
+  return wanted == 0 ? stack.positions : wanted;
+}
+
+std::vector<LayerPlan> plan_layers(const ModelSpec& spec, const ModelWeights& weights,
+                                   const CacheChoice& choice) {
+  const std::vector<AttentionSpec> attentions = attention_layers(spec);
+  std::vector<LayerRequest> requests(attentions.size());
+  // Singular values take seconds, and only "k" depends on them.
+  const bool decompose = choice.kind == "k" ||
+                         (choice.kind == "auto" && spec.decoder.position_kind == Positions::rotary);
+  for (size_t i = 0; i < attentions.size(); ++i) {
+    requests[i].layer = static_cast<int64_t>(i) / (spec.has_encoder() ? 2 : 1);
+    requests[i].spec = attentions[i];
+    if (decompose) requests[i].conditioning = weights.conditioning()[i];
+  }
+  return slim::plan(requests, choice);
+}
+
+}  // namespace
+
+struct Model::Layers {
+  Layers(const ModelSpec& spec, const ModelWeights& weights, Kernels& kernels,
+         std::span<const LayerPlan> plan, int64_t context)
+      : decoder(spec, weights, kernels, plan, context),
+        self_pages(kernels.device(), decoder.self_layout().page_bytes()) {
+    if (decoder.self_layout().hot_bytes() > 0) {
+      hot_pages.emplace(kernels.device(), decoder.self_layout().hot_bytes());
+    }
+    if (!spec.has_encoder()) return;
+    encoder.emplace(spec, weights.parts(), kernels);
+    cross_pages.emplace(kernels.device(), decoder.cross_layout().page_bytes());
+  }
+
+  Decoder decoder;
+  PagePool self_pages;
+  std::optional<PagePool> hot_pages;
+  std::optional<Encoder> encoder;
+  std::optional<PagePool> cross_pages;
+};
+
+Model::Model(const ModelSpec& spec, std::shared_ptr<const ModelWeights> weights, Kernels& kernels,
+             const CacheChoice& choice, int64_t context)
+    : spec_(spec),
+      weights_(std::move(weights)),
+      kernels_(kernels),
+      plan_(plan_layers(spec_, *weights_, choice)),
+      context_(context_of(spec_, context)),
+      layers_(std::make_unique<Layers>(spec_, *weights_, kernels_, plan_, context_)) {}
+
+Model::~Model() = default;
+
+Tensor Model::encode(ConstMatrix mel, int64_t batch) const {
+  check(layers_->encoder.has_value(), "a model that hears has an encoder");
+  check(mel.type == DType::f32 && mel.columns == spec_.mel_bins, "mel is [frames, bins] f32");
+  check(batch > 0 && mel.rows % batch == 0, "the windows of a batch are equally long");
+  const int64_t frames = mel.rows / batch;
+  if (frames == 0 || frames % 2 != 0 || frames > 2 * spec_.encoder.positions) {
+    throw Error(ErrorCode::bad_request,
+                fmt::format("A window of {} frames does not suit this model: it takes an even "
+                            "number of frames up to {}.",
+                            frames, 2 * spec_.encoder.positions));
+  }
+  Tensor out =
+      Tensor::allocate(kernels_.device(), DType::f32, {batch * frames / 2, spec_.encoder.width});
+  layers_->encoder->run(mel, batch, out.writable_matrix());
+  return out;
+}
+
+PageTable Model::remember(ConstMatrix encoded) const {
+  check(encoded.type == DType::f32 && encoded.columns == spec_.encoder.width,
+        "the encoder's output is [S, D] f32");
+  PageTable table(cross_pages());
+  table.reserve(encoded.rows);
+  const Slice slice{.count = encoded.rows, .rows = encoded.rows, .pages = table.pages()};
+  layers_->decoder.remember({{&slice, 1}}, encoded);
+  table.advance(encoded.rows);
+  return table;
+}
+
+PageTable Model::new_sequence() const { return PageTable(layers_->self_pages, hot_pages()); }
+
+void Model::truncate(PageTable& table, int64_t rows) const { table.truncate(rows); }
+
+int32_t Model::regime(int64_t tokens) const {
+  const RopeSpec& rope = spec_.decoder.rope;
+  const bool two =
+      spec_.decoder.position_kind == Positions::rotary && rope.scaling == RopeScaling::longrope;
+  return two && tokens > rope.original ? 1 : 0;
+}
+
+void Model::forward(const DecoderStep& step) const { layers_->decoder.forward(step); }
+
+PagePool& Model::self_pages() const noexcept { return layers_->self_pages; }
+PagePool* Model::hot_pages() const noexcept {
+  return layers_->hot_pages ? &*layers_->hot_pages : nullptr;
+}
+PagePool& Model::cross_pages() const noexcept { return *layers_->cross_pages; }
+int64_t Model::derived_bytes() const { return layers_->decoder.derived_bytes(); }
+
+}  // namespace slim

@@ -1,0 +1,90 @@
+// Model: a decoder, with or without an audio encoder before it, ready to run under one cache plan.
+// The weights are shared between models built from the same ModelWeights. Thread-safe: each call
+// works on the caller's state and its own scratch.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "attention/pages.h"
+#include "attention/plan.h"
+#include "models/spec.h"
+#include "weights/checkpoint.h"
+
+namespace slim {
+
+// The tensors of a model, checked against its spec once (names, shapes; an extra or missing tensor
+// is Error{bad_file}). Matrices stay in the file's type, mapped; vectors are f32.
+class ModelWeights {
+ public:
+  ModelWeights(const ModelSpec& spec, const Checkpoint& checkpoint);
+  ~ModelWeights();
+
+  AttentionWeights attention(int64_t decoder_layer, bool cross) const;
+  // One per attention_layers(spec), computed on first use (SVD: seconds), then kept. Thread-safe.
+  const std::vector<Conditioning>& conditioning() const;
+  int64_t bytes() const noexcept;
+
+  struct Parts;
+  const Parts& parts() const noexcept { return *parts_; }
+
+ private:
+  std::unique_ptr<Parts> parts_;
+};
+
+// One forward pass: T tokens of several sequences.
+struct DecoderStep {
+  std::span<const int32_t> tokens;      // [T]
+  std::span<const int32_t> positions;   // [T]: place of each token in its sequence
+  std::span<const Slice> self;          // over the sequences' own pages; rows include this step's
+  std::span<const Slice> cross;         // over encoder pages; none without an encoder
+  std::span<const int64_t> logits_for;  // which of the T tokens need logits
+  Matrix logits;                        // [logits_for.size(), V] f32
+};
+
+class Model {
+ public:
+  // Throws what plan() throws; builds each layer's Attention. `context`: the most tokens a sequence
+  // will have; 0: what the model was made for. More than that is refused unless the positions can
+  // be extended (rotary without limits of its own: it warns nobody, so the engine must).
+  Model(const ModelSpec& spec, std::shared_ptr<const ModelWeights> weights, Kernels& kernels,
+        const CacheChoice& choice, int64_t context = 0);
+  ~Model();
+
+  const ModelSpec& spec() const noexcept { return spec_; }
+  const std::vector<LayerPlan>& plan() const noexcept { return plan_; }
+  Kernels& kernels() const noexcept { return kernels_; }
+  int64_t context() const noexcept { return context_; }
+
+  // With an encoder. mel: [batch * frames, bins] f32, frames even and at most 2 * encoder
+  // positions. Returns [batch * frames / 2, D] f32.
+  Tensor encode(ConstMatrix mel, int64_t batch) const;
+  // Stores what the cross attention layers need of one window's encoder output [S, D].
+  PageTable remember(ConstMatrix encoded) const;
+
+  PageTable new_sequence() const;  // no rows yet
+  // Goes back to `rows` rows, re-opening a sealed page from its integers where that is needed.
+  void truncate(PageTable& table, int64_t rows) const;
+  // Which regime of positions a sequence of so many tokens is in. When it changes, the sequence has
+  // to be computed anew (longrope: the rows of later layers came from other angles).
+  int32_t regime(int64_t tokens) const;
+  void forward(const DecoderStep& step) const;
+
+  PagePool& self_pages() const noexcept;
+  PagePool* hot_pages() const noexcept;    // null if nothing is sealed
+  PagePool& cross_pages() const noexcept;  // with an encoder
+  int64_t derived_bytes() const;           // weights the cache kinds hold beside the model's own
+
+ private:
+  struct Layers;
+  ModelSpec spec_;
+  std::shared_ptr<const ModelWeights> weights_;
+  Kernels& kernels_;
+  std::vector<LayerPlan> plan_;
+  int64_t context_ = 0;
+  std::unique_ptr<Layers> layers_;
+};
+
+}  // namespace slim

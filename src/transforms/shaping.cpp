@@ -1,0 +1,179 @@
+#include "transforms/shaping.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "base/check.h"
+
+namespace slim {
+namespace {
+
+// Scores do not see the spill; its weight in D is there for division's sake.
+constexpr double kSpillWeight = 1e-9;
+
+double dot(const double* a, const double* b, int64_t count) {
+  return std::inner_product(a, a + count, b, 0.0);
+}
+
+// D of the scores: the relative error of every key counts the same. A key that is always zero is
+// rounded to zero whatever its weight.
+std::vector<double> score_weights(const std::vector<double>& powers, int64_t keys) {
+  std::vector<double> weights(powers.size());
+  double mean = 0;
+  for (int64_t j = 0; j < keys; ++j) {
+    const double power = powers[static_cast<size_t>(j)];
+    weights[static_cast<size_t>(j)] = power > 0 ? 1 / power : 1;
+    mean += weights[static_cast<size_t>(j)] / static_cast<double>(keys);
+  }
+  std::fill(weights.begin() + keys, weights.end(), kSpillWeight * mean);
+  return weights;
+}
+
+// U: the strongest part of `damage` [n, n] (lambda N N^T / var(v)) once its channels are scaled to
+// the errors that rounding makes in them.
+Dense strongest_part(const Dense& damage, const std::vector<double>& powers, int64_t rank) {
+  const int64_t width = damage.rows;
+  std::vector<double> range;
+  for (const double power : powers) range.push_back(std::sqrt(std::max(power, 0.0)));
+  Dense scaled = damage;
+  for (int64_t i = 0; i < width; ++i) {
+    for (int64_t j = 0; j < width; ++j) {
+      scaled.at(i, j) *= range[static_cast<size_t>(i)] * range[static_cast<size_t>(j)];
+    }
+  }
+  const Eigen pairs = largest_eigenpairs(scaled, rank);
+  Dense low_rank(width, rank);
+  for (int64_t i = 0; i < width; ++i) {
+    const double back = range[static_cast<size_t>(i)];
+    for (int64_t c = 0; c < rank && back > 0; ++c) {
+      const double strength = std::sqrt(std::max(pairs.values[static_cast<size_t>(c)], 0.0));
+      low_rank.at(i, c) = pairs.vectors.at(c, i) * strength / back;
+    }
+  }
+  return low_rank;
+}
+
+// Rising: rounding goes from the last to the first.
+std::vector<int32_t> rounding_order(const std::vector<double>& diagonal, const Dense& low_rank,
+                                    const std::vector<double>& powers) {
+  std::vector<double> sensitivity;
+  for (int64_t j = 0; j < low_rank.rows; ++j) {
+    const double own = dot(low_rank.row(j), low_rank.row(j), low_rank.columns);
+    sensitivity.push_back((diagonal[static_cast<size_t>(j)] + own) *
+                          powers[static_cast<size_t>(j)]);
+  }
+  std::vector<int32_t> order(sensitivity.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+    return sensitivity[static_cast<size_t>(a)] < sensitivity[static_cast<size_t>(b)];
+  });
+  return order;
+}
+
+// The Cholesky factor of D + U U^T, channel by channel: with S the inverse of I + sum u u^T / D
+// over the channels before j, L_jj^2 = D_j + u_j^T S u_j and L_ij L_jj = u_i^T S u_j.
+void factor(ExactShaping& shaping) {
+  const int64_t rank = shaping.low_rank.columns;
+  Dense inverse(rank, rank);
+  for (int64_t c = 0; c < rank; ++c) inverse.at(c, c) = 1;
+  std::vector<double> turned(static_cast<size_t>(rank));
+  shaping.gains = Dense(shaping.low_rank.rows, rank);
+  shaping.pivots.resize(shaping.diagonal.size());
+  for (const int32_t j : shaping.order) {
+    const double* u = shaping.low_rank.row(j);
+    for (int64_t c = 0; c < rank; ++c) {
+      turned[static_cast<size_t>(c)] = dot(inverse.row(c), u, rank);
+    }
+    const double pivot = shaping.diagonal[static_cast<size_t>(j)] + dot(turned.data(), u, rank);
+    shaping.pivots[static_cast<size_t>(j)] = pivot;
+    for (int64_t c = 0; c < rank; ++c) {
+      const double gain = turned[static_cast<size_t>(c)] / pivot;
+      shaping.gains.at(j, c) = gain;
+      for (int64_t other = 0; other < rank; ++other) {
+        inverse.at(c, other) -= gain * turned[static_cast<size_t>(other)];
+      }
+    }
+  }
+}
+
+double mean_square(const Dense& matrix, int64_t column) {
+  double sum = 0;
+  for (int64_t i = 0; i < matrix.rows; ++i) sum += matrix.at(i, column) * matrix.at(i, column);
+  return sum / static_cast<double>(matrix.rows);
+}
+
+// Only the products u_i . g_j matter: each pair of columns is scaled to the same size, for f16.
+void balance(Dense& u, Dense& g) {
+  for (int64_t c = 0; c < u.columns; ++c) {
+    const double of_u = mean_square(u, c);
+    const double of_g = mean_square(g, c);
+    if (!(of_u > 0 && of_g > 0)) continue;
+    const double factor = std::sqrt(std::sqrt(of_g / of_u));
+    for (int64_t i = 0; i < u.rows; ++i) {
+      u.at(i, c) *= factor;
+      g.at(i, c) /= factor;
+    }
+  }
+}
+
+}  // namespace
+
+RowPowers row_powers(const Tensor& key_weight, const Tensor& value_weight, const ValueMap& map,
+                     InputMoments moments) {
+  RowPowers powers{output_powers(to_dense(key_weight, "key"), moments), key_weight.size(0), 0};
+  if (!map.spill.empty()) {
+    const std::vector<double> spill = output_powers(to_dense(map.spill, "spill"), moments);
+    powers.row.insert(powers.row.end(), spill.begin(), spill.end());
+  }
+  const std::vector<double> values = output_powers(to_dense(value_weight, "value"), moments);
+  powers.value =
+      std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+  return powers;
+}
+
+Shaping ShapingFactor::view() const {
+  return {.width = u.size(0),
+          .rank = u.size(1),
+          .u = u.values<Half>(),
+          .g = g.values<Half>(),
+          .order = order.values<int32_t>()};
+}
+
+ExactShaping exact_shaping(const Dense& row_map, const RowPowers& powers,
+                           const ShapingOptions& options) {
+  const int64_t width = row_map.columns;
+  check(powers.row.size() == static_cast<size_t>(width), "powers are of whole rows");
+  check(options.rank > 0 && options.rank <= width && options.lambda >= 0,
+        "the factor of shaped rounding has a rank");
+  Dense damage = product(row_map, row_map, Transposed::first);
+  const double factor_of = powers.value > 0 ? options.lambda / powers.value : 0;
+  for (double& value : damage.values) value *= factor_of;
+
+  ExactShaping shaping;
+  shaping.lambda = options.lambda;
+  shaping.low_rank = strongest_part(damage, powers.row, options.rank);
+  shaping.diagonal = score_weights(powers.row, powers.keys);
+  for (int64_t j = 0; j < width; ++j) {
+    const double* u = shaping.low_rank.row(j);
+    const double left = damage.at(j, j) - dot(u, u, options.rank);
+    shaping.residual.push_back(std::max(left, 1e-6 * damage.at(j, j)));
+    shaping.diagonal[static_cast<size_t>(j)] += shaping.residual.back();
+  }
+  shaping.order = rounding_order(shaping.diagonal, shaping.low_rank, powers.row);
+  factor(shaping);
+  return shaping;
+}
+
+ShapingFactor shaping_factor(const ValueMap& map, const RowPowers& powers,
+                             const ShapingOptions& options) {
+  ExactShaping shaping = exact_shaping(row_map(map), powers, options);
+  balance(shaping.low_rank, shaping.gains);
+  ShapingFactor factor{
+      to_tensor(shaping.low_rank, DType::f16), to_tensor(shaping.gains, DType::f16),
+      Tensor::allocate(host_device(), DType::i32, {static_cast<int64_t>(shaping.order.size())})};
+  std::copy(shaping.order.begin(), shaping.order.end(), factor.order.writable<int32_t>());
+  return factor;
+}
+
+}  // namespace slim

@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+"""Writes docs/models.md: the paper's 47 models, each as `slim inspect` plans it from a config alone.
+
+    python3 tools/make_models_table.py [--slim build/release/slim]
+
+tools/paper_models.json holds a small config.json for each model that Slim runs (sizes of the
+published ones; long-context factors, which change no size, are ones), what the paper says of it
+(arXiv 2503.05840), and, where Slim does not run it, why.
+"""
+import argparse
+import json
+import pathlib
+import subprocess
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+HEAD = """# The models of the paper
+
+Made by `python3 tools/make_models_table.py`: every row is `slim inspect` on the model's config
+alone, so nothing here needs weights. Bytes a token are of full pages, over all self-attention
+layers; "context" is what one sequence of the whole context holds, hot page, scales, spill and
+encoder rows included, and its factor is kv in bf16 over that. Whisper: 448 tokens and 1500 encoder
+positions. Without weights the k kind is planned with 8 spill columns and no shaped rounding; with
+them, `inspect` chooses row type, spill and rank for each layer.
+
+| model | family | kind | bytes a token, kv bf16 | 16 bits | 12 bits | context, kv bf16 | 16 bits | 12 bits | paper's factor | ours, 16 / 12 bits |
+|---|---|---|---|---|---|---|---|---|---|---|
+"""
+
+
+def inspect(slim, config, row_type):
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "config.json"
+        path.write_text(json.dumps(config))
+        command = [slim, "inspect", "-m", str(path), "--json"]
+        command += ["--cache-type", row_type] if row_type else []
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise SystemExit(f"{config}\n{' '.join(command)}\n{done.stderr}")
+        return json.loads(done.stdout)
+
+
+def size(count):
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.3g} {unit}" if count < 100 else f"{count:.0f} {unit}"
+        count /= 1000
+
+
+def row(slim, model):
+    paper = model["paper"]
+    factor = f"{paper['factor']:g}x"
+    note = model.get("note", "")
+    if "config" not in model:
+        return (f"| {model['name']} | not run: {note} | | | | | | | | {factor} | |")
+    twelve = inspect(slim, model["config"], "i12")
+    kinds = "+".join(dict.fromkeys(layer["kind"] for layer in twelve["layers"]))
+    wide = inspect(slim, model["config"], "i16" if "k" in kinds.split("+") else "f16")
+
+    def tokens(result, field):
+        return sum(layer[field] for layer in result["layers"] if layer["attention"] == "self")
+
+    bf16 = wide["context_bf16_bytes"]
+    held = [result["context_bytes"]["slim"] for result in (wide, twelve)]
+    name = model["name"] + (f" ({note})" if note else "")
+    return (f"| {name} | {wide['family']} | {kinds} | {size(tokens(wide, 'kv_bytes_per_token'))} "
+            f"| {size(tokens(wide, 'bytes_per_token'))} | {size(tokens(twelve, 'bytes_per_token'))} "
+            f"| {size(bf16)} | {size(held[0])} | {size(held[1])} | {factor} "
+            f"| {bf16 / held[0]:.2f}x / {bf16 / held[1]:.2f}x |")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--slim", default="build/release/slim")
+    slim = parser.parse_args().slim
+    models = json.loads((ROOT / "tools" / "paper_models.json").read_text())
+    text = HEAD + "".join(row(slim, model) + "\n" for model in models)
+    (ROOT / "docs" / "models.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
