@@ -1,6 +1,8 @@
-// Timings of the dense kernels at the shapes of Whisper tiny and base.
+// Timings of the dense kernels at the shapes of Whisper tiny and base, and of a language model for
+// every type of weight.
 //
 //   bench_kernels --benchmark_filter='linear/cpu.*'
+//   bench_kernels --benchmark_filter='weights/1x.*/cpu/all'
 //
 // One thread and all threads; the rate is in multiply-adds times two, and for products of few rows
 // the bytes of the weight read per second beside it.
@@ -35,6 +37,22 @@ Tensor random(DType type, int64_t rows, int64_t columns) {
   return tensor;
 }
 
+// The same of any type. Bytes of integers and blocks are random, but for what could be a binary16
+// scale of infinity or NaN: the timing must not depend on those.
+Tensor random_weight(DType type, int64_t rows, int64_t columns) {
+  if (size_of(type) != 0 && type != DType::i8 && type != DType::i16) {
+    return random(type, rows, columns);
+  }
+  Tensor tensor = Tensor::allocate(host_device(), type, {rows, columns});
+  auto* bytes = const_cast<std::byte*>(tensor.data());
+  uint32_t state = 1;
+  for (int64_t i = 0; i < tensor.bytes(); ++i) {
+    state = state * 1664525U + 1013904223U;
+    bytes[i] = static_cast<std::byte>((state >> 24) & 0x3BU);
+  }
+  return tensor;
+}
+
 void report(benchmark::State& state, double operations) {
   state.counters["GFLOP/s"] =
       benchmark::Counter(operations * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
@@ -52,15 +70,38 @@ void time_linear(benchmark::State& state, const std::string& name, int threads,
   const auto kernels = make_kernels(name, threads);
   const auto session = kernels->begin_session();
   const Tensor x = random(DType::f32, shape.rows, shape.depth);
-  const Tensor weight = random(shape.type, shape.outputs, shape.depth);
+  const Tensor weight = random_weight(shape.type, shape.outputs, shape.depth);
   const Tensor bias = random(DType::f32, 1, shape.outputs);
   Tensor y = random(DType::f32, shape.rows, shape.outputs);
+  const bool scaled = shape.type == DType::i8 || shape.type == DType::i16;
   const Linear linear{.x = x.matrix(),
                       .weight = weight.matrix(),
+                      .scale = scaled ? bias.values<float>() : nullptr,
                       .bias = bias.values<float>(),
                       .y = y.writable_matrix()};
   for (auto _ : state) kernels->linear(linear);
   report(state, 2.0 * static_cast<double>(shape.rows * shape.outputs * shape.depth));
+  state.counters["GB/s"] = benchmark::Counter(static_cast<double>(weight.bytes()) * 1e-9,
+                                              benchmark::Counter::kIsIterationInvariantRate);
+}
+
+// M_i on the mixed rows of 40 heads: [40 * 128, 5120] of i16.
+void time_grouped(benchmark::State& state, const std::string& name, int threads, int64_t rows) {
+  constexpr int64_t kHeads = 40, kWidth = 128, kModel = 5120;
+  const auto kernels = make_kernels(name, threads);
+  const auto session = kernels->begin_session();
+  const Tensor x = random(DType::f32, rows, kHeads * kModel);
+  const Tensor weight = random_weight(DType::i16, kHeads * kWidth, kModel);
+  const Tensor scale = random(DType::f32, 1, kHeads * kWidth);
+  Tensor y = random(DType::f32, rows, kHeads * kWidth);
+  for (auto _ : state) {
+    kernels->grouped_linear({.x = x.matrix(),
+                             .weight = weight.matrix(),
+                             .scale = scale.values<float>(),
+                             .y = y.writable_matrix(),
+                             .groups = kHeads});
+  }
+  report(state, 2.0 * static_cast<double>(rows * kHeads * kWidth * kModel));
   state.counters["GB/s"] = benchmark::Counter(static_cast<double>(weight.bytes()) * 1e-9,
                                               benchmark::Counter::kIsIterationInvariantRate);
 }
@@ -208,6 +249,19 @@ void add_all() {
             time_linear, LinearCase{rows, outputs, depth, type});
       }
     }
+  }
+  constexpr DType kTypes[] = {DType::f32,  DType::f16,  DType::bf16, DType::i16,  DType::i8,
+                              DType::q8_0, DType::q6_k, DType::q5_k, DType::q4_k, DType::q4_0};
+  for (const DType type : kTypes) {
+    for (const int64_t rows : {1, 2, 4, 8, 16, 512}) {
+      // Of few rows: more than any third-level cache holds.
+      const int64_t outputs = rows > 16 ? 4096 : 32768;
+      add("weights/" + std::to_string(rows) + "x4096/" + std::string(name_of(type)), time_linear,
+          LinearCase{rows, outputs, 4096, type});
+    }
+  }
+  for (const int64_t rows : {1, 4, 16}) {
+    add("grouped/" + std::to_string(rows), time_grouped, rows);
   }
   add("attend_dense/tiny", time_attend_dense, DenseCase{1500, 6});
   add("attend_dense/base", time_attend_dense, DenseCase{1500, 8});

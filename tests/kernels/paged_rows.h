@@ -20,7 +20,7 @@ class PagedRows {
     for (const RowFormat& format : formats) {
       page_bytes_ = (page_bytes_ + 63) / 64 * 64;
       planes_.push_back({format, page_bytes_});
-      page_bytes_ += kPageRows * format.bytes();
+      page_bytes_ += format.page_bytes();
     }
     for (int64_t first = 0; first < rows; first += kPageRows) {
       buffers_.push_back(host_device().allocate(static_cast<size_t>(page_bytes_)));
@@ -43,14 +43,23 @@ class PagedRows {
   // Another sequence over the same pages, as after a fork: writes to one show in both.
   PagedRows fork() const { return *this; }
 
+  // Of planes whose rows stand alone.
   void set_row(size_t plane, int64_t row, const float* values) {
     encode_row(planes_.at(plane).format, values, address(plane, row));
   }
   std::vector<float> row(size_t plane, int64_t row) const {
     const RowFormat& format = planes_.at(plane).format;
     std::vector<float> values(static_cast<size_t>(format.width));
-    decode_row(format, address(plane, row), values.data());
+    if (format.sealed()) {
+      decode_sealed_row(format, sealed(plane, row / kPageRows), row % kPageRows, values.data());
+    } else {
+      decode_row(format, address(plane, row), values.data());
+    }
     return values;
+  }
+  // The plane in one page, where it is sealed.
+  std::byte* sealed(size_t plane, int64_t page) const {
+    return pages_.at(static_cast<size_t>(page)) + planes_.at(plane).offset;
   }
 
  private:

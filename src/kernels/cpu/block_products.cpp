@@ -37,7 +37,8 @@ BlockOps block_ops() { return {}; }
 namespace {
 
 constexpr int64_t kLanes = hn::MaxLanes(Floats());
-constexpr int kMostRows = 4;
+// Beyond, decoding into the cache costs less than repeating the masks and conversions.
+constexpr int kMostRows = HWY_TARGET <= HWY_AVX3 ? 8 : 4;
 
 using WordVector = hn::Vec<Words>;
 
@@ -78,15 +79,6 @@ constexpr Lanes<T> lanes_of(Function value) {
   Lanes<T> lanes{};
   for (int64_t lane = 0; lane < kLanes; ++lane) lanes.at[lane] = static_cast<T>(value(lane));
   return lanes;
-}
-
-// body(std::integral_constant<int, i>()) for each i < count.
-template <int count, typename Body>
-HWY_INLINE void unrolled(Body&& body) {
-  [&]<int... i>(std::integer_sequence<int, i...>) HWY_ATTR {
-    (body(std::integral_constant<int, i>()), ...);
-  }
-  (std::make_integer_sequence<int, count>());
 }
 
 // Each block type below is read a *unit* at a time: `kElements` weights in `kBytes` bytes, whose
@@ -164,10 +156,12 @@ struct QK {
   HWY_INLINE WordVector bytes() const {
     const auto low = nibbles_of(load_words(at + kNibbles + load * 4 * kLanes), level);
     if constexpr (!fifth_bit) return low;
-    static constexpr auto kRuns =
-        lanes_of<uint32_t>([](int64_t lane) { return run(load * kLanes + lane, level); });
-    const auto bit = hn::Shr(fifths, hn::Load(Words(), kRuns.at));
-    return hn::Or(low, hn::ShiftLeft<4>(hn::And(bit, every_byte(1))));
+    // Bit `run` of every byte moves to bit 4: the first four to the left, all at once, and back.
+    constexpr bool first = run(load * kLanes, level) < 4;
+    static constexpr auto kShifts =
+        lanes_of<uint32_t>([](int64_t lane) { return run(load * kLanes + lane, level) % 4; });
+    const auto source = first ? hn::ShiftLeft<4>(fifths) : fifths;
+    return hn::OrAnd(low, hn::Shr(source, hn::Load(Words(), kShifts.at)), every_byte(16));
   }
   template <int load, int level>
   HWY_INLINE Vector scale() const {
@@ -200,11 +194,12 @@ struct Q6K {
   template <int load, int level>
   HWY_INLINE WordVector bytes() const {
     const auto low = nibbles_of(load_words(at + load * 4 * kLanes), level);
-    constexpr int64_t half = load * kLanes / 16;
-    static constexpr auto kShifts =
-        lanes_of<uint32_t>([](int64_t lane) { return 2 * quarter(load * kLanes + lane, level); });
-    const auto pair = hn::Shr(load_repeated(at + 128 + half * 32), hn::Load(Words(), kShifts.at));
-    return hn::Or(low, hn::ShiftLeft<4>(hn::And(pair, every_byte(3))));
+    // Bits 2q and 2q + 1 of quarter q move to bits 4 and 5, as in q5_k.
+    static constexpr auto kShifts = lanes_of<uint32_t>(
+        [](int64_t lane) { return 2 * (quarter(load * kLanes + lane, level) % 2); });
+    const auto upper = load_repeated(at + 128 + load * kLanes / 16 * 32);
+    const auto source = level == 0 ? hn::ShiftLeft<4>(upper) : upper;
+    return hn::OrAnd(low, hn::Shr(source, hn::Load(Words(), kShifts.at)), every_byte(48));
   }
   template <int load, int level>
   HWY_INLINE Vector scale() const {
@@ -281,82 +276,95 @@ void spread_unit(const float* x, float* out) {
   }
 }
 
-// Adds the products of a unit with `rows` spread rows of x, `stride` apart.
-template <typename Unit, int rows>
-HWY_INLINE void add_unit(const std::byte* at, const float* x, int64_t stride,
-                         Vector (&sums)[rows]) {
-  const Floats f;
-  if constexpr (kInOrder<Unit>) {
-    Vector partial[rows];
-    for (Vector& sum : partial) sum = hn::Zero(f);
-    for (int64_t k = 0; k < 32; k += kLanes) {
-      const auto w = load(reinterpret_cast<const int8_t*>(at + 2) + k);
-      for (int r = 0; r < rows; ++r) {
-        partial[r] = hn::MulAdd(w, load(x + r * stride + k), partial[r]);
-      }
-    }
-    const auto scale = hn::Set(f, half_at(at));
-    for (int r = 0; r < rows; ++r) sums[r] = hn::MulAdd(partial[r], scale, sums[r]);
-  } else {
-    const Unit unit(at);
-    const float* extra = x + Unit::kElements;
-    unrolled<2 * Unit::kLoads>([&]<int part>(std::integral_constant<int, part>) HWY_ATTR {
-      Vector partial[rows];
-      for (int r = 0; r < rows; ++r) {
-        partial[r] = Unit::kMiddle != 0.0F ? load(extra + r * stride + part * kLanes) : hn::Zero(f);
-      }
-      const auto bytes = unit.template bytes<part / 2, part % 2>();
-      for (int j = 0; j < 4; ++j) {
-        const auto masked = hn::And(bytes, hn::Set(Words(), 255U << (8 * j)));
-        const auto w = hn::ConvertTo(f, hn::BitCast(Ints(), masked));
-        const float* values = x + (part * 4 + j) * kLanes;
-        for (int r = 0; r < rows; ++r) {
-          partial[r] = hn::MulAdd(w, load(values + r * stride), partial[r]);
-        }
-      }
-      const auto scale = unit.template scale<part / 2, part % 2>();
-      for (int r = 0; r < rows; ++r) sums[r] = hn::MulAdd(partial[r], scale, sums[r]);
-    });
-    if constexpr (Unit::kMinima) {
-      const auto minima = unit.minima();
-      for (int r = 0; r < rows; ++r) {
-        sums[r] = hn::NegMulAdd(minima, load(extra + r * stride), sums[r]);
-      }
-    }
-  }
-}
+// Sums of products, of some outputs with some rows of x.
+template <int outputs, int rows>
+using Sums = Vector[outputs][rows];
 
-// `outputs` rows of the weight, from `first` on.
-template <typename Unit, int rows, int outputs>
-HWY_INLINE void multiply_outputs(const SpreadProduct& product, int64_t stride, int64_t first) {
-  Vector sums[outputs][rows];
+template <int outputs, int rows>
+HWY_INLINE void set_zero(Sums<outputs, rows>& sums) {
   for (auto& of_output : sums) {
     for (Vector& sum : of_output) sum = hn::Zero(Floats());
   }
-  const ConstMatrix& weight = product.weight;
-  const std::byte* from = weight.row_bytes(first);
-  const int64_t row_bytes = bytes_of(weight.type, weight.stride);
-  const auto* ahead = reinterpret_cast<const char*>(from + outputs * row_bytes);
-  const float* x = product.x;
-  int64_t k = 0;
-  for (; k + Unit::kElements <= weight.columns; k += Unit::kElements) {
-    ahead = prefetch<outputs * Unit::kBytes>(ahead);
-    for (int n = 0; n < outputs; ++n) add_unit<Unit>(from + n * row_bytes, x, stride, sums[n]);
-    from += Unit::kBytes;
-    x += kSpread<Unit>;
-  }
-  if (k < weight.columns) {  // fewer blocks than fill a register: the missing ones are zeros
-    const auto left = static_cast<size_t>(bytes_of(weight.type, weight.columns - k));
-    for (int n = 0; n < outputs; ++n) {
-      std::byte padded[Unit::kBytes] = {};
-      std::memcpy(padded, from + n * row_bytes, left);
-      add_unit<Unit>(padded, x, stride, sums[n]);
-    }
-  }
+}
+
+// Rows of spread x, from some column on.
+struct SpreadX {
+  const float* values;
+  int64_t stride;
+};
+
+// The products of a vector of each output's weights with that at x.values + offset, which is loaded
+// once for all.
+template <int outputs, int rows>
+HWY_INLINE void add_products(const Vector (&weights)[outputs], const SpreadX& x, int64_t offset,
+                             Sums<outputs, rows>& sums) {
   for (int r = 0; r < rows; ++r) {
-    Vector of_row[outputs];
-    for (int n = 0; n < outputs; ++n) of_row[n] = sums[n][r];
-    add_lanes(of_row, false, product.tile + r * product.tile_stride + first);
+    const auto value = load(x.values + r * x.stride + offset);
+    for (int n = 0; n < outputs; ++n) sums[n][r] = hn::MulAdd(weights[n], value, sums[n][r]);
+  }
+}
+
+template <int rows>
+HWY_INLINE void add_scaled(const Vector (&partial)[rows], Vector scale, Vector (&sums)[rows]) {
+  for (int r = 0; r < rows; ++r) sums[r] = hn::MulAdd(partial[r], scale, sums[r]);
+}
+
+// One level of one load of each output's unit.
+template <int part, typename Unit, int outputs, int rows>
+HWY_INLINE void add_part(const Unit (&units)[outputs], const SpreadX& x,
+                         Sums<outputs, rows>& sums) {
+  Sums<outputs, rows> partial;
+  for (int r = 0; r < rows; ++r) {
+    const auto start = Unit::kMiddle != 0.0F
+                           ? load(x.values + r * x.stride + Unit::kElements + part * kLanes)
+                           : hn::Zero(Floats());
+    for (int n = 0; n < outputs; ++n) partial[n][r] = start;
+  }
+  WordVector bytes[outputs];
+  for (int n = 0; n < outputs; ++n) bytes[n] = units[n].template bytes<part / 2, part % 2>();
+  for (int j = 0; j < 4; ++j) {
+    Vector weights[outputs];
+    const auto mask = hn::Set(Words(), 255U << (8 * j));
+    for (int n = 0; n < outputs; ++n) {
+      weights[n] = hn::ConvertTo(Floats(), hn::BitCast(Ints(), hn::And(bytes[n], mask)));
+    }
+    add_products<outputs, rows>(weights, x, (part * 4 + j) * kLanes, partial);
+  }
+  for (int n = 0; n < outputs; ++n) {
+    add_scaled(partial[n], units[n].template scale<part / 2, part % 2>(), sums[n]);
+  }
+}
+
+template <typename Unit, int outputs, int rows, int... part>
+HWY_INLINE void add_parts(const Unit (&units)[outputs], const SpreadX& x, Sums<outputs, rows>& sums,
+                          std::integer_sequence<int, part...>) {
+  (add_part<part, Unit, outputs, rows>(units, x, sums), ...);
+}
+
+// A unit of each output, `row_bytes` apart.
+template <typename Unit, int outputs, int rows, int... n>
+HWY_INLINE void add_units(const std::byte* at, int64_t row_bytes, const SpreadX& x,
+                          Sums<outputs, rows>& sums, std::integer_sequence<int, n...>) {
+  if constexpr (kInOrder<Unit>) {
+    Sums<outputs, rows> partial;
+    set_zero<outputs, rows>(partial);
+    for (int64_t k = 0; k < 32; k += kLanes) {
+      const Vector weights[outputs] = {
+          load(reinterpret_cast<const int8_t*>(at + n * row_bytes + 2) + k)...};
+      add_products<outputs, rows>(weights, x, k, partial);
+    }
+    (add_scaled(partial[n], hn::Set(Floats(), half_at(at + n * row_bytes)), sums[n]), ...);
+  } else {
+    const Unit units[outputs] = {Unit(at + n * row_bytes)...};
+    add_parts<Unit, outputs, rows>(units, x, sums,
+                                   std::make_integer_sequence<int, 2 * Unit::kLoads>());
+    if constexpr (Unit::kMinima) {
+      const float* extra = x.values + Unit::kElements;
+      for (int r = 0; r < rows; ++r) {
+        const auto runs = load(extra + r * x.stride);
+        ((sums[n][r] = hn::NegMulAdd(units[n].minima(), runs, sums[n][r])), ...);
+      }
+    }
   }
 }
 
@@ -365,15 +373,59 @@ int64_t spread_size(int64_t columns) {
   return (columns + Unit::kElements - 1) / Unit::kElements * kSpread<Unit>;
 }
 
+// Rows of x from `row` on with rows of the weight from `first` on.
+template <typename Unit, int outputs, int rows>
+HWY_INLINE void multiply_tile(const SpreadProduct& product, int64_t row, int64_t first) {
+  Sums<outputs, rows> sums;
+  set_zero<outputs, rows>(sums);
+  constexpr std::make_integer_sequence<int, outputs> kAll;
+  const ConstMatrix& weight = product.weight;
+  const std::byte* from = weight.row_bytes(first);
+  const int64_t row_bytes = bytes_of(weight.type, weight.stride);
+  const auto* ahead = reinterpret_cast<const char*>(from + outputs * row_bytes);
+  const int64_t stride = spread_size<Unit>(weight.columns);
+  const float* x = product.x + row * stride;
+  int64_t k = 0;
+  for (; k + Unit::kElements <= weight.columns; k += Unit::kElements) {
+    ahead = prefetch<outputs * Unit::kBytes>(ahead);
+    add_units<Unit, outputs, rows>(from, row_bytes, {x, stride}, sums, kAll);
+    from += Unit::kBytes;
+    x += kSpread<Unit>;
+  }
+  if (k < weight.columns) {  // fewer blocks than fill a register: the missing ones are zeros
+    const auto left = static_cast<size_t>(bytes_of(weight.type, weight.columns - k));
+    std::byte padded[outputs * Unit::kBytes] = {};
+    for (int n = 0; n < outputs; ++n) {
+      std::memcpy(padded + n * Unit::kBytes, from + n * row_bytes, left);
+    }
+    add_units<Unit, outputs, rows>(padded, Unit::kBytes, {x, stride}, sums, kAll);
+  }
+  for (int r = 0; r < rows; ++r) {
+    Vector of_row[outputs];
+    for (int n = 0; n < outputs; ++n) of_row[n] = sums[n][r];
+    add_lanes(of_row, false, product.tile + (row + r) * product.tile_stride + first);
+  }
+}
+
 template <typename Unit, int rows>
 void multiply_all(const SpreadProduct& product) {
-  constexpr int kOutputs = 4;
-  const int64_t stride = spread_size<Unit>(product.weight.columns);
+  // Outputs at a time: what the registers hold beside the rows.
+  constexpr int kOutputs = rows <= (HWY_TARGET <= HWY_AVX3 ? 2 : 1) ? 4 : 2;
+  const int64_t end = even_groups(product.rows).end;
   int64_t n = 0;
-  for (; n + kOutputs <= product.weight.rows; n += kOutputs) {
-    multiply_outputs<Unit, rows, kOutputs>(product, stride, n);
-  }
-  for (; n < product.weight.rows; ++n) multiply_outputs<Unit, rows, 1>(product, stride, n);
+  const auto advance = [&]<int outputs>(std::integral_constant<int, outputs>) HWY_ATTR {
+    for (; n + outputs <= product.weight.rows; n += outputs) {
+      int64_t row = 0;
+      for (; row < end; row += rows) multiply_tile<Unit, outputs, rows>(product, row, n);
+      if constexpr (rows > 1) {
+        for (; row < product.rows; row += rows - 1) {
+          multiply_tile<Unit, outputs, rows - 1>(product, row, n);
+        }
+      }
+    }
+  };
+  advance(std::integral_constant<int, kOutputs>());
+  advance(std::integral_constant<int, 1>());
 }
 
 template <typename Function>
@@ -415,11 +467,11 @@ void spread(DType type, const float* x, int64_t columns, float* out) {
 }
 
 void multiply_spread(const SpreadProduct& product) {
-  static_assert(kMostRows == 4);
   visit_unit(product.weight.type, [&]<typename Unit>(std::type_identity<Unit>) HWY_ATTR {
-    if (product.rows == 1) return multiply_all<Unit, 1>(product);
-    if (product.rows == 2) return multiply_all<Unit, 2>(product);
-    if (product.rows == 3) return multiply_all<Unit, 3>(product);
+    const int64_t most = even_groups(product.rows).size;
+    if (most == 1) return multiply_all<Unit, 1>(product);
+    if (most == 2) return multiply_all<Unit, 2>(product);
+    if (most == 3) return multiply_all<Unit, 3>(product);
     multiply_all<Unit, 4>(product);
   });
 }

@@ -16,6 +16,18 @@ HWY_BEFORE_NAMESPACE();
 namespace slim {
 namespace HWY_NAMESPACE {
 
+// Rows that are multiplied together: `size` of them, at most four, up to row `end`, and size - 1
+// from there on. Even groups: 5 rows are 3 and 2, not 4 and 1.
+struct RowGroups {
+  int64_t size;
+  int64_t end;
+};
+inline RowGroups even_groups(int64_t rows) {
+  const int64_t groups = (rows + 3) / 4;
+  const int64_t size = (rows + groups - 1) / groups;
+  return {size, (rows - groups * (size - 1)) * size};
+}
+
 // Asks for the `bytes` at `at`, and returns what follows them. Whoever reads several rows of a
 // weight side by side asks for the next rows meanwhile, in the order of memory: side by side, the
 // hardware does not see that they are one stream. (One row of x, 51864 x 384 in f16, one core: 10

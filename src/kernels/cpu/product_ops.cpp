@@ -232,14 +232,12 @@ HWY_INLINE void multiply_dots(const ConstMatrix& x, int64_t row, const ConstMatr
 
 template <int rows, int outputs, typename T>
 void multiply_all(const ConstMatrix& x, const ConstMatrix& weight, const Tile& tile) {
-  // Even groups: 5 rows are 3 and 2, not 4 and 1.
-  const int64_t groups = (x.rows + rows - 1) / rows;
-  const int64_t full = x.rows - groups * (rows - 1);  // groups of `rows`; the others have one less
+  const int64_t end = even_groups(x.rows).end;
   int64_t n = 0;
   const auto advance = [&]<int wide>(std::integral_constant<int, wide>) HWY_ATTR {
     for (; n + wide <= weight.rows; n += wide) {
       int64_t row = 0;
-      for (; row < full * rows; row += rows) multiply_dots<rows, wide, T>(x, row, weight, n, tile);
+      for (; row < end; row += rows) multiply_dots<rows, wide, T>(x, row, weight, n, tile);
       if constexpr (rows > 1) {
         for (; row < x.rows; row += rows - 1) {
           multiply_dots<rows - 1, wide, T>(x, row, weight, n, tile);
@@ -258,8 +256,7 @@ constexpr int kNarrow = kManyRegisters ? 6 : 2;
 
 template <typename T>
 void multiply_plain(const ConstMatrix& x, const ConstMatrix& weight, const Tile& tile) {
-  const int64_t groups = (x.rows + 3) / 4;
-  const int64_t most = (x.rows + groups - 1) / groups;
+  const int64_t most = even_groups(x.rows).size;
   if (most == 1) return multiply_all<1, 8, T>(x, weight, tile);
   if (most == 2) return multiply_all<2, kWide, T>(x, weight, tile);
   if (most == 3) return multiply_all<3, kWide, T>(x, weight, tile);

@@ -104,8 +104,9 @@ class SliceAttention {
   void turn_key(int64_t row) {
     const int64_t width = step_.keys.format.width;
     float* key = keys_.data() + row * width;
-    const int64_t heads = step_.heads / step_.heads_per_key;
-    const int64_t scored = step_.key_stride == 0 ? step_.key_width : heads * step_.key_stride;
+    const bool whole = step_.key_stride == 0;  // every head scores the same columns: turned once
+    const int64_t heads = whole ? 1 : step_.heads / step_.heads_per_key;
+    const int64_t scored = whole ? step_.key_width : heads * step_.key_stride;
     for (int64_t c = 0; c < std::min(scored, width); ++c) {
       const double gain = step_.key_gain == nullptr ? 1.0 : static_cast<double>(step_.key_gain[c]);
       const double bias = step_.key_bias == nullptr ? 0.0 : static_cast<double>(step_.key_bias[c]);
