@@ -1,5 +1,5 @@
 // The table of families, and how a model on disk finds its own: by "architectures" in config.json,
-// or by what the weights' format says it holds.
+// or by what the file of its weights says it holds (CTranslate2, GGUF).
 #include "models/family.h"
 
 #include <algorithm>
@@ -49,12 +49,13 @@ const Family& family_of(const JsonObject& config) {
   refuse_unknown("architecture", names, known, config.place());
 }
 
-const Family& family_of(const Checkpoint& checkpoint) {
+// By what a file says it holds, which is `field` of its family.
+const Family& family_of(const Checkpoint& checkpoint, std::string_view Family::*field) {
   std::vector<std::string_view> known;
   for (const Family& family : families()) {
-    if (family.content.empty()) continue;
-    if (family.content == checkpoint.content()) return family;
-    known.push_back(family.content);
+    if ((family.*field).empty()) continue;
+    if (family.*field == checkpoint.content()) return family;
+    known.push_back(family.*field);
   }
   refuse_unknown("model type", {checkpoint.content()}, known, checkpoint.path());
 }
@@ -115,32 +116,55 @@ class SpecCheck {
 
 }  // namespace
 
-ModelFiles open_model(const std::filesystem::path& path) {
-  std::error_code ignored;
-  ModelFiles files;
-  if (!std::filesystem::is_directory(path, ignored)) {
-    if (!std::filesystem::exists(path, ignored)) {
-      throw Error(ErrorCode::bad_file, "There is no such model directory or config.json.",
-                  path.string());
-    }
-    files.directory = path.parent_path();
-    const JsonObject config = JsonObject::read(path);
-    files.spec = family_of(config).read_config(config);
-    SpecCheck(files.spec, path).run();
-    return files;
-  }
+namespace {
 
-  files.directory = path;
+// A config.json alone.
+ModelFiles open_config(const std::filesystem::path& path) {
+  const JsonObject config = JsonObject::read(path);
+  return {path.parent_path(), family_of(config).read_config(config), nullptr};
+}
+
+ModelFiles open_gguf_file(const Checkpoint& stored, const std::filesystem::path& directory) {
+  const Family& family = family_of(stored, &Family::gguf);
+  return {directory, family.read_gguf(stored), stored.renamed({}, family.ignored)};
+}
+
+ModelFiles open_directory(const std::filesystem::path& path) {
+  if (!std::filesystem::exists(path / "config.json")) {
+    const std::shared_ptr<const Checkpoint> alone = Checkpoint::open(path);
+    if (alone->metadata() != nullptr) return open_gguf_file(*alone, path);
+  }
   const JsonObject config = JsonObject::read(path / "config.json");
   // A config that names an unknown architecture says more than the missing weights of one.
   if (config.has("architectures")) family_of(config);
   const std::shared_ptr<const Checkpoint> stored = Checkpoint::open(path);
-  const bool typed = !stored->content().empty();
-  const Family& family = typed ? family_of(*stored) : family_of(config);
-  files.spec = typed ? family.read_checkpoint(*stored, config) : family.read_config(config);
-  files.checkpoint =
-      stored->renamed(typed ? Checkpoint::Renames{} : family.renames, family.ignored);
-  SpecCheck(files.spec, typed ? stored->path() : path / "config.json").run();
+  if (stored->metadata() != nullptr) return open_gguf_file(*stored, path);
+  if (!stored->content().empty()) {
+    const Family& family = family_of(*stored, &Family::content);
+    return {path, family.read_checkpoint(*stored, config), stored->renamed({}, family.ignored)};
+  }
+  const Family& family = family_of(config);
+  return {path, family.read_config(config), stored->renamed(family.renames, family.ignored)};
+}
+
+}  // namespace
+
+ModelFiles open_model(const std::filesystem::path& path) {
+  std::error_code ignored;
+  ModelFiles files;
+  if (std::filesystem::is_directory(path, ignored)) {
+    files = open_directory(path);
+  } else if (!std::filesystem::exists(path, ignored)) {
+    throw Error(ErrorCode::bad_file, "There is no such model directory, GGUF file or config.json.",
+                path.string());
+  } else if (path.extension() == ".gguf") {
+    files = open_gguf_file(*Checkpoint::open(path), path.parent_path());
+  } else {
+    files = open_config(path);
+  }
+  const bool by_config = files.checkpoint == nullptr || files.checkpoint->content().empty();
+  const std::filesystem::path config = files.directory / "config.json";
+  SpecCheck(files.spec, by_config ? config : files.checkpoint->path()).run();
   return files;
 }
 

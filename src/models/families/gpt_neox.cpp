@@ -3,6 +3,7 @@
 // and the projections of each head packed together.
 #include "models/config_fields.h"
 #include "models/family.h"
+#include "models/gguf_fields.h"
 
 namespace slim {
 namespace {
@@ -20,6 +21,18 @@ ModelSpec read_config(const JsonObject& config) {
   stack.rope =
       read_rope(config, stack.width_of_head(),
                 {.base_field = "rotary_emb_base", .share_field = "rotary_pct", .share = 0.25});
+  return spec;
+}
+
+// Converters unpack the heads: q, k and v come stacked.
+ModelSpec read_gguf(const Checkpoint& checkpoint) {
+  const GgufFields fields(checkpoint);
+  ModelSpec spec = fields.decoder("gpt_neox");
+  StackSpec& stack = spec.decoder;
+  set_structure(stack, fields.real("attention.layer_norm_epsilon", 1e-5),
+                fields.flag("use_parallel_residual", true));
+  stack.activation = Activation::gelu;
+  stack.rope = fields.rope(stack.width_of_head(), false);
   return spec;
 }
 
