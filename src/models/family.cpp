@@ -118,6 +118,8 @@ class SpecCheck {
 
 namespace {
 
+constexpr std::string_view kGguf = ".gguf";
+
 // A config.json alone.
 ModelFiles open_config(const std::filesystem::path& path) {
   const JsonObject config = JsonObject::read(path);
@@ -129,11 +131,16 @@ ModelFiles open_gguf_file(const Checkpoint& stored, const std::filesystem::path&
   return {directory, family.read_gguf(stored), stored.renamed({}, family.ignored)};
 }
 
+// A GGUF file needs no config.json beside it.
+bool needs_config(const std::filesystem::path& path) {
+  if (std::filesystem::exists(path / "config.json")) return true;
+  const std::filesystem::directory_iterator files(path);
+  return std::none_of(begin(files), end(files),
+                      [](const auto& file) { return file.path().extension() == kGguf; });
+}
+
 ModelFiles open_directory(const std::filesystem::path& path) {
-  if (!std::filesystem::exists(path / "config.json")) {
-    const std::shared_ptr<const Checkpoint> alone = Checkpoint::open(path);
-    if (alone->metadata() != nullptr) return open_gguf_file(*alone, path);
-  }
+  if (!needs_config(path)) return open_gguf_file(*Checkpoint::open(path), path);
   const JsonObject config = JsonObject::read(path / "config.json");
   // A config that names an unknown architecture says more than the missing weights of one.
   if (config.has("architectures")) family_of(config);
@@ -157,7 +164,7 @@ ModelFiles open_model(const std::filesystem::path& path) {
   } else if (!std::filesystem::exists(path, ignored)) {
     throw Error(ErrorCode::bad_file, "There is no such model directory, GGUF file or config.json.",
                 path.string());
-  } else if (path.extension() == ".gguf") {
+  } else if (path.extension() == kGguf) {
     files = open_gguf_file(*Checkpoint::open(path), path.parent_path());
   } else {
     files = open_config(path);

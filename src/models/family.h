@@ -17,7 +17,7 @@ namespace slim {
 struct Family {
   std::string_view name;                        // "llama"
   std::vector<std::string_view> architectures;  // in config.json: "LlamaForCausalLM"
-  std::string_view content = {};  // in CTranslate2's model.bin: "WhisperSpec"
+  std::string_view content = {};                // in CTranslate2's model.bin: "WhisperSpec"
   // From a Hugging Face config.json (models/config_fields.h reads what families have in common).
   ModelSpec (*read_config)(const JsonObject& config) = nullptr;
   // From a checkpoint whose config holds no sizes (CTranslate2): sizes by tensor shapes. `config`

@@ -1,6 +1,6 @@
-// GgufFields: what the metadata of language models have in common in GGUF files. Keys begin with the
-// architecture ("llama.block_count"); whether projections are packed or have biases is read off the
-// tensors of the first layer, for no key says it.
+// GgufFields: what the metadata of language models have in common in GGUF files. Keys begin with
+// the architecture ("llama.block_count"); whether projections are packed or have biases is read off
+// the tensors of the first layer, for no key says it.
 #pragma once
 
 #include <cstdint>

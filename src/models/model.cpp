@@ -108,7 +108,10 @@ PageTable Model::remember(ConstMatrix encoded) const {
 
 PageTable Model::new_sequence() const { return PageTable(layers_->self_pages, hot_pages()); }
 
-void Model::truncate(PageTable& table, int64_t rows) const { table.truncate(rows); }
+void Model::truncate(PageTable& table, int64_t rows) const {
+  table.truncate(rows);
+  if (table.needs_reopening()) layers_->decoder.reopen(table);
+}
 
 int32_t Model::regime(int64_t tokens) const {
   const RopeSpec& rope = spec_.decoder.rope;

@@ -8,16 +8,20 @@
 namespace slim {
 namespace {
 
+void set_structure(StackSpec& stack, double epsilon, bool parallel) {
+  stack.norm.epsilon = static_cast<float>(epsilon);
+  stack.residual = parallel ? Residual::parallel : Residual::sequential;
+  stack.position_kind = Positions::rotary;
+}
+
 ModelSpec read_config(const JsonObject& config) {
   ModelSpec spec = read_decoder(config, "gpt_neox", false);
   StackSpec& stack = spec.decoder;
-  stack.norm.epsilon = static_cast<float>(read_real(config, "layer_norm_eps", 1e-5));
-  stack.residual =
-      read_flag(config, "use_parallel_residual", true) ? Residual::parallel : Residual::sequential;
+  set_structure(stack, read_real(config, "layer_norm_eps", 1e-5),
+                read_flag(config, "use_parallel_residual", true));
   stack.activation = read_activation(config, "hidden_act", "gelu");
   stack.packing = Packing::by_head;
   stack.qkv_bias = stack.out_bias = read_flag(config, "attention_bias", true);
-  stack.position_kind = Positions::rotary;
   stack.rope =
       read_rope(config, stack.width_of_head(),
                 {.base_field = "rotary_emb_base", .share_field = "rotary_pct", .share = 0.25});
@@ -42,8 +46,9 @@ Family gpt_neox() {
   return {
       .name = "gpt_neox",
       .architectures = {"GPTNeoXForCausalLM"},
-      .content = {},
       .read_config = read_config,
+      .gguf = "gptneox",
+      .read_gguf = read_gguf,
       .renames = {{"embed_out.", "head."},
                   {"lm_head.", "head."},
                   {"gpt_neox.embed_in.", "decoder.embed."},

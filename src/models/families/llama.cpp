@@ -19,8 +19,7 @@ int64_t read_window(const JsonObject& config) {
 }
 
 void set_structure(StackSpec& stack, double epsilon) {
-  stack.norm = {
-      .kind = NormKind::rms, .epsilon = static_cast<float>(epsilon), .offset = false};
+  stack.norm = {.kind = NormKind::rms, .epsilon = static_cast<float>(epsilon), .offset = false};
   stack.gated = true;
   stack.position_kind = Positions::rotary;
 }
