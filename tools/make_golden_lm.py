@@ -8,9 +8,9 @@ attention, from weights that are exact in float32.
 
     python tools/make_golden_lm.py [--only NAME,...] [output directory]
 
-Needs numpy, torch, transformers and safetensors.
+Needs numpy, torch, transformers, safetensors and gguf.
 
-Of each model: config.json, model.safetensors, and expected/model.safetensors, all f32:
+Of each model: config.json, model.safetensors, of some model.gguf, and expected/model.safetensors, all f32:
   tokens [sequences, T]      random
   at [P]                     every fifth position, and the last
   logits [sequences, P, V]   at those positions
@@ -22,8 +22,10 @@ the functions of Transformers themselves.
 import argparse
 import json
 import pathlib
+import re
 import shutil
 
+import gguf
 import numpy as np
 import torch
 import transformers
@@ -38,13 +40,86 @@ COMMON = dict(vocab_size=64, hidden_size=32, num_hidden_layers=2, num_attention_
               bos_token_id=0, eos_token_id=1, pad_token_id=None)
 
 
-def entry(config, tokens=80, seed=1, common=True, head=None, mutate=None, **arguments):
+def entry(config, tokens=80, seed=1, common=True, head=None, mutate=None, gguf=None, **arguments):
     """config: name of a config class; tokens: T of each sequence (pages have 64 rows); common:
     whether it knows the names in COMMON; head: class of the model, if it is not the config's
-    <Name>ForCausalLM; mutate: called with the model once its weights are random."""
+    <Name>ForCausalLM; mutate: called with the model once its weights are random; gguf: a function
+    that writes the model as model.gguf too."""
     head = head or config.removesuffix("Config") + "ForCausalLM"
-    return dict(config=config, head=head, tokens=tokens, seed=seed, mutate=mutate,
+    return dict(config=config, head=head, tokens=tokens, seed=seed, mutate=mutate, gguf=gguf,
                 arguments={**(COMMON if common else {}), **arguments})
+
+
+def gguf_writer(path, architecture, config):
+    """A writer that has what all architectures write alike."""
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    return writer
+
+
+def finish(writer, tensors, names):
+    """names: from the ends of the names of a layer's parts to GGUF's."""
+    for name, values in tensors.items():
+        part, leaf = name.rsplit(".", 1)
+        layer = re.search(r"layers\.(\d+)\.(.*)", part)
+        stored = f"blk.{layer[1]}.{names[layer[2]]}" if layer else names[part]
+        writer.add_tensor(f"{stored}.{leaf}", np.ascontiguousarray(values))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def tensors_of(model):
+    return {name: p.detach().numpy() for name, p in model.named_parameters()}
+
+
+def write_llama_gguf(model, path):
+    """With the rows of q and k in GGUF's order: pairs that turn are neighbours."""
+    config = model.config
+    writer = gguf_writer(path, "llama", config)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+    writer.add_rope_scaling_factor(config.rope_parameters["factor"])
+    tensors = tensors_of(model)
+    for name, w in tensors.items():
+        if ".q_proj." in name or ".k_proj." in name:
+            heads = w.reshape(-1, 2, config.head_dim // 2, *w.shape[1:])
+            tensors[name] = heads.swapaxes(1, 2).reshape(w.shape)
+    finish(writer, tensors, {
+        "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
+        "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
+        "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
+        "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
+        "mlp.down_proj": "ffn_down"})
+
+
+def write_neox_gguf(model, path):
+    """With q, k and v of all heads stacked."""
+    config = model.config
+    writer = gguf_writer(path, "gptneox", config)
+    writer.add_layer_norm_eps(config.layer_norm_eps)
+    writer.add_parallel_residual(config.use_parallel_residual)
+    head = config.hidden_size // config.num_attention_heads
+    rope = config.rope_parameters
+    writer.add_rope_dimension_count(int(head * rope["partial_rotary_factor"]))
+    writer.add_rope_freq_base(rope["rope_theta"])
+    tensors = tensors_of(model)
+    for name, w in tensors.items():
+        if ".query_key_value." in name:
+            tensors[name] = w.reshape(-1, 3, head, *w.shape[1:]).swapaxes(0, 1).reshape(w.shape)
+    finish(writer, tensors, {
+        "gpt_neox.embed_in": "token_embd", "gpt_neox.final_layer_norm": "output_norm",
+        "lm_head": "output", "input_layernorm": "attn_norm",
+        "post_attention_layernorm": "ffn_norm", "attention.query_key_value": "attn_qkv",
+        "attention.dense": "attn_output", "mlp.dense_h_to_4h": "ffn_up",
+        "mlp.dense_4h_to_h": "ffn_down"})
 
 
 LLAMA3 = dict(rope_type="llama3", rope_theta=500000.0, factor=8.0, low_freq_factor=1.0,
@@ -60,8 +135,9 @@ MODELS = {
     "llama_gqa": entry("LlamaConfig", seed=2, num_key_value_heads=2, head_dim=12,
                        attention_bias=True, mlp_bias=True, tie_word_embeddings=True,
                        rope_parameters=LLAMA3),
-    "llama_linear": entry("LlamaConfig", seed=3, num_hidden_layers=1, rope_parameters=dict(
-        rope_type="linear", rope_theta=10000.0, factor=4.0)),
+    "llama_linear": entry("LlamaConfig", seed=3, num_hidden_layers=1, gguf=write_llama_gguf,
+                          rope_parameters=dict(rope_type="linear", rope_theta=10000.0,
+                                               factor=4.0)),
     "llama_yarn": entry("LlamaConfig", seed=4, num_hidden_layers=1, rope_parameters=dict(
         rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=32)),
     # Longer than max_position_embeddings: angles are those of T tokens.
@@ -74,7 +150,7 @@ MODELS = {
     "gpt_neox": entry("GPTNeoXConfig", tokens=140, seed=6, max_position_embeddings=160,
                       rope_parameters=dict(rope_type="default", rope_theta=10000.0,
                                            partial_rotary_factor=0.25)),
-    "gpt_neox_sequential": entry("GPTNeoXConfig", seed=7, num_hidden_layers=1,
+    "gpt_neox_sequential": entry("GPTNeoXConfig", seed=7, num_hidden_layers=1, gguf=write_neox_gguf,
                                  use_parallel_residual=False, attention_bias=False,
                                  rope_parameters=dict(rope_type="default", rope_theta=500.0,
                                                       partial_rotary_factor=0.5)),
@@ -173,6 +249,8 @@ def write(root, name, item):
     model = build(item)
     model.save_pretrained(directory)
     (directory / "generation_config.json").unlink(missing_ok=True)
+    if item["gguf"]:
+        item["gguf"](model, directory / "model.gguf")
     (directory / "expected").mkdir()
     values = expected(model, item)
     save_file(values, directory / "expected" / "model.safetensors")

@@ -1,5 +1,5 @@
 // The table of families, and how a model on disk finds its own: by "architectures" in config.json,
-// or by what the weights' format says it holds.
+// or by what the file of its weights says it holds (CTranslate2, GGUF).
 #include "models/family.h"
 
 #include <algorithm>
@@ -13,29 +13,13 @@
 
 namespace slim {
 
-// Each in families/, in the file of its name.
-Family bloom();
-Family cohere();
-Family gemma();
-Family gpt2();
-Family gpt_neox();
-Family gptj();
-Family llama();
-Family mpt();
-Family olmo();
-Family olmo2();
-Family opt();
-Family phi();
-Family phi3();
-Family qwen2();
-Family stablelm();
-Family whisper();
+Family whisper();   // families/whisper.cpp
+Family llama();     // families/llama.cpp
+Family gpt_neox();  // families/gpt_neox.cpp
 
 std::span<const Family> families() {
   // A table, not self-registering objects: a linker drops those from a static library.
-  static const std::array table = {bloom(), cohere(), gemma(),    gpt2(),   gpt_neox(), gptj(),
-                                   llama(), mpt(),    olmo(),     olmo2(),  opt(),      phi(),
-                                   phi3(),  qwen2(),  stablelm(), whisper()};
+  static const std::array table = {whisper(), llama(), gpt_neox()};
   return table;
 }
 
@@ -65,12 +49,13 @@ const Family& family_of(const JsonObject& config) {
   refuse_unknown("architecture", names, known, config.place());
 }
 
-const Family& family_of(const Checkpoint& checkpoint) {
+// By what a file says it holds, which is `field` of its family.
+const Family& family_of(const Checkpoint& checkpoint, std::string_view Family::*field) {
   std::vector<std::string_view> known;
   for (const Family& family : families()) {
-    if (family.content.empty()) continue;
-    if (family.content == checkpoint.content()) return family;
-    known.push_back(family.content);
+    if ((family.*field).empty()) continue;
+    if (family.*field == checkpoint.content()) return family;
+    known.push_back(family.*field);
   }
   refuse_unknown("model type", {checkpoint.content()}, known, checkpoint.path());
 }
@@ -131,34 +116,64 @@ class SpecCheck {
 
 }  // namespace
 
-ModelFiles open_model(const std::filesystem::path& path) {
-  std::error_code ignored;
-  ModelFiles files;
-  if (!std::filesystem::is_directory(path, ignored)) {
-    if (!std::filesystem::exists(path, ignored)) {
-      throw Error(ErrorCode::bad_file, "There is no such model directory or config.json.",
-                  path.string());
-    }
-    files.directory = path.parent_path();
-    const JsonObject config = JsonObject::read(path);
-    files.spec = family_of(config).read_config(config);
-    SpecCheck(files.spec, path).run();
-    return files;
-  }
+namespace {
 
-  files.directory = path;
+constexpr std::string_view kGguf = ".gguf";
+
+// A config.json alone.
+ModelFiles open_config(const std::filesystem::path& path) {
+  const JsonObject config = JsonObject::read(path);
+  return {path.parent_path(), family_of(config).read_config(config), nullptr};
+}
+
+ModelFiles open_gguf_file(const Checkpoint& stored, const std::filesystem::path& directory) {
+  const Family& family = family_of(stored, &Family::gguf);
+  return {directory, family.read_gguf(stored), stored.renamed({}, family.ignored)};
+}
+
+// A GGUF file needs no config.json beside it.
+bool needs_config(const std::filesystem::path& path) {
+  if (std::filesystem::exists(path / "config.json")) return true;
+  const std::filesystem::directory_iterator files(path);
+  return std::none_of(begin(files), end(files),
+                      [](const auto& file) { return file.path().extension() == kGguf; });
+}
+
+ModelFiles open_directory(const std::filesystem::path& path) {
+  if (!needs_config(path)) return open_gguf_file(*Checkpoint::open(path), path);
   const JsonObject config = JsonObject::read(path / "config.json");
   // A config that names an unknown architecture says more than the missing weights of one.
   if (config.has("architectures")) family_of(config);
   const std::shared_ptr<const Checkpoint> stored = Checkpoint::open(path);
-  const bool typed = !stored->content().empty();
-  const Family& family = typed ? family_of(*stored) : family_of(config);
-  files.spec = typed ? family.read_checkpoint(*stored, config) : family.read_config(config);
-  files.converted = std::filesystem::exists(path / kPlanFile, ignored);
-  const bool canonical = typed || files.converted;
-  files.checkpoint =
-      stored->renamed(canonical ? Checkpoint::Renames{} : family.renames, family.ignored);
-  SpecCheck(files.spec, typed ? stored->path() : path / "config.json").run();
+  if (stored->metadata() != nullptr) return open_gguf_file(*stored, path);
+  if (!stored->content().empty()) {
+    const Family& family = family_of(*stored, &Family::content);
+    return {path, family.read_checkpoint(*stored, config), stored->renamed({}, family.ignored)};
+  }
+  const Family& family = family_of(config);
+  const bool converted = std::filesystem::exists(path / kPlanFile);
+  const Checkpoint::Renames& renames = converted ? Checkpoint::Renames{} : family.renames;
+  return {path, family.read_config(config), stored->renamed(renames, family.ignored), converted};
+}
+
+}  // namespace
+
+ModelFiles open_model(const std::filesystem::path& path) {
+  std::error_code ignored;
+  ModelFiles files;
+  if (std::filesystem::is_directory(path, ignored)) {
+    files = open_directory(path);
+  } else if (!std::filesystem::exists(path, ignored)) {
+    throw Error(ErrorCode::bad_file, "There is no such model directory, GGUF file or config.json.",
+                path.string());
+  } else if (path.extension() == kGguf) {
+    files = open_gguf_file(*Checkpoint::open(path), path.parent_path());
+  } else {
+    files = open_config(path);
+  }
+  const bool by_config = files.checkpoint == nullptr || files.checkpoint->content().empty();
+  const std::filesystem::path config = files.directory / "config.json";
+  SpecCheck(files.spec, by_config ? config : files.checkpoint->path()).run();
   return files;
 }
 

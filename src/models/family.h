@@ -17,17 +17,20 @@ namespace slim {
 struct Family {
   std::string_view name;                        // "llama"
   std::vector<std::string_view> architectures;  // in config.json: "LlamaForCausalLM"
-  std::string_view content;  // in a format that stores it ("WhisperSpec"), or nothing
+  std::string_view content = {};                // in CTranslate2's model.bin: "WhisperSpec"
   // From a Hugging Face config.json (models/config_fields.h reads what families have in common).
   ModelSpec (*read_config)(const JsonObject& config) = nullptr;
   // From a checkpoint whose config holds no sizes (CTranslate2): sizes by tensor shapes. `config`
   // is the directory's config.json. None if there is no such format.
   ModelSpec (*read_checkpoint)(const Checkpoint& checkpoint, const JsonObject& config) = nullptr;
+  std::string_view gguf = {};  // general.architecture: "llama"
+  // From a GGUF file, whose names are canonical (models/gguf_fields.h).
+  ModelSpec (*read_gguf)(const Checkpoint& checkpoint) = nullptr;
   // From safetensors names to canonical ones, applied in order to every name.
-  Checkpoint::Renames renames;
+  Checkpoint::Renames renames = {};
   // Ends of the names of tensors that mean nothing: buffers that can be computed. Any other that
   // no part of the model reads is an error.
-  std::vector<std::string_view> ignored;
+  std::vector<std::string_view> ignored = {};
 };
 
 std::span<const Family> families();
@@ -35,7 +38,8 @@ std::span<const Family> families();
 // The plan that a converted model was stored for; its tensors have canonical names.
 constexpr const char* kPlanFile = "slim_plan.json";
 
-// A model on disk: directory with config.json and weights, or a config.json alone.
+// A model on disk: a directory with config.json and weights, a config.json alone, or a GGUF file
+// (or a directory that holds one and nothing else to read).
 struct ModelFiles {
   std::filesystem::path directory;
   ModelSpec spec;

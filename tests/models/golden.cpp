@@ -78,6 +78,12 @@ Tensor Decoding::step(const std::vector<std::span<const int32_t>>& next) {
                       {logits.rows, logits.columns});
 }
 
+double predicted_error(const Model& model) {
+  double sum = 0;
+  for (const LayerPlan& layer : model.plan()) sum += layer.predicted_error.value_or(0);
+  return sum;
+}
+
 std::span<const float> floats(const Tensor& tensor) {
   return {tensor.values<float>(), static_cast<size_t>(tensor.elements())};
 }

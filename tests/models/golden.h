@@ -65,6 +65,9 @@ class Decoding {
   std::vector<Sequence> sequences_;
 };
 
+// The sum over layers of what the plan predicts rounding rows to cost.
+double predicted_error(const Model& model);
+
 std::span<const float> floats(const Tensor& tensor);
 float largest(std::span<const float> values);
 // max |a - b| / max |b|; infinity if a holds NaN or the sizes differ.

@@ -3,23 +3,40 @@
 // and the projections of each head packed together.
 #include "models/config_fields.h"
 #include "models/family.h"
+#include "models/gguf_fields.h"
 
 namespace slim {
 namespace {
 
+void set_structure(StackSpec& stack, double epsilon, bool parallel) {
+  stack.norm.epsilon = static_cast<float>(epsilon);
+  stack.residual = parallel ? Residual::parallel : Residual::sequential;
+  stack.position_kind = Positions::rotary;
+}
+
 ModelSpec read_config(const JsonObject& config) {
   ModelSpec spec = read_decoder(config, "gpt_neox", false);
   StackSpec& stack = spec.decoder;
-  stack.norm.epsilon = static_cast<float>(read_real(config, "layer_norm_eps", 1e-5));
-  stack.residual =
-      read_flag(config, "use_parallel_residual", true) ? Residual::parallel : Residual::sequential;
+  set_structure(stack, read_real(config, "layer_norm_eps", 1e-5),
+                read_flag(config, "use_parallel_residual", true));
   stack.activation = read_activation(config, "hidden_act", "gelu");
   stack.packing = Packing::by_head;
   stack.qkv_bias = stack.out_bias = read_flag(config, "attention_bias", true);
-  stack.position_kind = Positions::rotary;
   stack.rope =
       read_rope(config, stack.width_of_head(),
                 {.base_field = "rotary_emb_base", .share_field = "rotary_pct", .share = 0.25});
+  return spec;
+}
+
+// Converters unpack the heads: q, k and v come stacked.
+ModelSpec read_gguf(const Checkpoint& checkpoint) {
+  const GgufFields fields(checkpoint);
+  ModelSpec spec = fields.decoder("gpt_neox");
+  StackSpec& stack = spec.decoder;
+  set_structure(stack, fields.real("attention.layer_norm_epsilon", 1e-5),
+                fields.flag("use_parallel_residual", true));
+  stack.activation = Activation::gelu;
+  stack.rope = fields.rope(stack.width_of_head(), false);
   return spec;
 }
 
@@ -29,8 +46,9 @@ Family gpt_neox() {
   return {
       .name = "gpt_neox",
       .architectures = {"GPTNeoXForCausalLM"},
-      .content = {},
       .read_config = read_config,
+      .gguf = "gptneox",
+      .read_gguf = read_gguf,
       .renames = {{"embed_out.", "head."},
                   {"lm_head.", "head."},
                   {"gpt_neox.embed_in.", "decoder.embed."},

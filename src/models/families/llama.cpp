@@ -3,6 +3,7 @@
 // config has them.
 #include "models/config_fields.h"
 #include "models/family.h"
+#include "models/gguf_fields.h"
 
 namespace slim {
 namespace {
@@ -17,21 +18,34 @@ int64_t read_window(const JsonObject& config) {
   return 4096;
 }
 
+void set_structure(StackSpec& stack, double epsilon) {
+  stack.norm = {.kind = NormKind::rms, .epsilon = static_cast<float>(epsilon), .offset = false};
+  stack.gated = true;
+  stack.position_kind = Positions::rotary;
+}
+
 ModelSpec read_config(const JsonObject& config) {
   ModelSpec spec = read_decoder(config, "llama", false);
   StackSpec& stack = spec.decoder;
-  stack.norm = {.kind = NormKind::rms,
-                .epsilon = static_cast<float>(read_real(config, "rms_norm_eps", 1e-6)),
-                .offset = false};
+  set_structure(stack, read_real(config, "rms_norm_eps", 1e-6));
   stack.activation = read_activation(config, "hidden_act", "silu");
-  stack.gated = true;
   stack.qkv_bias = stack.out_bias = read_flag(config, "attention_bias", false);
   stack.mlp_bias = read_flag(config, "mlp_bias", false);
-  stack.position_kind = Positions::rotary;
   stack.rope = read_rope(config, stack.width_of_head());
   if (const int64_t window = read_window(config); window > 0) {
     stack.windows.assign(static_cast<size_t>(stack.layers), window);
   }
+  return spec;
+}
+
+// Converters reorder the rows of q and k, so that pairs of columns are neighbours.
+ModelSpec read_gguf(const Checkpoint& checkpoint) {
+  const GgufFields fields(checkpoint);
+  ModelSpec spec = fields.decoder("llama");
+  StackSpec& stack = spec.decoder;
+  set_structure(stack, fields.real("attention.layer_norm_rms_epsilon", 1e-5));
+  stack.activation = Activation::silu;
+  stack.rope = fields.rope(stack.width_of_head(), true);
   return spec;
 }
 
@@ -40,10 +54,11 @@ ModelSpec read_config(const JsonObject& config) {
 Family llama() {
   return {.name = "llama",
           .architectures = {"LlamaForCausalLM", "MistralForCausalLM"},
-          .content = {},
           .read_config = read_config,
+          .gguf = "llama",
+          .read_gguf = read_gguf,
           .renames = llama_renames(),
-          .ignored = {".rotary_emb.inv_freq"}};
+          .ignored = {".rotary_emb.inv_freq", "rope.factors"}};
 }
 
 }  // namespace slim
