@@ -21,7 +21,6 @@ int significant_bits(DType type) {
   }
 }
 
-// sum_i a_i b_i over a row.
 double dot(const double* a, const double* b, int64_t count) {
   return std::inner_product(a, a + count, b, 0.0);
 }
@@ -104,7 +103,7 @@ RowError predict_keys(const RowFormat& format, const Dense& row_map, const RowPo
 }
 
 double predicted_divergence(const RowError& error) {
-  return 4 * square(error.scores) + square(error.values);
+  return 2.0 * square(error.scores) + 0.48 * square(error.values);
 }
 
 DerivedBytes derived_bytes(int64_t width, int64_t keys, int64_t spill, int64_t rank) {

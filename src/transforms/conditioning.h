@@ -32,7 +32,16 @@ RowError predict_pair(const RowFormat& format);
 RowError predict_keys(const RowFormat& format, const Dense& row_map, const RowPowers& powers,
                       const ExactShaping* shaping = nullptr);
 
-// The KL divergence in nats that such errors in every layer lead to, by the fit below.
+// The KL divergence in nats that such errors in every layer lead to; of errors that differ between
+// layers, the mean of this over layers.
+//   KL = 2.0 scores^2 + 0.48 values^2
+// Fitted on the 30 M-parameter RoPE model (8 layers) with exact values and with exact scores in
+// turn: 5.0e-5 for measured scores^2 = 2.5e-5, 9.9e-5 for values^2 = 2.1e-4. With both predicted
+// from white inputs (k, 8 spill columns, rank 64), predicted and measured KL: i8 1.5e-4 and 1.5e-4,
+// i10 9.3e-6 and 8.9e-6, i12 5.8e-7 and 6.2e-7, i8 plain 6.4e-4 and 8.1e-4. Rows in floating point
+// do worse, for their channels are not centred: kv in bf16 5.4e-6 and 1.1e-5, in f16 8.4e-8 and
+// 1.8e-7. It leaves out the rounding of M to i16, which is the same for all tokens and so does not
+// average out: 5e-8, the floor for i16.
 double predicted_divergence(const RowError& error);
 
 // Bytes of what a K-cache adds to the weights of a layer, with M in i16 in place of W_V.

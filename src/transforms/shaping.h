@@ -25,7 +25,7 @@ RowPowers row_powers(const Tensor& key_weight, const Tensor& value_weight, const
 
 struct ShapingOptions {
   int64_t rank = 32;    // q
-  double lambda = 1.0;  // of values against scores; 0.25 to 2 differ by less than 5 % in KL
+  double lambda = 0.5;  // of values against scores; the KL of 0.25 and of 1 differ by 4 %
 };
 
 struct ShapingFactor {
