@@ -27,6 +27,12 @@ float allowed(const Model& model) {
   return kExact + static_cast<float>(kGrowth * predicted_error(model));
 }
 
+// Keys without rotation are planned for nobody (x rows fit there), and nothing is promised of them.
+bool is_predicted(const Model& model) {
+  return std::all_of(model.plan().begin(), model.plan().end(),
+                     [](const LayerPlan& layer) { return layer.predicted_error.has_value(); });
+}
+
 struct Case {
   std::string model;
   std::string kernels;
@@ -87,7 +93,7 @@ TEST_P(LmGolden, StaysWithinWhatThePlanPredictsUnderEveryKind) {
     for (const RowType type :
          {RowType::f32, RowType::f16, RowType::bf16, RowType::i16, RowType::i12, RowType::i8}) {
       const std::unique_ptr<Model> model = build(cache(kind, type));
-      if (model == nullptr) continue;
+      if (model == nullptr || !is_predicted(*model)) continue;
       ++fitting;
       for (const int64_t chunk : chunks()) {
         const float difference = decode_difference(*model, scored_, chunk);
