@@ -18,7 +18,7 @@ ALLOWED = {
     "audio": ["base"],
     "attention": ["base", "tensor", "kernels", "transforms"],
     "models": ["base", "tensor", "kernels", "weights", "attention", "transforms"],
-    "engine": ["base", "tensor", "kernels", "weights", "attention", "models", "text", "audio"],
+    "engine": ["base", "tensor", "kernels", "weights", "transforms", "attention", "models", "text", "audio"],
 }
 # Header pattern -> the only folders that may include it.
 OWNED = {
@@ -26,7 +26,7 @@ OWNED = {
     r"cuda|cublas|cudnn": ["src/kernels/cuda"],
     r"lapacke": ["src/transforms"],
     r"sndfile|soxr|mpg123|kiss": ["src/audio"],
-    r"pcre2": ["src/text"],
+    r"pcre2|utf8proc": ["src/text"],
     r"CLI/": ["apps/cli"],
     r"nlohmann/": ["src/base", "src/text", "src/weights", "apps"],
 }

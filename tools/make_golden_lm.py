@@ -125,6 +125,9 @@ def write_neox_gguf(model, path):
 LLAMA3 = dict(rope_type="llama3", rope_theta=500000.0, factor=8.0, low_freq_factor=1.0,
               high_freq_factor=4.0, original_max_position_embeddings=16)
 
+LONGROPE = dict(rope_type="longrope", rope_theta=10000.0, short_factor=[1.0, 1.1, 1.3, 1.6],
+                long_factor=[1.2, 2.0, 3.5, 5.0])
+
 MODELS = {
     # Multi-head, everything plain, untied; long enough for three pages.
     "llama": entry("LlamaConfig", tokens=150, max_position_embeddings=160),
@@ -151,6 +154,50 @@ MODELS = {
                                  use_parallel_residual=False, attention_bias=False,
                                  rope_parameters=dict(rope_type="default", rope_theta=500.0,
                                                       partial_rotary_factor=0.5)),
+    "phi": entry("PhiConfig", seed=9, rope_parameters=dict(
+        rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.5)),
+    # Shorter than the original context: the short factors. Then longer: the long ones.
+    "phi3": entry("Phi3Config", seed=10, original_max_position_embeddings=96,
+                  rope_parameters=LONGROPE),
+    "phi3_long": entry("Phi3Config", seed=11, num_hidden_layers=1,
+                       original_max_position_embeddings=48, rope_parameters=LONGROPE),
+    "phi3_window": entry("Phi3Config", seed=12, num_hidden_layers=1, sliding_window=30),
+    # Heads that are together wider than the model.
+    "gemma": entry("GemmaConfig", seed=13, head_dim=12),
+    "stablelm": entry("StableLmConfig", seed=14, use_qkv_bias=True, rope_parameters=dict(
+        rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.25)),
+    "stablelm_parallel": entry("StableLmConfig", seed=15, num_hidden_layers=1,
+                               use_parallel_residual=True, rope_parameters=dict(
+                                   rope_type="default", rope_theta=10000.0,
+                                   partial_rotary_factor=0.25)),
+    "qwen2": entry("Qwen2Config", seed=16, tie_word_embeddings=True),
+    "qwen2_window": entry("Qwen2Config", seed=17, use_sliding_window=True, sliding_window=20,
+                          max_window_layers=1),
+    "olmo": entry("OlmoConfig", seed=18),
+    # A third of the projections lie outside.
+    "olmo_clip": entry("OlmoConfig", seed=19, num_hidden_layers=1, clip_qkv=1.0),
+    "olmo2": entry("Olmo2Config", seed=20),
+    "cohere": entry("CohereConfig", seed=21, logit_scale=0.25),
+    "gpt2": entry("GPT2Config", common=False, head="GPT2LMHeadModel", seed=22, vocab_size=64,
+                  n_embd=32, n_layer=2, n_head=4, n_positions=128),
+    "opt": entry("OPTConfig", common=False, seed=23, vocab_size=64, hidden_size=32,
+                 num_hidden_layers=2, num_attention_heads=4, ffn_dim=36,
+                 max_position_embeddings=128, word_embed_proj_dim=32),
+    # Norms after the sums, a narrow embedding.
+    "opt_after": entry("OPTConfig", common=False, seed=24, vocab_size=64, hidden_size=32,
+                       num_hidden_layers=2, num_attention_heads=4, ffn_dim=36,
+                       max_position_embeddings=128, word_embed_proj_dim=16,
+                       do_layer_norm_before=False),
+    # Six heads: not a power of two.
+    "mpt": entry("MptConfig", common=False, seed=25, vocab_size=64, d_model=24, n_heads=6,
+                 n_layers=2, max_seq_len=128),
+    "mpt_clip": entry("MptConfig", common=False, seed=26, vocab_size=64, d_model=32, n_heads=4,
+                      n_layers=1, max_seq_len=128,
+                      attn_config=dict(clip_qkv=1.0)),
+    "bloom": entry("BloomConfig", common=False, seed=27, vocab_size=64, hidden_size=24, n_layer=2,
+                   n_head=6),
+    "gptj": entry("GPTJConfig", common=False, seed=28, vocab_size=64, n_embd=24, n_layer=2, n_inner=36,
+                  n_head=4, n_positions=128, rotary_dim=4),
 }
 
 

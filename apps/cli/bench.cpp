@@ -1,9 +1,10 @@
-// slim bench: encoder and decoder times, kv and slim in turn in one run.
+// slim bench: times of a model, kv and slim in turn in one run.
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "command.h"
+#include "report.h"
 
 namespace slim::cli {
 namespace {
@@ -20,9 +21,11 @@ void print_json(const std::vector<BenchRow>& rows) {
     all.push_back({{"cache", row.cache},
                    {"row_type", row.row_type},
                    {"batch", row.batch},
+                   {"prompt_tokens", row.prompt},
                    {"encode_seconds", row.encode_seconds},
                    {"first_token_seconds", row.first_token_seconds},
                    {"step_seconds", row.step_seconds},
+                   {"prompt_tokens_per_second", row.prompt_rate},
                    {"tokens_per_second", row.tokens_per_second},
                    {"context_bytes", row.context_bytes},
                    {"peak_rss_bytes", row.peak_rss_bytes}});
@@ -30,7 +33,7 @@ void print_json(const std::vector<BenchRow>& rows) {
   std::printf("%s\n", all.dump(2).c_str());
 }
 
-void print_table(const std::vector<BenchRow>& rows) {
+void print_speech(const std::vector<BenchRow>& rows) {
   std::printf(
       "batch  cache  rows  encoder s  first token s  ms/step  vs kv  tokens/s  vs kv  "
       "context    peak RSS\n");
@@ -47,25 +50,52 @@ void print_table(const std::vector<BenchRow>& rows) {
   std::printf("tokens/s: from the encoder's output to the last token, the first included\n");
 }
 
+void print_text(const std::vector<BenchRow>& rows) {
+  std::printf(
+      "prompt  cache  rows  prompt s  tokens/s  vs kv  ms/step  tokens/s  vs kv  context    of kv"
+      "    peak RSS\n");
+  BenchRow kv;
+  for (const BenchRow& row : rows) {
+    if (row.cache == "kv") kv = row;
+    std::printf("%6d  %-5s  %-4s  %8.3f  %8.1f  %4.2fx  %7.2f  %8.1f  %4.2fx  %-9s  %5.1f %%  %s\n",
+                row.prompt, row.cache.c_str(), row.row_type.c_str(), row.first_token_seconds,
+                row.prompt_rate, row.prompt_rate / kv.prompt_rate, row.step_seconds * 1e3,
+                row.tokens_per_second, row.tokens_per_second / kv.tokens_per_second,
+                bytes_text(row.context_bytes).c_str(), percent(row.context_bytes, kv.context_bytes),
+                bytes_text(row.peak_rss_bytes).c_str());
+  }
+}
+
+int run(const Options& options) {
+  Engine engine(options.model.model, options.model.engine);
+  const std::vector<BenchRow> rows = engine.bench(options.bench);
+  if (options.json) {
+    print_json(rows);
+  } else {
+    engine.hears() ? print_speech(rows) : print_text(rows);
+  }
+  return 0;
+}
+
 }  // namespace
 
 Action add_bench(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   add_model_options(app, options->model);
-  app.add_option("-b,--batch", options->bench.batches, "Batch sizes, as 1,16,64")
+  app.add_option("-b,--batch", options->bench.batches, "Speech: batch sizes, as 1,16,64")
       ->delimiter(',')
+      ->capture_default_str();
+  app.add_option("-p,--prompts", options->bench.prompts, "Text: prompt lengths, as 512,1024")
+      ->delimiter(',')
+      ->capture_default_str();
+  app.add_option("--step-tokens", options->bench.step_tokens, "Text: tokens of a pass")
       ->capture_default_str();
   app.add_option("-n,--tokens", options->bench.tokens, "Decoder steps timed")
       ->capture_default_str();
   app.add_option("--repeats", options->bench.repeats, "Medians of this many")
       ->capture_default_str();
   app.add_flag("--json", options->json, "Print JSON");
-  return [options] {
-    Engine engine(options->model.model, options->model.engine);
-    const std::vector<BenchRow> rows = engine.bench(options->bench);
-    options->json ? print_json(rows) : print_table(rows);
-    return 0;
-  };
+  return [options] { return run(*options); };
 }
 
 }  // namespace slim::cli

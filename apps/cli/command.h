@@ -17,8 +17,12 @@ Action add_transcribe(CLI::App& app);
 Action add_inspect(CLI::App& app);
 Action add_verify(CLI::App& app);
 Action add_bench(CLI::App& app);
+Action add_generate(CLI::App& app);
+Action add_chat(CLI::App& app);
+Action add_perplexity(CLI::App& app);
+Action add_convert(CLI::App& app);
 
-// The options every command that loads a model has: -m, --device, --threads, --cache, --cache-type.
+// The options every command that loads a model has: -m, -c, --device, --threads and what is cached.
 struct ModelOptions {
   std::string model;
   EngineOptions engine;

@@ -21,37 +21,51 @@ void print_json(const Inspection& inspection) {
                                       {"decoder_layers", inspection.decoder_layers},
                                       {"width", inspection.width},
                                       {"heads", inspection.heads},
+                                      {"key_heads", inspection.key_heads},
                                       {"mel_bins", inspection.mel_bins},
                                       {"vocabulary", inspection.vocabulary},
                                       {"encoder_positions", inspection.encoder_positions},
                                       {"decoder_positions", inspection.decoder_positions},
                                       {"weight_bytes", inspection.weight_bytes},
+                                      {"derived_bytes", inspection.derived_bytes},
                                       {"layers", layers_json(inspection.layers)},
-                                      {"context_bytes", context_json(inspection.context)}};
+                                      {"context_tokens", inspection.context_tokens},
+                                      {"context_bytes", context_json(inspection.context)},
+                                      {"context_bf16_bytes", inspection.context_bf16_bytes}};
   std::printf("%s\n", all.dump(2).c_str());
 }
 
-void print_table(const Inspection& inspection) {
-  std::printf(
-      "model     %s\nfamily    %s: %lld encoder and %lld decoder layers, width %lld, %lld "
-      "heads, %lld mel bins, %lld tokens known\n",
-      inspection.model.c_str(), inspection.family.c_str(),
-      static_cast<long long>(inspection.encoder_layers),
-      static_cast<long long>(inspection.decoder_layers), static_cast<long long>(inspection.width),
-      static_cast<long long>(inspection.heads), static_cast<long long>(inspection.mel_bins),
-      static_cast<long long>(inspection.vocabulary));
-  if (inspection.weight_bytes > 0) {
-    std::printf("weights   %s\n", bytes_text(inspection.weight_bytes).c_str());
+void print_model(const Inspection& inspection) {
+  const auto number = [](int64_t value) { return static_cast<long long>(value); };
+  std::printf("model     %s\nfamily    %s: ", inspection.model.c_str(), inspection.family.c_str());
+  if (inspection.mel_bins > 0) {
+    std::printf("%lld encoder and %lld decoder layers, %lld mel bins, ",
+                number(inspection.encoder_layers), number(inspection.decoder_layers),
+                number(inspection.mel_bins));
+  } else {
+    std::printf("%lld layers, ", number(inspection.decoder_layers));
   }
-  std::printf("\n");
+  std::printf("width %lld, %lld heads (%lld of keys), %lld tokens known\n",
+              number(inspection.width), number(inspection.heads), number(inspection.key_heads),
+              number(inspection.vocabulary));
+  std::printf("weights   %s%s; the cache adds %s (%+.2f %%)\n\n",
+              bytes_text(inspection.weight_bytes).c_str(),
+              inspection.has_weights ? "" : " in 16 bits",
+              bytes_text(inspection.derived_bytes).c_str(),
+              percent(inspection.derived_bytes, inspection.weight_bytes));
+}
+
+void print_table(const Inspection& inspection) {
+  print_model(inspection);
   print_layers(inspection.layers);
-  std::printf(
-      "\ncontext   %lld encoder positions, %lld tokens: %s; a standard cache: %s (%.2f times "
-      "as much)\n",
-      static_cast<long long>(inspection.encoder_positions),
-      static_cast<long long>(inspection.decoder_positions),
-      bytes_text(inspection.context.slim).c_str(), bytes_text(inspection.context.kv).c_str(),
-      inspection.context.ratio());
+  std::printf("\ncontext   %lld tokens", static_cast<long long>(inspection.context_tokens));
+  if (inspection.mel_bins > 0) {
+    std::printf(", %lld encoder positions", static_cast<long long>(inspection.encoder_positions));
+  }
+  std::printf(": %s; a standard cache in bf16: %s (slim holds %.1f %% of it)\n",
+              bytes_text(inspection.context.slim).c_str(),
+              bytes_text(inspection.context_bf16_bytes).c_str(),
+              percent(inspection.context.slim, inspection.context_bf16_bytes));
 }
 
 }  // namespace

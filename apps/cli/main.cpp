@@ -1,5 +1,6 @@
 // The slim binary: parses the command line, runs one command, turns an Error into one sentence on
 // stderr and an exit status.
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <iterator>
@@ -7,6 +8,7 @@
 #include <vector>
 
 #include "command.h"
+#include "output.h"
 
 namespace slim::cli {
 namespace {
@@ -19,12 +21,17 @@ struct Entry {
 
 constexpr Entry kCommands[] = {
     {"transcribe", "Turn speech into text", add_transcribe},
+    {"generate", "Continue a text", add_generate},
     {"inspect", "Show a model's cache plan: kinds, sizes, conditioning", add_inspect},
     {"verify", "Measure how far a cache is from a standard one in f32", add_verify},
-    {"bench", "Time encoder and decoder, standard cache and slim in turn", add_bench},
+    {"perplexity", "Measure how well a model foretells a text", add_perplexity},
+    {"convert", "Store a cache plan and the weights derived for it", add_convert},
+    {"bench", "Time a model, standard cache and slim in turn", add_bench},
 };
 
 int run(int argc, char** argv) {
+  // A reader that goes away is noticed by what is written, not by dying.
+  std::signal(SIGPIPE, SIG_IGN);
   CLI::App app{"Slim: inference with slim attention (half the context memory, or less)", "slim"};
   app.set_version_flag("--version", std::string("slim ") + version());
   app.require_subcommand(1);
@@ -40,7 +47,10 @@ int run(int argc, char** argv) {
     return status == 0 ? 0 : exit_status(ErrorCode::bad_request);
   }
   for (const auto& [command, action] : actions) {
-    if (command->parsed()) return action();
+    if (!command->parsed()) continue;
+    const int status = action();
+    finish_output();
+    return status;
   }
   return 0;
 }
@@ -79,7 +89,8 @@ std::string bytes_text(int64_t bytes) {
 }
 
 void add_model_options(CLI::App& app, ModelOptions& options) {
-  app.add_option("-m,--model", options.model, "Model directory (Hugging Face or CTranslate2)")
+  app.add_option("-m,--model", options.model,
+                 "Model directory (Hugging Face or CTranslate2), or .gguf file")
       ->required();
   app.add_option("--device", options.engine.device, "Where to run")
       ->check(CLI::IsMember(devices()))
@@ -91,8 +102,18 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
       ->check(CLI::IsMember({"auto", "kv", "x", "k"}))
       ->capture_default_str();
   app.add_option("--cache-type", options.engine.cache_type,
-                 "Type of cached rows (default: f16; f32 for k)")
-      ->check(CLI::IsMember({"f32", "f16", "bf16", "i8"}));
+                 "Type of cached rows (default: f16; for k by the budget)")
+      ->check(CLI::IsMember(cache_types()));
+  app.add_option("--cache-budget", options.engine.cache_budget,
+                 "Largest predicted error of k, relative to that of kv in bf16")
+      ->capture_default_str();
+  app.add_option("--spill", options.engine.spill, "Columns beside the keys (default: chosen)");
+  app.add_option("--rank", options.engine.rank,
+                 "Rank of shaped rounding (0: plain; default: chosen)");
+  app.add_option("-c,--context", options.engine.context,
+                 "Tokens of a sequence at most (0: what the model was made for)")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   app.add_flag("--force-cache", options.engine.force_cache,
                "Run a cache that the plan refuses, to look at its error");
 }

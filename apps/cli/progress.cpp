@@ -12,13 +12,14 @@ Progress::Progress(bool wanted) : on_(wanted && isatty(STDERR_FILENO) != 0) {}
 
 Progress::~Progress() { clear(); }
 
-void Progress::show(const std::string& label, double done, double total) {
+void Progress::show(const std::string& label, double done, double total, const char* unit) {
   if (!on_ || total <= 0) return;
   constexpr int kWidth = 30;
   const double share = std::clamp(done / total, 0.0, 1.0);
   const int full = static_cast<int>(share * kWidth);
-  std::fprintf(stderr, "\r\033[K[%s%s] %3.0f %%  %.0f / %.0f s  %s", std::string(full, '#').c_str(),
-               std::string(kWidth - full, ' ').c_str(), share * 100, done, total, label.c_str());
+  std::fprintf(stderr, "\r\033[K[%s%s] %3.0f %%  %.0f / %.0f %s  %s",
+               std::string(full, '#').c_str(), std::string(kWidth - full, ' ').c_str(), share * 100,
+               done, total, unit, label.c_str());
   std::fflush(stderr);
   visible_ = true;
 }

@@ -13,7 +13,7 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  void show(const std::string& label, double done, double total);
+  void show(const std::string& label, double done, double total, const char* unit);
   void clear();
 
  private:

@@ -28,8 +28,11 @@ nlohmann::ordered_json layers_json(const std::vector<LayerReport>& layers) {
                    {"attention", layer.attention},
                    {"kind", layer.kind},
                    {"row_type", layer.row_type},
+                   {"spill", layer.spill},
+                   {"rank", layer.rank},
                    {"condition_k", optional_json(layer.condition_k)},
                    {"bytes_per_token", layer.bytes_per_token},
+                   {"hot_bytes_per_token", layer.hot_bytes_per_token},
                    {"kv_bytes_per_token", layer.kv_bytes_per_token},
                    {"predicted_error", optional_json(layer.predicted_error)},
                    {"reason", layer.reason}});
@@ -42,15 +45,22 @@ nlohmann::ordered_json context_json(const ContextBytes& context) {
 }
 
 void print_layers(const std::vector<LayerReport>& layers) {
-  std::printf("layer  attention  kind     rows  cond(W_K)  bytes/token  as kv  error    reason\n");
+  std::printf(
+      "layer  attention  kind     rows  spill  rank  cond(W_K)  bytes/token  as kv  error    "
+      "reason\n");
   for (const LayerReport& layer : layers) {
-    std::printf("%5lld  %-9s  %-7s  %-4s  %9s  %11lld  %5lld  %-7s  %s\n",
+    std::printf("%5lld  %-9s  %-7s  %-4s  %5lld  %4lld  %9s  %11lld  %5lld  %-7s  %s\n",
                 static_cast<long long>(layer.layer), layer.attention.c_str(), layer.kind.c_str(),
-                layer.row_type.c_str(), optional_text(layer.condition_k).c_str(),
+                layer.row_type.c_str(), static_cast<long long>(layer.spill),
+                static_cast<long long>(layer.rank), optional_text(layer.condition_k).c_str(),
                 static_cast<long long>(layer.bytes_per_token),
                 static_cast<long long>(layer.kv_bytes_per_token),
                 optional_text(layer.predicted_error).c_str(), layer.reason.c_str());
   }
+}
+
+double percent(int64_t part, int64_t whole) {
+  return whole > 0 ? 100 * static_cast<double>(part) / static_cast<double>(whole) : 0;
 }
 
 }  // namespace slim::cli

@@ -11,5 +11,6 @@ namespace slim::cli {
 nlohmann::ordered_json layers_json(const std::vector<LayerReport>& layers);
 nlohmann::ordered_json context_json(const ContextBytes& context);
 void print_layers(const std::vector<LayerReport>& layers);
+double percent(int64_t part, int64_t whole);  // 0 of nothing
 
 }  // namespace slim::cli

@@ -100,7 +100,7 @@ int run(Options& options) {
     const std::vector<std::string> paths(options.audio.begin() + static_cast<ptrdiff_t>(first),
                                          options.audio.begin() + static_cast<ptrdiff_t>(last));
     options.transcribe.on_progress = [&](size_t index, double done, double total) {
-      progress.show(paths[index], done, total);
+      progress.show(paths[index], done, total, "s");
       return true;
     };
     try {

@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "command.h"
+#include "output.h"
+#include "progress.h"
 #include "report.h"
 
 namespace slim::cli {
@@ -13,31 +15,67 @@ struct Options {
   ModelOptions model;
   std::string input;
   TranscribeOptions transcribe;
+  ScoreOptions score;
   bool json = false;
 };
 
 void print_json(const Verification& result) {
   const nlohmann::ordered_json all = {{"tokens", result.tokens},
+                                      {"sequences", result.sequences},
                                       {"logit_rel", result.logit_rel},
+                                      {"logit_max", result.logit_max},
                                       {"kl_mean", result.kl_mean},
                                       {"kl_p99", result.kl_p99},
                                       {"kl_max", result.kl_max},
                                       {"top1", result.top1},
+                                      {"context_tokens", result.context_tokens},
                                       {"context_bytes", context_json(result.context)},
+                                      {"context_bf16_bytes", result.context_bf16_bytes},
+                                      {"bytes_per_token", result.bytes_per_token},
+                                      {"bf16_bytes_per_token", result.bf16_bytes_per_token},
                                       {"layers", layers_json(result.layers)}};
   std::printf("%s\n", all.dump(2).c_str());
 }
 
 void print_table(const Verification& result) {
   std::printf(
-      "tokens     %lld, each scored against stored rows; the reference is kv in f32\n"
+      "tokens     %lld in %lld sequences, each scored against stored rows; the reference is kv in "
+      "f32\n"
       "KL         mean %.2e, 99 %% of tokens below %.2e, max %.2e nats\n"
-      "top-1      %.3f agree\n"
-      "logits     differ by at most %.2e of the largest\n"
-      "context    %s; a standard cache in the same row type: %s (%.2f times as much)\n",
-      static_cast<long long>(result.tokens), result.kl_mean, result.kl_p99, result.kl_max,
-      result.top1, result.logit_rel, bytes_text(result.context.slim).c_str(),
-      bytes_text(result.context.kv).c_str(), result.context.ratio());
+      "top-1      %.4f agree\n"
+      "logits     differ by at most %.2e, %.2e of the largest\n"
+      "rows       %lld bytes a token; a standard cache in bf16: %lld (%.1f %%)\n"
+      "context    %s at %lld tokens; a standard cache in bf16: %s (%.1f %%)\n",
+      static_cast<long long>(result.tokens), static_cast<long long>(result.sequences),
+      result.kl_mean, result.kl_p99, result.kl_max, result.top1, result.logit_max, result.logit_rel,
+      static_cast<long long>(result.bytes_per_token),
+      static_cast<long long>(result.bf16_bytes_per_token),
+      percent(result.bytes_per_token, result.bf16_bytes_per_token),
+      bytes_text(result.context.slim).c_str(), static_cast<long long>(result.context_tokens),
+      bytes_text(result.context_bf16_bytes).c_str(),
+      percent(result.context.slim, result.context_bf16_bytes));
+}
+
+int run(Options& options) {
+  Engine engine(options.model.model, options.model.engine);
+  const Interrupt interrupt;
+  Progress progress(true);
+  const auto show = [&](const char* unit, double done, double total) {
+    progress.show(options.input, done, total, unit);
+    return !interrupt.requested();
+  };
+  options.score.context = options.model.engine.context;
+  options.score.on_progress = [&](int64_t done, int64_t total) {
+    return show("tokens", static_cast<double>(done), static_cast<double>(total));
+  };
+  options.transcribe.on_progress = [&](size_t, double done, double total) {
+    return show("s", done, total);
+  };
+  const Verification result = engine.hears() ? engine.verify(options.input, options.transcribe)
+                                             : engine.verify_text(options.input, options.score);
+  progress.clear();
+  options.json ? print_json(result) : print_table(result);
+  return interrupt.requested() ? kInterrupted : 0;
 }
 
 }  // namespace
@@ -45,16 +83,16 @@ void print_table(const Verification& result) {
 Action add_verify(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   add_model_options(app, options->model);
-  app.add_option("input", options->input, "Audio for speech models")->required();
+  app.add_option("input", options->input,
+                 "Audio for speech models, a text file for language models")
+      ->required();
   app.add_option("-l,--language", options->transcribe.language,
                  "Language code (default: detected)");
+  app.add_option("-n,--tokens", options->score.max_tokens, "Tokens of the text (0: all)")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   app.add_flag("--json", options->json, "Print JSON");
-  return [options] {
-    Engine engine(options->model.model, options->model.engine);
-    const Verification result = engine.verify(options->input, options->transcribe);
-    options->json ? print_json(result) : print_table(result);
-    return 0;
-  };
+  return [options] { return run(*options); };
 }
 
 }  // namespace slim::cli

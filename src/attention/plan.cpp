@@ -145,6 +145,7 @@ class Planner {
   }
 
   Candidate choose(const LayerRequest& layer) const {
+    if (choice_.name == "auto" && !asked_.stored.empty()) return as_stored(layer);
     const std::string_view kind = wanted(layer.spec);
     Candidate chosen = best(kind, layer);
     if (choice_.name == "auto" && !(asked_.forced && buildable(chosen))) {
@@ -158,6 +159,18 @@ class Planner {
     if (!chosen.fit.possible && !(asked_.forced && buildable(chosen))) refuse(chosen, layer);
     if (!chosen.fit.possible) chosen.fit.reason = "forced: " + chosen.fit.reason;
     return chosen;
+  }
+
+  Candidate as_stored(const LayerRequest& layer) const {
+    for (const StoredLayer& stored : asked_.stored) {
+      if (stored.layer != layer.layer || stored.cross != layer.spec.cross) continue;
+      Candidate chosen = candidate(scheme(stored.kind).name(), layer, stored.rows);
+      if (!buildable(chosen)) refuse(chosen, layer);
+      chosen.fit.reason = "as converted: " + chosen.fit.reason;
+      return chosen;
+    }
+    throw Error(ErrorCode::bad_file,
+                fmt::format("The stored plan has no entry for layer {}.", layer.layer), "plan");
   }
 
   static bool buildable(const Candidate& candidate) { return candidate.fit.bytes_per_token > 0; }

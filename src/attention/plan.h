@@ -12,6 +12,14 @@
 
 namespace slim {
 
+// What a converted model was stored for.
+struct StoredLayer {
+  int64_t layer = 0;
+  bool cross = false;
+  std::string kind;
+  RowChoice rows;
+};
+
 // What the user asked for. "auto": slim wherever a kind is sound: self-attention without rotation:
 // x; with it: k; cross: encoder; else kv. kind "kv", "x" (x and encoder) or "k" apply to every
 // layer.
@@ -24,6 +32,8 @@ struct CacheChoice {
   std::optional<int64_t> spill = {};  // r, for every k layer; none: chosen
   std::optional<int64_t> rank = {};   // of shaped rounding, likewise
   bool forced = false;                // run a refused combination all the same (verify, to show it)
+  // "auto" of a converted model: one for each layer, whatever else is asked for. Else empty.
+  std::vector<StoredLayer> stored = {};
 };
 
 struct LayerRequest {

@@ -7,19 +7,9 @@
 #include <cmath>
 #include <limits>
 
-#include "engine/timestamp_rules.h"
+#include "engine/logits.h"
 
 namespace slim {
-namespace {
-
-double log_sum_exp(std::span<const float> logits) {
-  const double largest = *std::max_element(logits.begin(), logits.end());
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(logit - largest);
-  return largest + std::log(sum);
-}
-
-}  // namespace
 
 void Divergence::add(std::span<const float> reference, std::span<const float> logits) {
   const double p_norm = log_sum_exp(reference);
@@ -55,9 +45,13 @@ double Divergence::kl_quantile(double share) const {
   return sorted[std::min(index, sorted.size() - 1)];
 }
 
+double Divergence::logit_max() const {
+  return std::isnan(largest_difference_) ? std::numeric_limits<double>::infinity()
+                                         : largest_difference_;
+}
+
 double Divergence::logit_rel() const {
-  if (std::isnan(largest_difference_)) return std::numeric_limits<double>::infinity();
-  return largest_logit_ > 0 ? largest_difference_ / largest_logit_ : largest_difference_;
+  return largest_logit_ > 0 ? logit_max() / largest_logit_ : logit_max();
 }
 
 double Divergence::top1() const {

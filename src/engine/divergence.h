@@ -19,7 +19,8 @@ class Divergence {
   double kl_quantile(double share) const;
   // max |difference| / max |reference logit|
   double logit_rel() const;
-  double top1() const;  // share of tokens whose most likely successor is the same
+  double logit_max() const;  // max |difference|
+  double top1() const;       // share of tokens whose most likely successor is the same
 
  private:
   std::vector<double> kl_;  // KL(reference || other) in nats, each >= 0 up to rounding

@@ -7,14 +7,17 @@
 
 namespace slim {
 
-struct Engine::State {
-  State(const std::string& model, const EngineOptions& options) : runtime(model, options) {}
-  Runtime runtime;
-};
-
 const char* version() { return SLIM_VERSION; }
 
 std::vector<std::string> devices() { return kernel_names(); }
+
+std::vector<std::string> cache_types() {
+  std::vector<std::string> names;
+  for (int type = 0; type <= static_cast<int>(RowType::i4); ++type) {
+    names.emplace_back(name_of(static_cast<RowType>(type)));
+  }
+  return names;
+}
 
 std::string Transcription::text() const {
   std::string all;
@@ -26,15 +29,24 @@ Inspection inspect(const std::string& model, const EngineOptions& options) {
   const ModelFiles files = open_model(model);
   std::unique_ptr<ModelWeights> weights;
   if (files.checkpoint) weights = std::make_unique<ModelWeights>(files.spec, *files.checkpoint);
-  Inspection inspection = inspect_model(files, weights.get(), cache_choice(options));
+  Inspection inspection = inspect_model(files, weights.get(), options);
   inspection.model = model;
   return inspection;
 }
+
+struct Engine::State {
+  State(const std::string& model, const EngineOptions& options) : runtime(model, options) {}
+  Runtime runtime;
+};
 
 Engine::Engine(const std::string& model, const EngineOptions& options)
     : state_(std::make_unique<State>(model, options)) {}
 
 Engine::~Engine() = default;
+
+bool Engine::hears() const { return state_->runtime.hears(); }
+
+int64_t Engine::context() const { return state_->runtime.context(); }
 
 std::vector<Transcription> Engine::transcribe(const std::vector<std::string>& paths,
                                               const TranscribeOptions& options, Stats* stats) {
@@ -54,8 +66,29 @@ Verification Engine::verify(const std::string& audio, const TranscribeOptions& o
   return verify_audio(state_->runtime, audio, options);
 }
 
+Generation Engine::generate(const GenerateRequest& request) {
+  return std::move(generate_text(state_->runtime, {request}).front());
+}
+
+std::vector<Generation> Engine::generate(const std::vector<GenerateRequest>& requests) {
+  return generate_text(state_->runtime, requests);
+}
+
+std::vector<int32_t> Engine::tokenize(const std::string& text) const {
+  return state_->runtime.tokenizer().encode(text, true, true);
+}
+
+Verification Engine::verify_text(const std::string& path, const ScoreOptions& options) {
+  return slim::verify_text(state_->runtime, path, options);
+}
+
+Perplexity Engine::perplexity(const std::string& path, const ScoreOptions& options) {
+  return measure_perplexity(state_->runtime, path, options);
+}
+
 std::vector<BenchRow> Engine::bench(const BenchOptions& options) {
-  return bench_model(state_->runtime, options);
+  Runtime& runtime = state_->runtime;
+  return runtime.hears() ? bench_speech(runtime, options) : bench_text(runtime, options);
 }
 
 }  // namespace slim

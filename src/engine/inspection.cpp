@@ -2,22 +2,77 @@
 #include <algorithm>
 
 #include "engine/runtime.h"
+#include "transforms/conditioning.h"
 
 namespace slim {
 namespace {
 
-// Bytes that `rows` rows take in pages of this side of the plan, allocated and counted.
-int64_t allocate_side(const std::vector<LayerPlan>& layers, bool cross, bool as_kv, int64_t rows) {
-  int64_t token_bytes = 0;
+// Bytes that `rows` rows take in pages of `token_bytes` a row, with one hot page beside them,
+// allocated and counted.
+int64_t allocate_rows(int64_t token_bytes, int64_t hot_bytes, int64_t rows) {
+  if (token_bytes == 0 || rows == 0) return 0;
+  PagePool pool(host_device(), token_bytes * kPageRows);
+  PagePool hot(host_device(), std::max<int64_t>(hot_bytes, 1) * kPageRows);
+  PageTable table(pool, hot_bytes > 0 ? &hot : nullptr);
+  table.reserve(rows);
+  return table.held_bytes();
+}
+
+struct TokenBytes {
+  int64_t slim = 0;
+  int64_t hot = 0;
+  int64_t kv = 0;
+};
+
+TokenBytes bytes_of_side(const std::vector<LayerPlan>& layers, bool cross) {
+  TokenBytes bytes;
   for (const LayerPlan& layer : layers) {
     if (layer.cross != cross) continue;
-    token_bytes += as_kv ? layer.kv_bytes_per_token : layer.bytes_per_token;
+    bytes.slim += layer.bytes_per_token;
+    bytes.hot += layer.hot_bytes_per_token;
+    bytes.kv += layer.kv_bytes_per_token;
   }
-  if (token_bytes == 0) return 0;
-  PagePool pool(host_device(), token_bytes * kPageRows);
-  PageTable table(pool);
-  table.reserve(rows);
-  return pool.held_bytes();
+  return bytes;
+}
+
+ContextBytes context_bytes(const std::vector<LayerPlan>& layers, int64_t tokens,
+                           int64_t positions) {
+  ContextBytes context;
+  for (const bool cross : {false, true}) {
+    const TokenBytes bytes = bytes_of_side(layers, cross);
+    const int64_t rows = cross ? positions : tokens;
+    context.slim += allocate_rows(bytes.slim, bytes.hot, rows);
+    context.kv += allocate_rows(bytes.kv, 0, rows);
+  }
+  return context;
+}
+
+// The matrices of a language model, in elements; those of a speech model are not counted.
+int64_t weights_of(const ModelSpec& spec) {
+  if (spec.has_encoder()) return 0;
+  const StackSpec& stack = spec.decoder;
+  const int64_t width = stack.width;
+  const int64_t queries = stack.heads * stack.width_of_head();
+  const int64_t keys = stack.key_head_count() * stack.width_of_head();
+  const int64_t mlp = (stack.gated ? 3 : 2) * width * stack.mlp_width;
+  const int64_t embed = spec.embed_width > 0 ? spec.embed_width : width;
+  return stack.layers * (2 * width * (queries + keys) + mlp) +
+         (spec.tied_head ? 1 : 2) * spec.vocabulary * embed;
+}
+
+// What a layer's cache adds to its weights, less the value weights that it replaces.
+int64_t added_bytes(const ModelSpec& spec, const LayerPlan& layer, const ModelWeights* weights) {
+  if (layer.kind != "k") return 0;
+  const int64_t keys = spec.decoder.heads * spec.decoder.width_of_head();
+  int64_t values = keys * spec.decoder.width * 2;
+  if (weights != nullptr) {
+    const AttentionWeights own = weights->attention(layer.layer, layer.cross);
+    if (own.derived.bytes() > 0) return own.derived.bytes() - values;
+    values = own.v.weight.bytes() + own.v.scale.bytes();
+  }
+  const DerivedBytes derived =
+      derived_bytes(spec.decoder.width, keys, layer.rows.spill, layer.rows.rank);
+  return derived.total() - values;
 }
 
 }  // namespace
@@ -26,32 +81,78 @@ std::vector<LayerReport> layer_reports(const std::vector<LayerPlan>& plan) {
   std::vector<LayerReport> reports;
   reports.reserve(plan.size());
   for (const LayerPlan& layer : plan) {
-    reports.push_back({layer.layer, layer.cross ? "cross" : "self", layer.kind,
-                       std::string(name_of(layer.row_type)), layer.condition_k,
-                       layer.bytes_per_token, layer.kv_bytes_per_token, layer.predicted_error,
-                       layer.reason});
+    LayerReport report;
+    report.layer = layer.layer;
+    report.attention = layer.cross ? "cross" : "self";
+    report.kind = layer.kind;
+    report.row_type = std::string(name_of(layer.rows.type));
+    report.spill = layer.rows.spill;
+    report.rank = layer.rows.rank;
+    report.condition_k = layer.condition_k;
+    report.bytes_per_token = layer.bytes_per_token;
+    report.hot_bytes_per_token = layer.hot_bytes_per_token;
+    report.kv_bytes_per_token = layer.kv_bytes_per_token;
+    report.predicted_error = layer.predicted_error;
+    report.reason = layer.reason;
+    reports.push_back(std::move(report));
   }
   return reports;
+}
+
+Verification verification_of(const Divergence& divergence, const Model& candidate) {
+  Verification result;
+  result.tokens = divergence.tokens();
+  result.logit_rel = divergence.logit_rel();
+  result.logit_max = divergence.logit_max();
+  result.kl_mean = divergence.kl_mean();
+  result.kl_p99 = divergence.kl_quantile(0.99);
+  result.kl_max = divergence.kl_quantile(1);
+  result.top1 = divergence.top1();
+  result.layers = layer_reports(candidate.plan());
+  result.bytes_per_token = bytes_of_side(candidate.plan(), false).slim;
+  result.bf16_bytes_per_token = bf16_bytes_per_token(candidate.spec());
+  return result;
 }
 
 int64_t held_context(const Model& model, int64_t tokens, int64_t positions) {
   PageTable rows = model.new_sequence();
   rows.reserve(tokens);
+  if (positions == 0) return rows.held_bytes();
   PageTable encoded(model.cross_pages());
   encoded.reserve(positions);
   return rows.held_bytes() + encoded.held_bytes();
 }
 
-Inspection inspect_model(const ModelFiles& files, const ModelWeights* weights,
-                         const CacheChoice& choice) {
-  const ModelSpec& spec = files.spec;
-  const std::vector<AttentionSpec> specs = attention_layers(spec);
+int64_t kv_context(const Model& model, int64_t tokens, int64_t positions) {
+  return context_bytes(model.plan(), tokens, positions).kv;
+}
+
+int64_t bf16_bytes_per_token(const ModelSpec& spec) {
+  const StackSpec& stack = spec.decoder;
+  return stack.layers * 2 * stack.key_head_count() * stack.width_of_head() * 2;
+}
+
+int64_t bf16_context(const ModelSpec& spec, int64_t tokens, int64_t positions) {
+  const int64_t bytes = bf16_bytes_per_token(spec);
+  return allocate_rows(bytes, 0, tokens) + allocate_rows(bytes, 0, positions);
+}
+
+std::vector<LayerPlan> plan_layers(const ModelFiles& files, const ModelWeights* weights,
+                                   const EngineOptions& options) {
+  const size_t sides = files.spec.has_encoder() ? 2 : 1;
+  const std::vector<AttentionSpec> specs = attention_layers(files.spec);
   std::vector<LayerRequest> requests;
   for (size_t i = 0; i < specs.size(); ++i) {
     const Conditioning conditioning = weights ? weights->conditioning().at(i) : Conditioning{};
-    requests.push_back({static_cast<int64_t>(i) / 2, specs[i], conditioning});
+    requests.push_back({static_cast<int64_t>(i / sides), specs[i], conditioning});
   }
-  const std::vector<LayerPlan> layers = plan(requests, choice);
+  return plan(requests, cache_choice(options, files));
+}
+
+Inspection inspect_model(const ModelFiles& files, const ModelWeights* weights,
+                         const EngineOptions& options) {
+  const ModelSpec& spec = files.spec;
+  const std::vector<LayerPlan> layers = plan_layers(files, weights, options);
 
   Inspection inspection;
   inspection.model = files.directory.string();
@@ -60,17 +161,21 @@ Inspection inspect_model(const ModelFiles& files, const ModelWeights* weights,
   inspection.decoder_layers = spec.decoder.layers;
   inspection.width = spec.decoder.width;
   inspection.heads = spec.decoder.heads;
+  inspection.key_heads = spec.decoder.key_head_count();
   inspection.mel_bins = spec.mel_bins;
   inspection.vocabulary = spec.vocabulary;
   inspection.encoder_positions = spec.encoder.positions;
   inspection.decoder_positions = spec.decoder.positions;
-  inspection.weight_bytes = weights ? weights->bytes() : 0;
-  inspection.layers = layer_reports(layers);
-  for (const bool cross : {false, true}) {
-    const int64_t rows = cross ? spec.encoder.positions : spec.decoder.positions;
-    inspection.context.kv += allocate_side(layers, cross, true, rows);
-    inspection.context.slim += allocate_side(layers, cross, false, rows);
+  inspection.has_weights = weights != nullptr;
+  inspection.weight_bytes = weights ? weights->bytes() : 2 * weights_of(spec);
+  for (const LayerPlan& layer : layers) {
+    inspection.derived_bytes += added_bytes(spec, layer, weights);
   }
+  inspection.layers = layer_reports(layers);
+  inspection.context_tokens = context_of(spec, options.context);
+  inspection.context = context_bytes(layers, inspection.context_tokens, spec.encoder.positions);
+  inspection.context_bf16_bytes =
+      bf16_context(spec, inspection.context_tokens, spec.encoder.positions);
   return inspection;
 }
 

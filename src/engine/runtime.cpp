@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/stopwatch.h"
+#include "engine/plan_file.h"
 
 namespace slim {
 namespace {
@@ -22,41 +23,97 @@ bool is_multilingual(const ModelFiles& files) {
 }
 
 std::string key_of(const CacheChoice& choice) {
-  const std::string type = choice.row_type ? std::string(name_of(*choice.row_type)) : "";
-  return choice.kind + "/" + type + (choice.forced ? "/forced" : "");
+  std::string key = choice.kind + "/" + std::to_string(choice.budget);
+  key += choice.row_type ? "/" + std::string(name_of(*choice.row_type)) : "/";
+  key += choice.spill ? "/" + std::to_string(*choice.spill) : "/";
+  key += choice.rank ? "/" + std::to_string(*choice.rank) : "/";
+  return key + (choice.forced ? "/forced" : "");
+}
+
+std::optional<int64_t> checked_size(const std::optional<int64_t>& value, const char* name) {
+  if (value && (*value < 0 || *value > 1 << 20)) {
+    throw Error(ErrorCode::bad_request, "The option must be 0 or a number of columns.", name);
+  }
+  return value;
 }
 
 }  // namespace
 
-CacheChoice cache_choice(const EngineOptions& options) {
-  static constexpr std::array kRowTypes = {DType::f32, DType::f16, DType::bf16, DType::i8};
+CacheChoice cache_choice(const EngineOptions& options, const ModelFiles& files) {
   CacheChoice choice;
   choice.kind = options.cache;
   choice.forced = options.force_cache;
-  if (options.cache_type.empty()) return choice;
-  for (const DType type : kRowTypes) {
-    if (options.cache_type == name_of(type)) choice.row_type = type;
+  choice.budget = options.cache_budget;
+  choice.spill = checked_size(options.spill, "spill");
+  choice.rank = checked_size(options.rank, "rank");
+  if (!(options.cache_budget > 0)) {
+    throw Error(ErrorCode::bad_request, "The budget must be above 0.", "cache_budget");
   }
-  if (!choice.row_type) {
-    throw Error(ErrorCode::bad_request, "A cache type is one of f32, f16, bf16, i8.",
-                options.cache_type);
+  if (!options.cache_type.empty()) choice.row_type = row_type(options.cache_type);
+  if (!files.converted) return choice;
+  choice.stored = read_plan(files.directory / kPlanFile);
+  if (options.cache != "auto" || choice.row_type || choice.spill || choice.rank) {
+    throw Error(ErrorCode::bad_request,
+                "The model was converted for one cache, which auto chooses; for others use the "
+                "model it was made from.",
+                files.directory.string());
   }
   return choice;
 }
 
-Runtime::Runtime(const std::string& model, const EngineOptions& options)
-    : name_(model), choice_(cache_choice(options)) {
+CacheChoice kv_choice(RowType type) {
+  CacheChoice choice;
+  choice.kind = "kv";
+  choice.row_type = type;
+  return choice;
+}
+
+int64_t context_of(const ModelSpec& spec, int64_t asked) {
+  if (asked < 0) {
+    throw Error(ErrorCode::bad_request, "The context must not be negative.", std::to_string(asked));
+  }
+  return asked > 0 ? asked : spec.decoder.positions;
+}
+
+void require_kv(const Runtime& runtime) {
+  if (runtime.choice().stored.empty()) return;
+  throw Error(ErrorCode::bad_request,
+              "A converted model has no value weights to run a standard cache with: compare the "
+              "model it was made from.",
+              runtime.name());
+}
+
+void require_speech(const Runtime& runtime) {
+  if (runtime.hears()) return;
+  throw Error(ErrorCode::bad_request, "This is a language model: it cannot transcribe speech.",
+              runtime.name());
+}
+
+void require_text(const Runtime& runtime) {
+  if (!runtime.hears()) return;
+  throw Error(ErrorCode::bad_request,
+              "This is a speech model: it transcribes, and cannot continue or score a text.",
+              runtime.name());
+}
+
+Runtime::Runtime(const std::string& model, const EngineOptions& options) : name_(model) {
   const Stopwatch clock;
   kernels_ = make_kernels(options.device, options.threads);
   files_ = open_model(model);
   if (files_.checkpoint == nullptr) {
     throw Error(ErrorCode::bad_file, "There are no weights beside this config.json.", model);
   }
-  tokenizer_ = Tokenizer::load(files_.directory / "tokenizer.json");
-  tokens_ = speech_tokens(*tokenizer_, is_multilingual(files_));
-  if (tokens_.first_timestamp > files_.spec.vocabulary) {
-    throw Error(ErrorCode::bad_file, "The tokenizer's steering tokens lie beyond the vocabulary.",
-                (files_.directory / "tokenizer.json").string());
+  choice_ = cache_choice(options, files_);
+  context_ = context_of(files_.spec, options.context);
+  tokenizer_ = Tokenizer::load(files_.directory);
+  if (hears()) {
+    speech_tokens_ = slim::speech_tokens(*tokenizer_, is_multilingual(files_));
+    if (speech_tokens_->first_timestamp > files_.spec.vocabulary) {
+      throw Error(ErrorCode::bad_file, "The tokenizer's steering tokens lie beyond the vocabulary.",
+                  (files_.directory / "tokenizer.json").string());
+    }
+  } else {
+    text_tokens_ = read_text_tokens(files_.directory, files_.spec.vocabulary, *tokenizer_);
   }
   weights_ = std::make_shared<const ModelWeights>(files_.spec, *files_.checkpoint);
   this->model();
@@ -66,7 +123,7 @@ Runtime::Runtime(const std::string& model, const EngineOptions& options)
 const Model& Runtime::model(const CacheChoice& choice) {
   const std::lock_guard lock(mutex_);
   std::unique_ptr<Model>& slot = models_[key_of(choice)];
-  if (!slot) slot = std::make_unique<Model>(files_.spec, weights_, *kernels_, choice);
+  if (!slot) slot = std::make_unique<Model>(files_.spec, weights_, *kernels_, choice, context_);
   return *slot;
 }
 

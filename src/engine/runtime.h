@@ -1,6 +1,6 @@
-// Runtime: a loaded model with everything needed to run it, and one Model for each cache
-// choice that has been asked for. Loading is one place; transcription, verification and benchmarks
-// are free functions over it.
+// Runtime: a loaded model with everything needed to run it, and one Model for each cache choice
+// that has been asked for. Loading is one place; what is done with a speech model and with a
+// language model are free functions over it, below.
 #pragma once
 
 #include <filesystem>
@@ -8,14 +8,17 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "audio/audio_reader.h"
+#include "engine/divergence.h"
 #include "engine/speech_tokens.h"
+#include "engine/text_tokens.h"
 #include "kernels/kernels.h"
-#include "models/model.h"
 #include "models/family.h"
+#include "models/model.h"
 #include "slim/slim.h"
 #include "text/tokenizer.h"
 
@@ -27,9 +30,13 @@ class Runtime {
 
   const std::string& name() const noexcept { return name_; }
   const ModelSpec& spec() const noexcept { return files_.spec; }
+  bool hears() const noexcept { return spec().has_encoder(); }
+  int64_t context() const noexcept { return context_; }
   const ModelWeights& weights() const noexcept { return *weights_; }
   const Tokenizer& tokenizer() const noexcept { return *tokenizer_; }
-  const SpeechTokens& tokens() const noexcept { return tokens_; }
+  std::shared_ptr<const Tokenizer> shared_tokenizer() const noexcept { return tokenizer_; }
+  const SpeechTokens& tokens() const { return speech_tokens_.value(); }   // of speech models
+  const TextTokens& text_tokens() const { return text_tokens_.value(); }  // of language models
   Kernels& kernels() const noexcept { return *kernels_; }
   const CacheChoice& choice() const noexcept { return choice_; }
   double load_seconds() const noexcept { return load_seconds_; }
@@ -43,17 +50,34 @@ class Runtime {
   std::string name_;
   ModelFiles files_;
   CacheChoice choice_;
+  int64_t context_ = 0;
   std::unique_ptr<Kernels> kernels_;
   std::shared_ptr<const ModelWeights> weights_;
   std::shared_ptr<const Tokenizer> tokenizer_;
-  SpeechTokens tokens_;
+  std::optional<SpeechTokens> speech_tokens_;
+  std::optional<TextTokens> text_tokens_;
   double load_seconds_ = 0;
   std::mutex mutex_;
   std::map<std::string, std::unique_ptr<Model>> models_;
 };
 
-// From the public options. Throws Error{bad_request} for an unknown cache or type.
-CacheChoice cache_choice(const EngineOptions& options);
+// From the public options, and the plan of a converted model. Throws Error{bad_request} for an
+// unknown cache or type, and for one that a converted model has no weights for.
+CacheChoice cache_choice(const EngineOptions& options, const ModelFiles& files);
+std::vector<LayerPlan> plan_layers(const ModelFiles& files, const ModelWeights* weights,
+                                   const EngineOptions& options);
+// The standard cache in rows of this type.
+CacheChoice kv_choice(RowType type);
+// The longest sequence: what was asked for, or what the model was made for.
+int64_t context_of(const ModelSpec& spec, int64_t asked);
+
+// Throw Error{bad_request} if the model is of the other sort.
+void require_speech(const Runtime& runtime);
+void require_text(const Runtime& runtime);
+// Throws Error{bad_request} if the model cannot run a standard cache.
+void require_kv(const Runtime& runtime);
+
+// ---- Speech ----------------------------------------------------------------------------------
 
 // Recordings, each opened when its turn comes.
 struct AudioList {
@@ -65,18 +89,38 @@ std::vector<Transcription> transcribe_audio(Runtime& runtime, const AudioList& a
                                             const TranscribeOptions& options, Stats* stats);
 // Transcribes one recording with `model`, handing over each window as it is decoded.
 struct DecodedWindow;
-void transcribe_windows(Runtime& runtime, const Model& model,
-                        std::unique_ptr<AudioReader> audio, const TranscribeOptions& options,
+void transcribe_windows(Runtime& runtime, const Model& model, std::unique_ptr<AudioReader> audio,
+                        const TranscribeOptions& options,
                         std::function<void(const DecodedWindow&)> on_window);
-Inspection inspect_model(const ModelFiles& files, const ModelWeights* weights,
-                         const CacheChoice& choice);
 Verification verify_audio(Runtime& runtime, const std::string& audio,
                           const TranscribeOptions& options);
-std::vector<BenchRow> bench_model(Runtime& runtime, const BenchOptions& options);
+std::vector<BenchRow> bench_speech(Runtime& runtime, const BenchOptions& options);
 
-// What one sequence of `tokens` rows over a full window really holds: pages are allocated and
-// counted.
-int64_t held_context(const Model& model, int64_t tokens, int64_t positions);
+// ---- Text ------------------------------------------------------------------------------------
+
+std::vector<Generation> generate_text(Runtime& runtime,
+                                      const std::vector<GenerateRequest>& requests);
+Verification verify_text(Runtime& runtime, const std::string& path, const ScoreOptions& options);
+Perplexity measure_perplexity(Runtime& runtime, const std::string& path,
+                              const ScoreOptions& options);
+std::vector<BenchRow> bench_text(Runtime& runtime, const BenchOptions& options);
+
+// ---- Both ------------------------------------------------------------------------------------
+
+Inspection inspect_model(const ModelFiles& files, const ModelWeights* weights,
+                         const EngineOptions& options);
+// The figures of a divergence, and of a plan.
+Verification verification_of(const Divergence& divergence, const Model& candidate);
 std::vector<LayerReport> layer_reports(const std::vector<LayerPlan>& plan);
+
+// Bytes held by a sequence of `tokens` rows whose last page is not full yet, with `positions`
+// encoder rows: pages are allocated and counted.
+int64_t held_context(const Model& model, int64_t tokens, int64_t positions);
+// The same for a standard cache: in rows of the plan's types, or in bf16 where those are sealed;
+// and in bf16 throughout.
+int64_t kv_context(const Model& model, int64_t tokens, int64_t positions);
+int64_t bf16_context(const ModelSpec& spec, int64_t tokens, int64_t positions);
+// What a standard cache in bf16 keeps of one token in the self-attention of all layers.
+int64_t bf16_bytes_per_token(const ModelSpec& spec);
 
 }  // namespace slim

@@ -2,7 +2,6 @@
 #include "engine/timestamp_rules.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <limits>
 
@@ -37,18 +36,6 @@ void forbid_unpaired(const SpeechTokens& tokens, std::span<const int32_t> sample
   forbid(logits, tokens.first_timestamp, lowest);
 }
 
-// log(sum(exp(values))): about 1,500 timestamps, most of them forbidden.
-float log_sum_exp(std::span<const float> values) {
-  float largest = kForbidden;
-  for (const float value : values) largest = std::max(largest, value);
-  if (!(largest > kForbidden)) return kForbidden;
-  double sum = 0;
-  for (const float value : values) {
-    if (value > kForbidden) sum += std::exp(static_cast<double>(value - largest));
-  }
-  return largest + static_cast<float>(std::log(sum));
-}
-
 }  // namespace
 
 void apply_rules(const SamplingRules& rules, std::span<const int32_t> sampled,
@@ -69,24 +56,6 @@ void apply_rules(const SamplingRules& rules, std::span<const int32_t> sampled,
   }
 }
 
-int64_t argmax(std::span<const float> values) {
-  // Eight independent maxima, so that the compiler can keep them in one vector register.
-  constexpr size_t kLanes = 8;
-  std::array<float, kLanes> best;
-  best.fill(kForbidden);
-  size_t i = 0;
-  for (; i + kLanes <= values.size(); i += kLanes) {
-    for (size_t j = 0; j < kLanes; ++j) {
-      best[j] = values[i + j] > best[j] ? values[i + j] : best[j];
-    }
-  }
-  float largest = kForbidden;
-  for (const float value : best) largest = std::max(largest, value);
-  for (; i < values.size(); ++i) largest = values[i] > largest ? values[i] : largest;
-  if (largest == kForbidden) return -1;
-  return std::find(values.begin(), values.end(), largest) - values.begin();
-}
-
 Choice choose_greedily(const SamplingRules& rules, std::span<const float> logprobs) {
   const SpeechTokens& tokens = *rules.tokens;
   const auto first = std::min(static_cast<size_t>(tokens.first_timestamp), logprobs.size());
@@ -94,7 +63,7 @@ Choice choose_greedily(const SamplingRules& rules, std::span<const float> logpro
   const float text_logprob = text < 0 ? kForbidden : logprobs[static_cast<size_t>(text)];
   if (rules.timestamps && first < logprobs.size()) {
     const std::span<const float> times = logprobs.subspan(first);
-    const float together = log_sum_exp(times);
+    const auto together = static_cast<float>(log_sum_exp(times));
     if (together > text_logprob) {
       const int64_t time = argmax(times);
       return {tokens.first_timestamp + static_cast<int32_t>(time),

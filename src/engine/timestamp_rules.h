@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <span>
 
+#include "engine/logits.h"
 #include "engine/speech_tokens.h"
 
 namespace slim {
@@ -32,8 +33,5 @@ struct Choice {
 // The most likely token of a row of filtered log-probabilities (lowest id on a tie), after the rule
 // on timestamps together. The end token if all are forbidden (a row of NaN too: nothing follows).
 Choice choose_greedily(const SamplingRules& rules, std::span<const float> logprobs);
-
-// The largest value's index (lowest on a tie; NaN never wins); -1 if all are NaN or -infinity.
-int64_t argmax(std::span<const float> values);
 
 }  // namespace slim

@@ -26,6 +26,7 @@ TranscriptionSetting setting_of(const Runtime& runtime, const TranscribeOptions&
 
 std::vector<Transcription> transcribe_audio(Runtime& runtime, const AudioList& audio,
                                             const TranscribeOptions& options, Stats* stats) {
+  require_speech(runtime);
   const auto session = runtime.kernels().begin_session();
   const TranscriptionSetting setting = setting_of(runtime, options);
   const Model& model = runtime.model();
@@ -55,8 +56,8 @@ std::vector<Transcription> transcribe_audio(Runtime& runtime, const AudioList& a
   return results;
 }
 
-void transcribe_windows(Runtime& runtime, const Model& model,
-                        std::unique_ptr<AudioReader> audio, const TranscribeOptions& options,
+void transcribe_windows(Runtime& runtime, const Model& model, std::unique_ptr<AudioReader> audio,
+                        const TranscribeOptions& options,
                         std::function<void(const DecodedWindow&)> on_window) {
   const TranscriptionSetting setting = setting_of(runtime, options);
   Transcriber transcriber(model, setting);

@@ -1,6 +1,6 @@
-// Verification: the same tokens through kv in f32 and through the chosen cache. Each token is its
-// own step, so it is scored against rows that were stored and read back: a prefill that reads
-// nothing back would prove nothing.
+// Verification of speech: the same tokens through kv in f32 and through the chosen cache. Each
+// token is its own step, so it is scored against rows that were stored and read back: a prefill
+// that reads nothing back would prove nothing.
 #include <algorithm>
 
 #include "engine/divergence.h"
@@ -9,8 +9,6 @@
 
 namespace slim {
 namespace {
-
-const CacheChoice kReference{"kv", DType::f32, false};
 
 class Scorer {
  public:
@@ -36,12 +34,14 @@ class Scorer {
     slim_bytes = std::max(slim_bytes, candidate.rows.held_bytes() + candidate_rows.held_bytes());
     longest = std::max(longest, static_cast<int64_t>(tokens.size()));
     positions = window.encoded.rows;
+    ++windows;
   }
 
   Divergence divergence;
   int64_t slim_bytes = 0;  // most that one window's pages held
   int64_t longest = 0;     // tokens of the longest window
   int64_t positions = 0;
+  int64_t windows = 0;
 
  private:
   static void advance(StepBatch& step, Sequence& sequence, int32_t token) {
@@ -58,27 +58,23 @@ class Scorer {
 
 Verification verify_audio(Runtime& runtime, const std::string& audio,
                           const TranscribeOptions& options) {
+  require_speech(runtime);
+  require_kv(runtime);
   const auto session = runtime.kernels().begin_session();
   const Model& candidate = runtime.model();
-  const Model& reference = runtime.model(kReference);
+  const Model& reference = runtime.model(kv_choice(RowType::f32));
   Scorer scorer(reference, candidate);
   transcribe_windows(runtime, reference, AudioReader::open(audio), options,
                      [&](const DecodedWindow& window) { scorer.score(window); });
   if (scorer.divergence.tokens() == 0) {
     throw Error(ErrorCode::bad_request, "There is no speech in it to verify on.", audio);
   }
-  const DType type = candidate.plan().front().row_type;
-  Verification result;
-  result.tokens = scorer.divergence.tokens();
-  result.logit_rel = scorer.divergence.logit_rel();
-  result.kl_mean = scorer.divergence.kl_mean();
-  result.kl_p99 = scorer.divergence.kl_quantile(0.99);
-  result.kl_max = scorer.divergence.kl_quantile(1);
-  result.top1 = scorer.divergence.top1();
+  Verification result = verification_of(scorer.divergence, candidate);
+  result.sequences = scorer.windows;
   result.context.slim = scorer.slim_bytes;
-  result.context.kv =
-      held_context(runtime.model({"kv", type, false}), scorer.longest, scorer.positions);
-  result.layers = layer_reports(candidate.plan());
+  result.context.kv = kv_context(candidate, scorer.longest, scorer.positions);
+  result.context_tokens = scorer.longest;
+  result.context_bf16_bytes = bf16_context(candidate.spec(), scorer.longest, scorer.positions);
   return result;
 }
 

@@ -26,8 +26,7 @@ int64_t kv_page_bytes(const Model& model, bool cross) {
   return bytes;
 }
 
-void raise_peak(const Model& model, const std::vector<Active>& active,
-                ContextBytes* peak) {
+void raise_peak(const Model& model, const std::vector<Active>& active, ContextBytes* peak) {
   int64_t own = 0;
   int64_t encoder = 0;
   std::unordered_set<const PageTable*> encoded;
@@ -64,8 +63,8 @@ void prefill(StepBatch& batch, std::span<const WindowRequest> windows, const Spe
 }
 
 // Samples one token for every active window from the batch's first rows; drops windows that end.
-void sample(const Model& model, StepBatch& batch, const SamplingRules& rules,
-            int64_t max_tokens, std::vector<Active>& active, std::vector<WindowResult>& results) {
+void sample(const Model& model, StepBatch& batch, const SamplingRules& rules, int64_t max_tokens,
+            std::vector<Active>& active, std::vector<WindowResult>& results) {
   const auto count = static_cast<int64_t>(active.size());
   for (int64_t i = 0; i < count; ++i) {
     apply_rules(rules, results[active[static_cast<size_t>(i)].window].tokens, batch.logits(i));
@@ -90,15 +89,7 @@ void sample(const Model& model, StepBatch& batch, const SamplingRules& rules,
 
 }  // namespace
 
-double probability_of(std::span<const float> logits, int64_t index) {
-  const double largest = *std::max_element(logits.begin(), logits.end());
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(logit - largest);
-  return std::exp(logits[static_cast<size_t>(index)] - largest) / sum;
-}
-
-std::vector<WindowResult> decode_windows(const Model& model,
-                                         std::span<const WindowRequest> windows,
+std::vector<WindowResult> decode_windows(const Model& model, std::span<const WindowRequest> windows,
                                          const SamplingRules& rules, int64_t max_tokens,
                                          DecodeCounts* counts) {
   std::vector<WindowResult> results(windows.size());

@@ -33,8 +33,7 @@ struct DecodeCounts {
 
 // `max_tokens` sampled tokens per window at most; also ends where the decoder's positions do.
 // Counts are added to, the peak is raised. A row's result does not depend on its neighbours.
-std::vector<WindowResult> decode_windows(const Model& model,
-                                         std::span<const WindowRequest> windows,
+std::vector<WindowResult> decode_windows(const Model& model, std::span<const WindowRequest> windows,
                                          const SamplingRules& rules, int64_t max_tokens,
                                          DecodeCounts* counts);
 
@@ -46,8 +45,5 @@ struct DetectedLanguage {
 std::vector<DetectedLanguage> detect_languages(const Model& model,
                                                std::span<const PageTable* const> encoded,
                                                const SpeechTokens& tokens);
-
-// softmax(logits)[index], in double precision.
-double probability_of(std::span<const float> logits, int64_t index);
 
 }  // namespace slim

@@ -62,6 +62,9 @@ class RopeReader {
          {"llama3", RopeScaling::llama3},
          {"longrope", RopeScaling::longrope}}};
     const std::string name = parameters_->string(field);
+    for (const std::string_view other : fields_.longrope_names) {
+      if (name == other) return RopeScaling::longrope;
+    }
     std::string known;
     for (const auto& [kind, scaling] : kKinds) {
       if (name == kind) return scaling;
@@ -74,7 +77,7 @@ class RopeReader {
 
   void read_scaling() {
     const int64_t longest = config_.integer("max_position_embeddings", 1, kMostPositions);
-    rope_.original = longest;
+    rope_.original = fields_.original != 0 ? fields_.original : longest;
     if (rope_.scaling != RopeScaling::linear && rope_.scaling != RopeScaling::dynamic) {
       // A field outside has priority: so does Transformers, for Phi-3.
       constexpr std::string_view field = "original_max_position_embeddings";
@@ -195,6 +198,19 @@ ModelSpec read_decoder(const JsonObject& config, std::string family, bool tied_b
   stack.mlp_width = read_size(config, "intermediate_size");
   stack.positions = config.integer("max_position_embeddings", 1, kMostPositions);
   return spec;
+}
+
+const Checkpoint::Renames& llama_renames() {
+  static const Checkpoint::Renames table = {{"lm_head.", "head."},
+                                            {"model.embed_tokens.", "decoder.embed."},
+                                            {"model.layers.", "decoder.layers."},
+                                            {"model.norm.", "decoder.norm."},
+                                            {".input_layernorm.", ".self.norm."},
+                                            {".post_attention_layernorm.", ".mlp.norm."},
+                                            {".self_attn.", ".self."},
+                                            {".o_proj.", ".out."},
+                                            {"_proj.", "."}};
+  return table;
 }
 
 }  // namespace slim

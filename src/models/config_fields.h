@@ -9,6 +9,7 @@
 
 #include "base/json.h"
 #include "models/spec.h"
+#include "weights/checkpoint.h"
 
 namespace slim {
 
@@ -40,9 +41,15 @@ struct RopeFields {
   double base = 10000.0;
   std::string share_field = "partial_rotary_factor";  // of a head's columns that rotate
   double share = 1.0;
+  std::vector<std::string_view> longrope_names =
+      {};                // other names of longrope, in files older than it
+  int64_t original = 0;  // positions trained on, where no field says; 0: max_position_embeddings
 };
 // The rope of heads of `head_width` columns. Throws Error{unsupported_model} for a type other than
 // default, linear, dynamic, yarn, llama3 and longrope, naming it.
 RopeSpec read_rope(const JsonObject& config, int64_t head_width, const RopeFields& fields = {});
+
+// From the names of Llama's tensors, which most families use, to canonical ones.
+const Checkpoint::Renames& llama_renames();
 
 }  // namespace slim

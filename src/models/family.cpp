@@ -13,13 +13,29 @@
 
 namespace slim {
 
-Family whisper();   // families/whisper.cpp
-Family llama();     // families/llama.cpp
-Family gpt_neox();  // families/gpt_neox.cpp
+// Each in families/, in the file of its name.
+Family bloom();
+Family cohere();
+Family gemma();
+Family gpt2();
+Family gpt_neox();
+Family gptj();
+Family llama();
+Family mpt();
+Family olmo();
+Family olmo2();
+Family opt();
+Family phi();
+Family phi3();
+Family qwen2();
+Family stablelm();
+Family whisper();
 
 std::span<const Family> families() {
   // A table, not self-registering objects: a linker drops those from a static library.
-  static const std::array table = {whisper(), llama(), gpt_neox()};
+  static const std::array table = {bloom(), cohere(), gemma(),    gpt2(),   gpt_neox(), gptj(),
+                                   llama(), mpt(),    olmo(),     olmo2(),  opt(),      phi(),
+                                   phi3(),  qwen2(),  stablelm(), whisper()};
   return table;
 }
 
@@ -123,18 +139,28 @@ constexpr std::string_view kGguf = ".gguf";
 // A config.json alone.
 ModelFiles open_config(const std::filesystem::path& path) {
   const JsonObject config = JsonObject::read(path);
-  return {path.parent_path(), family_of(config).read_config(config), nullptr};
+  return {.directory = path.parent_path(),
+          .spec = family_of(config).read_config(config),
+          .checkpoint = nullptr};
 }
 
 ModelFiles open_gguf_file(const Checkpoint& stored, const std::filesystem::path& directory) {
   const Family& family = family_of(stored, &Family::gguf);
-  return {directory, family.read_gguf(stored), stored.renamed({}, family.ignored)};
+  return {.directory = directory,
+          .spec = family.read_gguf(stored),
+          .checkpoint = stored.renamed({}, family.ignored)};
+}
+
+bool present(const std::filesystem::path& path) {
+  std::error_code unreadable;
+  return std::filesystem::exists(path, unreadable);
 }
 
 // A GGUF file needs no config.json beside it.
 bool needs_config(const std::filesystem::path& path) {
-  if (std::filesystem::exists(path / "config.json")) return true;
-  const std::filesystem::directory_iterator files(path);
+  if (present(path / "config.json")) return true;
+  std::error_code unreadable;
+  const std::filesystem::directory_iterator files(path, unreadable);
   return std::none_of(begin(files), end(files),
                       [](const auto& file) { return file.path().extension() == kGguf; });
 }
@@ -148,10 +174,17 @@ ModelFiles open_directory(const std::filesystem::path& path) {
   if (stored->metadata() != nullptr) return open_gguf_file(*stored, path);
   if (!stored->content().empty()) {
     const Family& family = family_of(*stored, &Family::content);
-    return {path, family.read_checkpoint(*stored, config), stored->renamed({}, family.ignored)};
+    return {.directory = path,
+            .spec = family.read_checkpoint(*stored, config),
+            .checkpoint = stored->renamed({}, family.ignored)};
   }
   const Family& family = family_of(config);
-  return {path, family.read_config(config), stored->renamed(family.renames, family.ignored)};
+  const bool converted = present(path / kPlanFile);
+  return {.directory = path,
+          .spec = family.read_config(config),
+          .checkpoint =
+              stored->renamed(converted ? Checkpoint::Renames{} : family.renames, family.ignored),
+          .converted = converted};
 }
 
 }  // namespace
@@ -161,7 +194,7 @@ ModelFiles open_model(const std::filesystem::path& path) {
   ModelFiles files;
   if (std::filesystem::is_directory(path, ignored)) {
     files = open_directory(path);
-  } else if (!std::filesystem::exists(path, ignored)) {
+  } else if (!present(path)) {
     throw Error(ErrorCode::bad_file, "There is no such model directory, GGUF file or config.json.",
                 path.string());
   } else if (path.extension() == kGguf) {

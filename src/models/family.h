@@ -35,12 +35,16 @@ struct Family {
 
 std::span<const Family> families();
 
+// The plan that a converted model was stored for; its tensors have canonical names.
+constexpr const char* kPlanFile = "slim_plan.json";
+
 // A model on disk: a directory with config.json and weights, a config.json alone, or a GGUF file
 // (or a directory that holds one and nothing else to read).
 struct ModelFiles {
   std::filesystem::path directory;
   ModelSpec spec;
   std::shared_ptr<const Checkpoint> checkpoint;  // canonical names; null for a config alone
+  bool converted = false;                        // there is a kPlanFile in the directory
 };
 
 // Throws Error{bad_file} for missing or malformed files, Error{unsupported_model} for an

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "text/characters.h"
 #include "text/utf8.h"
 
 namespace slim {
@@ -27,15 +28,14 @@ std::string_view first_character(std::string_view text) {
   return part.kind == Utf8Kind::character ? text.substr(0, part.size) : std::string_view();
 }
 
-bool is(const Pattern& pattern, std::string_view character) {
-  return !character.empty() && Matcher(pattern).match(character) > 0;
+bool is_space(std::string_view character) {
+  return !character.empty() && is_white_space(code_point(character));
 }
 
 }  // namespace
 
 AddedTokens::AddedTokens(std::vector<AddedToken> tokens)
     : tokens_(std::move(tokens)),
-      space_("[" + white_space() + "]"),
       // \w of Unicode's regular expressions (UTS 18, annex C).
       word_(R"([\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}])") {
   std::sort(tokens_.begin(), tokens_.end(),
@@ -62,7 +62,10 @@ const AddedToken* AddedTokens::longest_at(std::string_view text) const {
 }
 
 bool AddedTokens::stands_alone(std::string_view before, std::string_view after) const {
-  return !is(word_, last_character(before)) && !is(word_, first_character(after));
+  const auto is_word = [&](std::string_view character) {
+    return Matcher().find(word_, character).has_value();
+  };
+  return !is_word(last_character(before)) && !is_word(first_character(after));
 }
 
 void AddedTokens::split(std::string_view text, bool specials,
@@ -82,12 +85,12 @@ void AddedTokens::split(std::string_view text, bool specials,
     if (token->single_word && !stands_alone(text.substr(0, begin), text.substr(end))) continue;
     while (token->strip_left && begin > done) {
       const std::string_view character = last_character(text.substr(done, begin - done));
-      if (!is(space_, character)) break;
+      if (!is_space(character)) break;
       begin -= character.size();
     }
     while (token->strip_right) {
       const std::string_view character = first_character(text.substr(end));
-      if (!is(space_, character)) break;
+      if (!is_space(character)) break;
       end += character.size();
     }
     if (begin > done) piece(text.substr(done, begin - done), nullptr);

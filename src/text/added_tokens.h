@@ -39,7 +39,6 @@ class AddedTokens {
 
   std::vector<AddedToken> tokens_;     // by content
   std::array<bool, 256> starts_ = {};  // bytes that some content starts with
-  Pattern space_;
   Pattern word_;
 };
 

@@ -11,7 +11,7 @@
 
 namespace slim {
 
-Bpe::Bpe(const std::array<int32_t, 256>& byte_ids, size_t merges) : byte_ids_(byte_ids) {
+Bpe::Bpe(size_t merges) {
   // At most half full, so that probes stay short: 512 KiB for the 50,000 merges of GPT-2.
   const size_t size = std::bit_ceil(std::max<size_t>(2 * merges, 2));
   shift_ = 64 - std::countr_zero(size);
@@ -41,16 +41,19 @@ size_t Bpe::slot(int32_t left, int32_t right) const {
   return at;
 }
 
-int32_t Bpe::rank(int32_t left, int32_t right) const { return table_[slot(left, right)]; }
+const Bpe::Merge* Bpe::find(int32_t left, int32_t right) const {
+  const int32_t index = table_[slot(left, right)];
+  return index < 0 ? nullptr : &merges_[static_cast<size_t>(index)];
+}
 
-void Bpe::encode(std::string_view word, Scratch& scratch, std::vector<int32_t>& ids) const {
+void Bpe::encode(std::span<const int32_t> start, Scratch& scratch,
+                 std::vector<int32_t>& ids) const {
   auto& symbols = scratch.symbols;
   symbols.clear();
   scratch.candidates.clear();
-  const auto size = static_cast<int32_t>(word.size());
+  const auto size = static_cast<int32_t>(start.size());
   for (int32_t i = 0; i < size; ++i) {
-    const auto byte = static_cast<uint8_t>(word[static_cast<size_t>(i)]);
-    symbols.push_back({byte_ids_[byte], i - 1, i + 1 < size ? i + 1 : -1});
+    symbols.push_back({start[static_cast<size_t>(i)], i - 1, i + 1 < size ? i + 1 : -1});
   }
   for (int32_t i = 0; i + 1 < size; ++i) propose(i, scratch);
   while (!scratch.candidates.empty()) merge_next(scratch);
@@ -63,9 +66,10 @@ void Bpe::encode(std::string_view word, Scratch& scratch, std::vector<int32_t>& 
 void Bpe::propose(int32_t at, Scratch& scratch) const {
   const Scratch::Symbol& left = scratch.symbols[static_cast<size_t>(at)];
   if (left.next < 0) return;
-  const int32_t found = rank(left.id, scratch.symbols[static_cast<size_t>(left.next)].id);
-  if (found < 0) return;
-  scratch.candidates.push_back(static_cast<uint64_t>(found) << 32 | static_cast<uint32_t>(at));
+  const Merge* merge = find(left.id, scratch.symbols[static_cast<size_t>(left.next)].id);
+  if (merge == nullptr) return;
+  scratch.candidates.push_back(static_cast<uint64_t>(merge->rank) << 32 |
+                               static_cast<uint32_t>(at));
   std::push_heap(scratch.candidates.begin(), scratch.candidates.end(), std::greater<>());
 }
 
@@ -74,13 +78,14 @@ void Bpe::merge_next(Scratch& scratch) const {
   std::pop_heap(scratch.candidates.begin(), scratch.candidates.end(), std::greater<>());
   const uint64_t candidate = scratch.candidates.back();
   scratch.candidates.pop_back();
-  const Merge& merge = merges_[candidate >> 32];
   const auto at = static_cast<int32_t>(candidate & 0xFFFFFFFF);
   Scratch::Symbol& left = symbols[static_cast<size_t>(at)];
-  if (left.id != merge.left || left.next < 0) return;
+  if (left.id < 0 || left.next < 0) return;
   Scratch::Symbol& right = symbols[static_cast<size_t>(left.next)];
-  if (right.id != merge.right) return;
-  left.id = merge.result;
+  const Merge* merge = find(left.id, right.id);
+  // Another pair stands here by now; it has its own candidate, unless it has this very rank.
+  if (merge == nullptr || static_cast<uint64_t>(merge->rank) != candidate >> 32) return;
+  left.id = merge->result;
   right.id = -1;
   left.next = right.next;
   if (left.next >= 0) symbols[static_cast<size_t>(left.next)].previous = at;

@@ -3,17 +3,18 @@
 #include <utility>
 
 #include "text/tokenizer.h"
+#include "text/tokenizer_parts.h"
 #include "text/utf8.h"
 
 namespace slim {
 
-Detokenizer::Detokenizer(std::shared_ptr<const Tokenizer> tokenizer)
-    : tokenizer_(std::move(tokenizer)) {}
+Detokenizer::Detokenizer(std::shared_ptr<const Tokenizer> tokenizer, bool continues)
+    : tokenizer_(std::move(tokenizer)), text_(tokenizer_->parts_->decoder, continues) {}
 
 std::string Detokenizer::push(int32_t id) {
-  const std::string_view bytes = tokenizer_->bytes(id);
-  if (tokenizer_->special(id)) return {};
-  held_ += bytes;
+  const Vocabulary::Token& token = tokenizer_->parts_->vocabulary.token(id);
+  if (token.special) return {};
+  text_.append(token, held_);
   std::string text;
   held_.erase(0, append_valid_utf8(held_, text));
   return text;

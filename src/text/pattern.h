@@ -1,10 +1,11 @@
 // Pattern: a compiled regular expression (PCRE2 in UTF mode, with its JIT where the system allows
-// that). Matcher: the working space for matching it in one thread. Character classes follow the
-// Unicode version of the PCRE2 in use.
+// that; ^ and $ are those of lines). Matcher: the working space for searching in one thread.
+// Character classes follow the Unicode version of the PCRE2 in use.
 #pragma once
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -12,29 +13,38 @@ namespace slim {
 
 class Pattern {
  public:
-  // Throws Error{internal} if the expression is malformed, Error{out_of_memory}.
+  // An expression of Slim's own, in PCRE2's syntax. Throws Error{internal} if it is malformed.
   explicit Pattern(const std::string& expression);
+  // An expression from a tokenizer file, in the syntax of Oniguruma, which the `tokenizers` library
+  // uses. Throws Error{unsupported_model} quoting the expression if it is malformed or has a
+  // construct that means something else here; `place` names file and field.
+  static Pattern from_file(std::string_view expression, const std::string& place);
+  // This text itself.
+  static Pattern literal(std::string_view text);
 
  private:
   friend class Matcher;
+  Pattern() = default;
+  // What was wrong; "" if nothing.
+  std::string compile(const std::string& expression);
+
   std::shared_ptr<const void> code_;
 };
 
 class Matcher {
  public:
-  explicit Matcher(const Pattern& pattern);
+  struct Match {
+    size_t begin, end;
+  };
+  Matcher();
 
-  // The length of the match at the very start of `text`; 0 if there is none. `text` must be UTF-8:
-  // it is not checked. Throws Error{out_of_memory} or Error{internal} if PCRE2 gives up.
-  size_t match(std::string_view text);
+  // The first match at or after `from`. `text` must be UTF-8: it is not checked; `from` is at a
+  // character. Throws Error{out_of_memory}, or Error{bad_request} if the expression takes more than
+  // PCRE2's ten million steps.
+  std::optional<Match> find(const Pattern& pattern, std::string_view text, size_t from = 0);
 
  private:
-  std::shared_ptr<const void> code_;
   std::shared_ptr<void> data_;
 };
-
-// Unicode's White_Space, to be put inside [ ]. PCRE2's own \s also counts U+180E, which has not
-// been white space since Unicode 6.3.
-const std::string& white_space();
 
 }  // namespace slim

@@ -1,5 +1,5 @@
-// Tokenizer: added tokens are taken out of the text first, the rest is cut into words, and each
-// word is encoded by itself; equal words give equal tokens wherever they stand.
+// Tokenizer: added tokens are taken out of the text first, the rest is normalised and cut into
+// words, and each word is encoded by itself; equal words give equal tokens wherever they stand.
 #include "text/tokenizer.h"
 
 #include <limits>
@@ -7,39 +7,90 @@
 
 #include "slim/error.h"
 #include "text/tokenizer_parts.h"
+#include "text/utf8.h"
 
 namespace slim {
+namespace {
+
+// One call of encode().
+class Encoding {
+ public:
+  Encoding(const Tokenizer::Parts& parts, bool specials) : parts_(parts), specials_(specials) {}
+
+  std::vector<int32_t> run(std::string_view text) {
+    parts_.added_before.split(
+        text, specials_, [&](std::string_view piece, const AddedToken* token) {
+          token == nullptr ? plain(piece, piece.data() == text.data()) : ids_.push_back(token->id);
+        });
+    return std::move(ids_);
+  }
+
+ private:
+  // Text without added tokens: runs of UTF-8 and single bytes that are none.
+  void plain(std::string_view piece, bool first) {
+    PiecePlace place{first, false};
+    while (!piece.empty()) {
+      const std::string_view whole = piece.substr(0, utf8_prefix(piece));
+      piece.remove_prefix(whole.size());
+      if (!whole.empty()) normalize(whole, place);
+      place = {false, true};
+      if (piece.empty()) break;
+      ids_.push_back(parts_.model.byte_id(static_cast<uint8_t>(piece[0])));
+      piece.remove_prefix(1);
+    }
+  }
+
+  void normalize(std::string_view whole, PiecePlace place) {
+    if (parts_.normalizer.changes_nothing()) return second(whole, place);
+    const std::string normal = parts_.normalizer.apply(whole, place, matcher_);
+    second(normal, place);
+  }
+
+  void second(std::string_view text, PiecePlace place) {
+    parts_.added_after.split(text, specials_, [&](std::string_view piece, const AddedToken* token) {
+      const bool start = piece.data() == text.data();
+      token == nullptr ? words(piece, {place.first && start, place.continues && start})
+                       : ids_.push_back(token->id);
+    });
+  }
+
+  void words(std::string_view piece, PiecePlace place) {
+    parts_.pretokenizer.each_word(piece, place, matcher_, [&](std::string_view word) {
+      parts_.model.encode(word, parts_.vocabulary, scratch_, ids_);
+    });
+  }
+
+  const Tokenizer::Parts& parts_;
+  bool specials_;
+  Matcher matcher_;
+  Bpe::Scratch scratch_;
+  std::vector<int32_t> ids_;
+};
+
+}  // namespace
 
 Tokenizer::Tokenizer(std::unique_ptr<const Parts> parts) : parts_(std::move(parts)) {}
 Tokenizer::~Tokenizer() = default;
 
-std::vector<int32_t> Tokenizer::encode(std::string_view text, bool specials) const {
+std::vector<int32_t> Tokenizer::encode(std::string_view text, bool specials,
+                                       bool add_template) const {
   if (text.size() >= static_cast<size_t>(std::numeric_limits<int32_t>::max())) {
     throw Error(ErrorCode::bad_request, "A text to encode must be shorter than 2 GiB.");
   }
-  std::vector<int32_t> ids;
-  Matcher matcher(parts_->pretokenizer.pattern());
-  Bpe::Scratch scratch;
-  const auto plain = [&](std::string_view piece) {
-    parts_->pretokenizer.each_word(
-        piece, matcher, [&](std::string_view word) { parts_->bpe.encode(word, scratch, ids); });
-  };
-  const auto second = [&](std::string_view piece, const AddedToken* token) {
-    token == nullptr ? plain(piece) : ids.push_back(token->id);
-  };
-  const auto first = [&](std::string_view piece, const AddedToken* token) {
-    token == nullptr ? parts_->added_after.split(piece, specials, second)
-                     : ids.push_back(token->id);
-  };
-  parts_->added_before.split(text, specials, first);
+  std::vector<int32_t> ids = Encoding(*parts_, specials).run(text);
+  if (add_template) {
+    ids.insert(ids.begin(), parts_->prefix.begin(), parts_->prefix.end());
+    ids.insert(ids.end(), parts_->suffix.begin(), parts_->suffix.end());
+  }
   return ids;
 }
 
 std::string Tokenizer::decode(const std::vector<int32_t>& ids, bool specials) const {
   std::string text;
+  TokenDecoder::Text decoded(parts_->decoder, false);
   for (const int32_t id : ids) {
     const Vocabulary::Token& token = parts_->vocabulary.token(id);
-    if (specials || !token.special) text += token.bytes;
+    if (specials || !token.special) decoded.append(token, text);
   }
   return text;
 }
@@ -53,5 +104,16 @@ std::optional<int32_t> Tokenizer::id(std::string_view token) const {
 bool Tokenizer::special(int32_t id) const { return parts_->vocabulary.token(id).special; }
 
 std::string_view Tokenizer::bytes(int32_t id) const { return parts_->vocabulary.token(id).bytes; }
+
+std::string_view Tokenizer::content(int32_t id) const {
+  return parts_->vocabulary.token(id).content;
+}
+
+std::optional<int32_t> Tokenizer::bos() const noexcept { return parts_->bos; }
+std::optional<int32_t> Tokenizer::eos() const noexcept { return parts_->eos; }
+
+const std::optional<std::string>& Tokenizer::chat_template() const noexcept {
+  return parts_->chat_template;
+}
 
 }  // namespace slim

@@ -1,6 +1,6 @@
-// Tokenizer: byte-level BPE as a Hugging Face tokenizer.json describes it (Whisper, GPT-2), with
-// added and special tokens. Ids equal those of the `tokenizers` library. Immutable after load;
-// thread-safe.
+// Tokenizer: BPE over bytes or characters as Hugging Face's tokenizer.json, sentencepiece's
+// tokenizer.model, GPT-2's vocab.json with merges.txt, and GGUF files describe it. Ids equal those
+// of the `tokenizers` library (of sentencepiece for its files). Immutable after load; thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -11,18 +11,24 @@
 #include <string_view>
 #include <vector>
 
+#include "text/token_decoder.h"
+
 namespace slim {
 
 class Tokenizer {
  public:
-  // Throws Error{bad_file} naming file and field; Error{unsupported_model} for a tokenizer.json of
-  // another kind (not byte-level BPE), naming what it found.
+  // From a model's folder: its tokenizer.json, else its tokenizer.model, else its vocab.json and
+  // merges.txt; tokenizer_config.json and a chat template's own file are read too. From a file:
+  // that file alone. Throws Error{bad_file} naming file and field; Error{unsupported_model} naming
+  // the component that is not known here.
   static std::shared_ptr<const Tokenizer> load(const std::filesystem::path& path);
 
-  // The ids of UTF-8 text, without template tokens (<|startoftranscript|>). Special tokens that
-  // appear in the text are recognised only if `specials` (else they are ordinary characters).
-  // Invalid UTF-8 is encoded byte by byte.
-  std::vector<int32_t> encode(std::string_view text, bool specials = false) const;
+  // The ids of UTF-8 text. Special tokens that appear in the text are recognised only if `specials`
+  // (else they are ordinary characters). The template's tokens, such as one that begins the text,
+  // stand around it only if `add_template`. Invalid UTF-8 is encoded byte by byte. Throws
+  // Error{bad_request} for 2 GiB and more.
+  std::vector<int32_t> encode(std::string_view text, bool specials = false,
+                              bool add_template = false) const;
   // The bytes of ids; special tokens are left out unless `specials`. Ids out of range throw
   // Error{bad_request}. Bytes that are not UTF-8 stay as they are.
   std::string decode(const std::vector<int32_t>& ids, bool specials = false) const;
@@ -30,14 +36,23 @@ class Tokenizer {
   int32_t size() const noexcept;                            // one above the largest id
   std::optional<int32_t> id(std::string_view token) const;  // by content ("<|en|>")
   bool special(int32_t id) const;
-  // What this id stands for as bytes; the literal content for added tokens.
+  // What this id stands for as bytes in the midst of a text; the literal content for added tokens.
   std::string_view bytes(int32_t id) const;
+  // The token as its file writes it: what a chat template is given.
+  std::string_view content(int32_t id) const;
+
+  // The tokens that begin and end a text, where the model's files name them.
+  std::optional<int32_t> bos() const noexcept;
+  std::optional<int32_t> eos() const noexcept;
+  // The source of the model's chat template, where it has one.
+  const std::optional<std::string>& chat_template() const noexcept;
 
   struct Parts;
   explicit Tokenizer(std::unique_ptr<const Parts> parts);
   ~Tokenizer();
 
  private:
+  friend class Detokenizer;
   std::unique_ptr<const Parts> parts_;
 };
 
@@ -46,12 +61,14 @@ class Tokenizer {
 // bytes.decode(errors="replace") does). One per stream.
 class Detokenizer {
  public:
-  explicit Detokenizer(std::shared_ptr<const Tokenizer> tokenizer);
+  // `continues`: the stream goes on after other text, so a space in front of it is kept.
+  explicit Detokenizer(std::shared_ptr<const Tokenizer> tokenizer, bool continues = false);
   std::string push(int32_t id);  // special tokens give ""
   std::string finish();          // what was held back, as U+FFFD
 
  private:
   std::shared_ptr<const Tokenizer> tokenizer_;
+  TokenDecoder::Text text_;
   std::string held_;
 };
 

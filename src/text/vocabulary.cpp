@@ -10,8 +10,11 @@ namespace slim {
 bool Vocabulary::add(int32_t id, std::string_view content, Token token) {
   const auto at = static_cast<size_t>(id);
   if (at < tokens_.size() && tokens_[at].known) return false;
-  if (!ids_.emplace(content, id).second) return false;
+  const auto [entry, fresh] = ids_.emplace(content, id);
+  if (!fresh) return false;
   if (at >= tokens_.size()) tokens_.resize(at + 1);
+  token.known = true;
+  token.content = entry->first;
   tokens_[at] = std::move(token);
   return true;
 }
@@ -20,6 +23,11 @@ std::optional<int32_t> Vocabulary::id(std::string_view content) const {
   const auto found = ids_.find(content);
   if (found == ids_.end()) return std::nullopt;
   return found->second;
+}
+
+std::optional<int32_t> Vocabulary::model_id(std::string_view content) const {
+  const auto found = id(content);
+  return found && tokens_[static_cast<size_t>(*found)].model ? found : std::nullopt;
 }
 
 const Vocabulary::Token& Vocabulary::token(int32_t id) const {

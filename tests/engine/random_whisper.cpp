@@ -1,55 +1,20 @@
 // Names and shapes as Transformers saves a WhisperForConditionalGeneration.
 #include "engine/random_whisper.h"
 
-#include <cstdint>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <random>
-#include <vector>
+
+#include "engine/random_weights.h"
 
 namespace slim {
 namespace {
 
-class SafetensorsWriter {
- public:
-  // Normal values of this deviation around `mean`.
-  void add(const std::string& name, const std::vector<int64_t>& shape, float deviation,
-           float mean = 0) {
-    int64_t count = 1;
-    for (const int64_t size : shape) count *= size;
-    std::normal_distribution<float> normal(mean, deviation);
-    const size_t begin = data_.size() * sizeof(float);
-    for (int64_t i = 0; i < count; ++i) {
-      data_.push_back(deviation > 0 ? normal(random_) : mean);
-    }
-    header_[name] = {{"dtype", "F32"},
-                     {"shape", shape},
-                     {"data_offsets", {begin, data_.size() * sizeof(float)}}};
-  }
-
-  void write(const std::filesystem::path& path) const {
-    std::string header = header_.dump();
-    header.resize((header.size() + 7) / 8 * 8, ' ');
-    const uint64_t size = header.size();
-    std::ofstream file(path, std::ios::binary);
-    file.write(reinterpret_cast<const char*>(&size), 8);
-    file << header;
-    file.write(reinterpret_cast<const char*>(data_.data()),
-               static_cast<std::streamsize>(data_.size() * sizeof(float)));
-  }
-
- private:
-  nlohmann::json header_ = nlohmann::json::object();
-  std::vector<float> data_;
-  std::mt19937 random_{7};
-};
-
-void add_norm(SafetensorsWriter& file, const std::string& name, int width) {
+void add_norm(RandomWeights& file, const std::string& name, int width) {
   file.add(name + ".weight", {width}, 0.1F, 1);
   file.add(name + ".bias", {width}, 0.1F);
 }
 
-void add_attention(SafetensorsWriter& file, const std::string& name, int width) {
+void add_attention(RandomWeights& file, const std::string& name, int width) {
   // Large enough that attention is far from uniform.
   for (const char* part : {"q_proj", "k_proj", "v_proj", "out_proj"}) {
     file.add(name + "." + part + ".weight", {width, width}, 0.3F);
@@ -57,7 +22,7 @@ void add_attention(SafetensorsWriter& file, const std::string& name, int width) 
   }
 }
 
-void add_stack(SafetensorsWriter& file, const std::string& side, int layers,
+void add_stack(RandomWeights& file, const std::string& side, int layers,
                const RandomWhisper& shape) {
   const int width = shape.width;
   for (int i = 0; i < layers; ++i) {
@@ -75,17 +40,6 @@ void add_stack(SafetensorsWriter& file, const std::string& side, int layers,
     add_norm(file, layer + ".final_layer_norm", width);
   }
   add_norm(file, "model." + side + ".layer_norm", width);
-}
-
-int tokenizer_size(const std::filesystem::path& path) {
-  std::ifstream file(path);
-  const nlohmann::json json = nlohmann::json::parse(file);
-  int size = 0;
-  for (const auto& [token, id] : json["model"]["vocab"].items()) {
-    size = std::max(size, id.get<int>() + 1);
-  }
-  for (const auto& token : json["added_tokens"]) size = std::max(size, token["id"].get<int>() + 1);
-  return size;
 }
 
 }  // namespace
@@ -115,7 +69,7 @@ void write_random_whisper(const std::filesystem::path& directory, const RandomWh
   std::ofstream(directory / "generation_config.json")
       << nlohmann::json{{"is_multilingual", shape.multilingual}}.dump();
 
-  SafetensorsWriter file;
+  RandomWeights file;
   const int width = shape.width;
   file.add("model.encoder.conv1.weight", {width, 80, 3}, 0.1F);
   file.add("model.encoder.conv1.bias", {width}, 0.1F);

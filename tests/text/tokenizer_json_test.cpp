@@ -44,18 +44,53 @@ TEST(TokenizerJson, TakesTheValidFileTheTestsChange) {
 }
 
 TEST(TokenizerJson, RefusesOtherKindsByName) {
-  EXPECT_TRUE(foreign("/normalizer", {{"type", "NFC"}}, {"t.json, field 'normalizer'", "'NFC'"}));
-  EXPECT_TRUE(foreign("/pre_tokenizer", {{"type", "Metaspace"}}, {"pre_tokenizer", "'Metaspace'"}));
-  EXPECT_TRUE(foreign("/pre_tokenizer", nullptr, {"field 'pre_tokenizer'"}));
+  EXPECT_TRUE(foreign("/normalizer", {{"type", "Precompiled"}},
+                      {"t.json, field 'normalizer'", "'Precompiled'"}));
+  EXPECT_TRUE(foreign("/pre_tokenizer", {{"type", "Whitespace"}}, {"pre_tokenizer", "'Whitespace'"}));
+  EXPECT_TRUE(foreign("/pre_tokenizer", nullptr, {"field 'model.vocab'", "not every text"}));
   EXPECT_TRUE(foreign("/decoder/type", "WordPiece", {"field 'decoder'", "'WordPiece'"}));
   EXPECT_TRUE(foreign("/decoder", nullptr, {"field 'decoder'"}));
+  EXPECT_TRUE(foreign("/post_processor", {{"type", "BertProcessing"}},
+                      {"field 'post_processor'", "'BertProcessing'"}));
   EXPECT_TRUE(foreign("/model/type", "Unigram", {"field 'model.type'", "'Unigram'"}));
-  EXPECT_TRUE(foreign("/model/byte_fallback", true, {"field 'model.byte_fallback'"}));
-  EXPECT_TRUE(foreign("/model/ignore_merges", true, {"field 'model.ignore_merges'"}));
   EXPECT_TRUE(foreign("/model/dropout", 0.1, {"field 'model.dropout'"}));
   EXPECT_TRUE(foreign("/model/end_of_word_suffix", "</w>", {"model.end_of_word_suffix"}));
   EXPECT_TRUE(foreign("/model/continuing_subword_prefix", "##", {"continuing_subword_prefix"}));
-  EXPECT_TRUE(foreign("/model/vocab", {{"a", 0}}, {"field 'model.vocab'", "byte 0"}));
+}
+
+json sequence(const char* list, std::initializer_list<json> parts) {
+  return {{"type", "Sequence"}, {list, json(parts)}};
+}
+
+json split(const std::string& expression) {
+  return {{"type", "Split"},
+          {"pattern", {{"Regex", expression}}},
+          {"behavior", "Isolated"},
+          {"invert", false}};
+}
+
+TEST(TokenizerJson, NamesTheComponentWithinASequence) {
+  const json bytes = valid()["pre_tokenizer"];
+  EXPECT_TRUE(foreign("/normalizer", sequence("normalizers", {{{"type", "NFC"}}, {{"type", "Nmt"}}}),
+                      {"field 'normalizer.normalizers[1]'", "'Nmt'"}));
+  EXPECT_TRUE(foreign("/pre_tokenizer", sequence("pretokenizers", {bytes, split("a")}),
+                      {"field 'pre_tokenizer.pretokenizers[1]'", "follow 'ByteLevel'"}));
+  EXPECT_TRUE(foreign("/decoder", sequence("decoders", {{{"type", "Fuse"}}, {{"type", "CTC"}}}),
+                      {"field 'decoder.decoders[1]'", "'CTC'"}));
+  json nested = {{"type", "NFC"}};
+  for (int i = 0; i < 10; ++i) nested = sequence("normalizers", {nested});
+  EXPECT_TRUE(foreign("/normalizer", nested, {"nested too deep"}));
+}
+
+TEST(TokenizerJson, RefusesExpressionsThatMeanSomethingElseHere) {
+  const json bytes = valid()["pre_tokenizer"];
+  for (const char* expression :
+       {"(", "[", "[a", "a{2}+b", "(?m:a.b)", "[a[^b]]", "[a&&b]", "[[:alpha:]]", R"(\1)", R"(\K)",
+        R"([\W])", R"(\u12)", R"(\R)", "(?P<n>a)", "(?", "(*COMMIT)a"}) {
+    EXPECT_TRUE(foreign("/pre_tokenizer", sequence("pretokenizers", {split(expression), bytes}),
+                        {"field 'pre_tokenizer.pretokenizers[0].pattern'", expression}))
+        << expression;
+  }
 }
 
 TEST(TokenizerJson, RefusesMalformedVocabularies) {

@@ -2,166 +2,165 @@
 // with known singular values, and hostile weights.
 #include "transforms/value_map.h"
 
-#include <gtest/gtest.h>
-
-#include <cmath>
 #include <limits>
-#include <random>
-#include <vector>
 
-#include "slim/error.h"
+#include "transforms/matrices.h"
 
 namespace slim {
 namespace {
 
-using Square = std::vector<double>;  // by rows
-
-Square random_square(int64_t size, uint32_t seed) {
-  std::mt19937 generator(seed);
-  std::normal_distribution<double> normal;
-  Square matrix(static_cast<size_t>(size * size));
-  for (double& value : matrix) value = normal(generator);
-  return matrix;
+double largest(const Dense& matrix) {
+  double result = 0;
+  for (const double value : matrix.values) result = std::max(result, std::fabs(value));
+  return result;
 }
 
-// a * b, or a^T * b.
-Square product(const Square& a, const Square& b, int64_t size, bool transposed = false) {
-  Square result(a.size());
-  for (int64_t i = 0; i < size; ++i) {
-    for (int64_t k = 0; k < size; ++k) {
-      const double factor = a[static_cast<size_t>(transposed ? k * size + i : i * size + k)];
-      for (int64_t j = 0; j < size; ++j) {
-        result[static_cast<size_t>(i * size + j)] += factor * b[static_cast<size_t>(k * size + j)];
+// Largest error of [K, z] N^T against V over random inputs, relative to the largest value.
+double identity_error(const Dense& keys, const Dense& values, const Dense& spill,
+                      const Dense& row_map) {
+  const Dense x = random_matrix(24, keys.columns, 99);
+  const Dense rows = spill.rows > 0 ? stack(keys, spill) : keys;
+  Dense error = naive_product(naive_product(x, transpose(rows)), transpose(row_map));
+  const Dense expected = naive_product(x, transpose(values));
+  for (size_t i = 0; i < error.values.size(); ++i) error.values[i] -= expected.values[i];
+  return largest(error) / largest(expected);
+}
+
+double identity_error(const Dense& keys, const Dense& values, const ExactValueMap& map) {
+  if (map.spill.rows == 0) return identity_error(keys, values, map.spill, map.map);
+  const Dense whole = transpose(stack(transpose(map.map), transpose(map.spill_map)));
+  return identity_error(keys, values, map.spill, whole);
+}
+
+double identity_error(const Dense& keys, const Dense& values, const ValueMap& map) {
+  const Dense spill = map.spill.empty() ? Dense() : to_dense(map.spill, "spill");
+  return identity_error(keys, values, spill, row_map(map));
+}
+
+// As to_tensor() would store it, so that tests start from what f32 holds.
+Dense through_f32(const Dense& matrix) { return to_dense(stored(matrix), "test"); }
+
+// Singular values fall to 1/30; 1e-12 leaves 30 * 2^-53 times some hundred terms a wide margin.
+TEST(ValueMap, IsExactForEverySpillAndShape) {
+  constexpr int64_t kWidth = 40;
+  for (const int64_t keys_width : {40, 56}) {      // e = D, and Gemma's e > D
+    for (const int64_t values_width : {40, 24}) {  // E need not be e
+      const Dense keys = with_singular_values(keys_width, geometric(kWidth, 30), 1);
+      const Dense values = random_matrix(values_width, kWidth, 2);
+      for (const int64_t spill : {0, 8, 32, 40}) {
+        const ExactValueMap map = exact_value_map(keys, values, spill);
+        EXPECT_EQ(map.spill.rows, spill);
+        EXPECT_LE(identity_error(keys, values, map), 1e-12) << keys_width << " " << spill;
       }
     }
   }
-  return result;
 }
 
-// Orthogonal by Gram-Schmidt, twice, on the rows of a random matrix.
-Square orthogonal(int64_t size, uint32_t seed) {
-  Square q = random_square(size, seed);
-  const auto row = [&](int64_t i) { return q.data() + i * size; };
-  for (int64_t i = 0; i < size; ++i) {
-    for (int64_t other = 0; other < 2 * i; ++other) {
-      const double* base = row(other % i);
-      double dot = 0;
-      for (int64_t c = 0; c < size; ++c) dot += row(i)[c] * base[c];
-      for (int64_t c = 0; c < size; ++c) row(i)[c] -= dot * base[c];
+// Three singular values are 1e-6 of the largest, or zero. With spill they are never divided by, so
+// the identity holds as on well-conditioned keys; and M stays as small as the others allow.
+TEST(ValueMap, SpillTakesWhatIsIllConditioned) {
+  constexpr int64_t kWidth = 48;
+  const Dense values = random_matrix(kWidth, kWidth, 4);
+  for (const double small : {1e-6, 0.0}) {
+    std::vector<double> singular = geometric(kWidth, 10);
+    std::fill(singular.end() - 3, singular.end(), small);
+    const Dense keys = with_singular_values(kWidth, singular, 3);
+    for (const int64_t spill : {8, 32}) {
+      const ExactValueMap map = exact_value_map(keys, values, spill);
+      EXPECT_LE(identity_error(keys, values, map), 1e-12) << small << " " << spill;
+      EXPECT_LE(largest(map.map), 10 * largest(values) * std::sqrt(kWidth));
+      EXPECT_NEAR(map.singular_values.back(), small, 1e-12);
     }
-    double norm = 0;
-    for (int64_t c = 0; c < size; ++c) norm += row(i)[c] * row(i)[c];
-    for (int64_t c = 0; c < size; ++c) row(i)[c] /= std::sqrt(norm);
+    if (small > 0) {
+      EXPECT_GT(largest(exact_value_map(keys, values, 0).map), 1e4);
+    }
   }
-  return q;
 }
 
-// U diag(1 .. 1/condition, geometric) V^T.
-Square conditioned(int64_t size, double condition, uint32_t seed) {
-  Square scaled = orthogonal(size, seed);
-  for (int64_t i = 0; i < size * size; ++i) {
-    const double exponent = static_cast<double>(i / size) / static_cast<double>(size - 1);
-    scaled[static_cast<size_t>(i)] *= std::pow(condition, -exponent);
-  }
-  return product(orthogonal(size, seed + 1), scaled, size, true);
-}
+// B is stored in f32 and M in f32 or 15 bits and sign: 2^-24 and 2^-16 of numbers near 1, over
+// 48 terms.
+TEST(ValueMap, HoldsAsStored) {
+  constexpr int64_t kWidth = 48;
+  std::vector<double> singular = geometric(kWidth, 10);
+  singular.back() = 1e-7;
+  const Dense keys = through_f32(with_singular_values(kWidth, singular, 5));
+  const Dense values = through_f32(random_matrix(kWidth, kWidth, 6));
+  ValueMapOptions options{.spill = 8};
+  const ValueMap wide = value_map(stored(keys), stored(values), options);
+  EXPECT_EQ(wide.map.type(), DType::f32);
+  EXPECT_TRUE(wide.scale.empty());
+  EXPECT_EQ(wide.spill.shape(), (std::vector<int64_t>{8, kWidth}));
+  EXPECT_EQ(wide.spill_map.shape(), (std::vector<int64_t>{kWidth, 8}));
+  EXPECT_LE(identity_error(keys, values, wide), 1e-6);
 
-Tensor to_tensor(const Square& matrix, int64_t rows, int64_t columns) {
-  const std::vector<float> values(matrix.begin(), matrix.end());
-  return Tensor::from(values, {rows, columns});
-}
-
-Square to_square(const Tensor& tensor) {
-  const Tensor values = tensor.to_f32();
-  return {values.values<float>(), values.values<float>() + values.elements()};
-}
-
-Square transpose(const Square& matrix, int64_t size) {
-  Square result(matrix.size());
-  for (int64_t i = 0; i < size * size; ++i) {
-    result[static_cast<size_t>(i % size * size + i / size)] = matrix[static_cast<size_t>(i)];
-  }
-  return result;
-}
-
-template <typename Function>
-Error error_of(Function&& function) {
-  try {
-    function();
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return {ErrorCode::internal, ""};
-}
-
-// M of sixteenths is exact in f32, so a double-precision solution must round to it (1e-12 is for
-// its zeros), and V = K M then holds to double precision: 1e-10 leaves 48 * 2^-53 a wide margin.
-TEST(ValueMap, GivesValuesFromKeysInDoublePrecision) {
-  constexpr int64_t kSize = 48;
-  Square key_weight = random_square(kSize, 1);
-  Square map = random_square(kSize, 2);
-  for (double& value : key_weight) value = std::round(value * 16) / 16;
-  for (int64_t i = 0; i < kSize; ++i) key_weight[static_cast<size_t>(i * kSize + i)] += 16;
-  for (double& value : map) value = std::round(value * 16) / 16;
-  const Square value_weight = product(key_weight, map, kSize);  // exact in f32: 1/256 steps
-
-  const Tensor stored_k = to_tensor(transpose(key_weight, kSize), kSize, kSize);
-  const Tensor stored_v = to_tensor(transpose(value_weight, kSize), kSize, kSize);
-  const Square found = transpose(to_square(value_map(stored_k, stored_v)), kSize);
-  for (size_t i = 0; i < map.size(); ++i) EXPECT_NEAR(found[i], map[i], 1e-12);
-
-  const Square x = random_square(kSize, 3);
-  const Square mapped = product(product(x, key_weight, kSize), found, kSize);
-  const Square values = product(x, value_weight, kSize);
-  for (size_t i = 0; i < values.size(); ++i) EXPECT_NEAR(mapped[i], values[i], 1e-10);
+  options.rounded = true;
+  const ValueMap narrow = value_map(stored(keys), stored(values), options);
+  EXPECT_EQ(narrow.map.type(), DType::i16);
+  EXPECT_EQ(narrow.scale.shape(), (std::vector<int64_t>{kWidth}));
+  EXPECT_EQ(narrow.bytes(), kWidth * (2 * kWidth + 4 + 8 * 4) + 8 * kWidth * 2);
+  EXPECT_LE(identity_error(keys, values, narrow), 1e-4);
 }
 
 // M is rounded to f32 once, so V = K M holds to 2^-24 of the sum of the magnitudes of its terms;
 // twice that leaves room for the solver's own error.
-TEST(ValueMap, HoldsToF32OnIllConditionedKeys) {
-  constexpr int64_t kSize = 40;
+TEST(ValueMap, HoldsToF32OnIllConditionedKeysWithoutSpill) {
+  constexpr int64_t kWidth = 40;
   for (const double condition : {1e3, 1e6, 1e8}) {
-    const Tensor stored_k = to_tensor(conditioned(kSize, condition, 4), kSize, kSize);
-    const Tensor stored_v = to_tensor(random_square(kSize, 5), kSize, kSize);
-    const Square map = transpose(to_square(value_map(stored_k, stored_v)), kSize);
-    const Square x = random_square(kSize, 6);
-    const Square keys = product(x, transpose(to_square(stored_k), kSize), kSize);
-    const Square values = product(x, transpose(to_square(stored_v), kSize), kSize);
-    const Square mapped = product(keys, map, kSize);
-    Square key_magnitudes = keys;
-    Square map_magnitudes = map;
-    for (double& value : key_magnitudes) value = std::fabs(value);
-    for (double& value : map_magnitudes) value = std::fabs(value);
-    const Square terms = product(key_magnitudes, map_magnitudes, kSize);
-    for (size_t i = 0; i < values.size(); ++i) {
-      EXPECT_LE(std::fabs(mapped[i] - values[i]), 2 * 0x1p-24 * terms[i]) << condition;
+    const Dense keys = through_f32(with_singular_values(kWidth, geometric(kWidth, condition), 7));
+    const Dense values = through_f32(random_matrix(kWidth, kWidth, 8));
+    Dense map = transpose(to_dense(value_map(stored(keys), stored(values)), "map"));
+    const Dense x = random_matrix(10, kWidth, 9);
+    Dense rows = naive_product(x, transpose(keys));
+    const Dense expected = naive_product(x, transpose(values));
+    const Dense mapped = naive_product(rows, map);
+    for (double& value : rows.values) value = std::fabs(value);
+    for (double& value : map.values) value = std::fabs(value);
+    const Dense terms = naive_product(rows, map);
+    for (size_t i = 0; i < mapped.values.size(); ++i) {
+      EXPECT_LE(std::fabs(mapped.values[i] - expected.values[i]), 2 * 0x1p-24 * terms.values[i])
+          << condition;
     }
   }
 }
 
 TEST(ValueMap, RefusesWhatHasNoInverse) {
-  const Square identity = {1, 0, 0, 1};
-  const Square singular = {1, 2, 2, 4};
-  const Square nearly = {1, 0, 0, 1e-20};  // no pivot is zero, yet its inverse has no digits
-  const Square poorly = {1, 1, 1, 1 + 0x1p-23};
-  const Tensor values = to_tensor(identity, 2, 2);
-  for (const Square& keys : {singular, nearly}) {
-    EXPECT_EQ(error_of([&] { value_map(to_tensor(keys, 2, 2), values); }).code(),
-              ErrorCode::unsupported_model);
+  const auto square = [](std::vector<double> values) {
+    Dense matrix(2, 2);
+    matrix.values = std::move(values);
+    return stored(matrix);
+  };
+  const Tensor values = square({1, 0, 0, 1});
+  for (const Tensor& keys :
+       {square({1, 2, 2, 4}), square({1, 0, 0, 1e-20}), square({0, 0, 0, 0})}) {
+    EXPECT_EQ(error_of([&] { value_map(keys, values); }).code(), ErrorCode::unsupported_model);
   }
-  EXPECT_NO_THROW(value_map(to_tensor(poorly, 2, 2), values));  // condition number 2^25
-  const Tensor wide = to_tensor({1, 2, 3, 4, 5, 6}, 2, 3);
+  EXPECT_NO_THROW(value_map(square({1, 1, 1, 1 + 0x1p-23}), values));  // condition number 2^25
+
+  std::vector<double> singular(16, 1.0);
+  std::fill(singular.end() - 3, singular.end(), 0.0);
+  const Dense keys = with_singular_values(16, singular, 10);
+  const Dense identity = orthonormal(16, 16, 11);
+  const Error error = error_of([&] { exact_value_map(keys, identity, 2); });
+  EXPECT_EQ(error.code(), ErrorCode::unsupported_model);
+  EXPECT_NE(error.text().find("rank is 13 of 16"), std::string::npos) << error.text();
+  EXPECT_NO_THROW(exact_value_map(keys, identity, 3));
+  EXPECT_EQ(error_of([&] { exact_value_map(keys, identity, 17); }).code(), ErrorCode::bad_request);
+}
+
+TEST(ValueMap, RefusesKeysNarrowerThanTheInput) {
+  const Tensor wide = stored(random_matrix(2, 3, 12));
   const Error error = error_of([&] { value_map(wide, wide); });
   EXPECT_EQ(error.code(), ErrorCode::unsupported_model);
   EXPECT_NE(error.text().find("2 outputs and 3 inputs"), std::string::npos);
 }
 
 TEST(ValueMap, RefusesWeightsThatAreNotFinite) {
-  const Tensor good = to_tensor({1, 0, 0, 1}, 2, 2);
+  const Tensor good = stored(orthonormal(2, 2, 13));
   for (const double bad :
        {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
-    const Tensor weight = to_tensor({1, 0, bad, 1}, 2, 2);
+    Dense broken = orthonormal(2, 2, 13);
+    broken.at(1, 0) = bad;
+    const Tensor weight = stored(broken);
     EXPECT_EQ(error_of([&] { condition_number(weight); }).code(), ErrorCode::bad_file);
     EXPECT_EQ(error_of([&] { value_map(weight, good); }).code(), ErrorCode::bad_file);
     EXPECT_EQ(error_of([&] { value_map(good, weight); }).code(), ErrorCode::bad_file);
@@ -172,33 +171,35 @@ TEST(ValueMap, RefusesWeightsThatAreNotFinite) {
 // condition number by that times itself: 1e4 * 4e-7 is 0.4 %.
 TEST(ConditionNumber, IsLargestOverSmallestSingularValue) {
   for (const double condition : {1.0, 10.0, 1e4}) {
-    const Tensor weight = to_tensor(conditioned(40, condition, 7), 40, 40);
+    const Tensor weight = stored(with_singular_values(40, geometric(40, condition), 14));
     EXPECT_NEAR(condition_number(weight), condition, 0.01 * condition);
   }
-  EXPECT_DOUBLE_EQ(condition_number(to_tensor({3, 0, 0, 0, 0.5, 0}, 2, 3)), 6);  // wide
-  EXPECT_DOUBLE_EQ(condition_number(to_tensor({3, 0, 0, 0.5, 0, 0}, 3, 2)), 6);  // tall
-  EXPECT_TRUE(std::isinf(condition_number(to_tensor({1, 0, 0, 0}, 2, 2))));
+  Dense wide(2, 3);
+  wide.at(0, 0) = 3;
+  wide.at(1, 1) = 0.5;
+  EXPECT_DOUBLE_EQ(condition_number(stored(wide)), 6);
+  EXPECT_DOUBLE_EQ(condition_number(stored(transpose(wide))), 6);
+  wide.at(1, 1) = 0;
+  EXPECT_TRUE(std::isinf(condition_number(stored(wide))));
 }
 
 TEST(AbsorbKey, TransposesEachHeadInItsOwnType) {
   constexpr int64_t kHeads = 3, kHeadWidth = 2, kWidth = 5;
-  std::vector<BFloat16> stored;
+  std::vector<BFloat16> elements;
   for (int i = 0; i < kHeads * kHeadWidth * kWidth; ++i) {
-    stored.push_back(to_bfloat16(static_cast<float>(i)));
+    elements.push_back(to_bfloat16(static_cast<float>(i)));
   }
-  const auto owner = std::make_shared<std::vector<BFloat16>>(stored);
+  const auto owner = std::make_shared<std::vector<BFloat16>>(elements);
   const Tensor weight = Tensor::borrow(owner, std::as_bytes(std::span(*owner)), DType::bf16,
                                        {kHeads * kHeadWidth, kWidth});
   const Tensor absorbed = absorb_key(weight, kHeads);
   EXPECT_EQ(absorbed.type(), DType::bf16);
   EXPECT_EQ(absorbed.shape(), (std::vector<int64_t>{kHeads * kWidth, kHeadWidth}));
-  const Square from = to_square(weight);
-  const Square to = to_square(absorbed);
-  for (int64_t h = 0; h < kHeads; ++h) {
-    for (int64_t n = 0; n < kWidth; ++n) {
+  for (int64_t head = 0; head < kHeads; ++head) {
+    for (int64_t column = 0; column < kWidth; ++column) {
       for (int64_t c = 0; c < kHeadWidth; ++c) {
-        EXPECT_EQ(to[static_cast<size_t>((h * kWidth + n) * kHeadWidth + c)],
-                  from[static_cast<size_t>((h * kHeadWidth + c) * kWidth + n)]);
+        EXPECT_EQ(to_float(absorbed.values<BFloat16>()[(head * kWidth + column) * kHeadWidth + c]),
+                  static_cast<float>((head * kHeadWidth + c) * kWidth + column));
       }
     }
   }

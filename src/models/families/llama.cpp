@@ -57,15 +57,7 @@ Family llama() {
           .read_config = read_config,
           .gguf = "llama",
           .read_gguf = read_gguf,
-          .renames = {{"lm_head.", "head."},
-                      {"model.embed_tokens.", "decoder.embed."},
-                      {"model.layers.", "decoder.layers."},
-                      {"model.norm.", "decoder.norm."},
-                      {".input_layernorm.", ".self.norm."},
-                      {".post_attention_layernorm.", ".mlp.norm."},
-                      {".self_attn.", ".self."},
-                      {".o_proj.", ".out."},
-                      {"_proj.", "."}},
+          .renames = llama_renames(),
           .ignored = {".rotary_emb.inv_freq", "rope.factors"}};
 }
 

@@ -1,0 +1,121 @@
+// Looking inside: what inspect, verify, perplexity, bench and convert find out.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace slim {
+
+struct ContextBytes {
+  int64_t kv = 0;
+  int64_t slim = 0;
+  double ratio() const {
+    return slim == 0 ? 0 : static_cast<double>(kv) / static_cast<double>(slim);
+  }
+};
+
+struct LayerReport {
+  int64_t layer = 0;
+  std::string attention;              // self, cross
+  std::string kind;                   // kv, k, x, encoder
+  std::string row_type;               // f32, f16, bf16, i16, i12, i10, i8, i6, i5, i4
+  int64_t spill = 0;                  // k: columns beside the keys
+  int64_t rank = 0;                   // k: of shaped rounding; 0: plain
+  std::optional<double> condition_k;  // of W_K; none without weights
+  int64_t bytes_per_token = 0;        // an encoder row all layers share counts in the first
+  int64_t hot_bytes_per_token = 0;    // f32 rows of the unsealed page; 0: rows stand alone
+  int64_t kv_bytes_per_token = 0;     // a standard cache: rows of the same type, or bf16 if sealed
+  std::optional<double> predicted_error;
+  std::string reason;
+};
+
+struct Inspection {
+  std::string model;
+  std::string family;
+  int64_t encoder_layers = 0, decoder_layers = 0, width = 0, heads = 0, key_heads = 0;
+  int64_t mel_bins = 0;  // 0: a language model
+  int64_t vocabulary = 0, encoder_positions = 0, decoder_positions = 0;
+  bool has_weights = false;
+  int64_t weight_bytes = 0;  // without weights: what its matrices would take in 16 bits
+  // What the cache kinds add to the weights (value maps, spill, shaping), less what they replace.
+  int64_t derived_bytes = 0;
+  std::vector<LayerReport> layers;
+  int64_t context_tokens = 0;
+  ContextBytes context;            // so many tokens, from pages really allocated, hot ones included
+  int64_t context_bf16_bytes = 0;  // a standard cache in bf16, in the same pages
+};
+
+// The chosen cache against kv in f32, on the same tokens, each scored against stored rows.
+struct Verification {
+  int64_t tokens = 0;
+  int64_t sequences = 0;
+  double logit_rel = 0;  // max |difference| / max |logit|
+  double logit_max = 0;  // max |difference|
+  double kl_mean = 0;    // nats, in double precision
+  double kl_p99 = 0;
+  double kl_max = 0;
+  double top1 = 0;  // share of tokens with the same most likely successor
+  // At the end of the longest sequence, from pages really held; kv in rows of the same type, or in
+  // bf16 for sealed rows.
+  ContextBytes context;
+  int64_t context_tokens = 0;
+  int64_t context_bf16_bytes = 0;    // a standard cache in bf16, in the same pages
+  int64_t bytes_per_token = 0;       // of full pages, self attention of all layers
+  int64_t bf16_bytes_per_token = 0;  // the same, of a standard cache in bf16
+  std::vector<LayerReport> layers;
+};
+
+struct ScoreOptions {
+  int64_t context = 0;      // tokens of a sequence; 0: 1024, or the model's if that is less
+  int64_t max_tokens = 0;   // of the text; 0: all
+  int64_t step_tokens = 0;  // tokens of a pass; 0: chosen by memory
+  // After each sequence; returning false stops with what has been scored.
+  std::function<bool(int64_t tokens_done, int64_t tokens_total)> on_progress;
+};
+
+// How well the model foretells a text under the chosen cache.
+struct Perplexity {
+  int64_t tokens = 0;  // scored: all but the first of each sequence
+  int64_t sequences = 0;
+  double nll_mean = 0;   // nats
+  double nll_error = 0;  // standard error of the mean
+  double perplexity = 0;
+  double seconds = 0;
+};
+
+struct BenchOptions {
+  // Speech models.
+  std::vector<int> batches = {1, 16, 64};
+  int tokens = 96;  // decoder steps timed: what 30 s of speech come to
+  int repeats = 3;  // medians of this many
+  // Language models; tokens: steps after each prompt.
+  std::vector<int> prompts = {512, 1024};
+  int64_t step_tokens = 512;
+};
+
+struct BenchRow {
+  std::string cache;  // "kv" or "slim"
+  std::string row_type;
+  int batch = 0;
+  int prompt = 0;                  // tokens; 0 for speech
+  double encode_seconds = 0;       // one window
+  double first_token_seconds = 0;  // from encoder output, or from an empty context, to first logits
+  double step_seconds = 0;         // one token for each of the batch
+  double prompt_rate = 0;          // prompt tokens a second
+  double tokens_per_second = 0;    // speech: from encoder output to the last token, the first
+                                   // included; language: steps alone
+  int64_t context_bytes = 0;
+  int64_t peak_rss_bytes = 0;  // of the process so far
+};
+
+struct Conversion {
+  std::string directory;
+  int64_t source_bytes = 0;   // of the tensors read
+  int64_t written_bytes = 0;  // of the tensors written
+  std::vector<LayerReport> layers;
+};
+
+}  // namespace slim

@@ -1,0 +1,22 @@
+// What is asked of a row of logits in more than one place. In double precision where it sums.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace slim {
+
+// The largest value's index (lowest on a tie; NaN never wins); -1 if all are NaN or -infinity.
+int64_t argmax(std::span<const float> values);
+
+// log(sum(exp(logits))); -infinity if all are that. NaN if one is NaN or +infinity.
+double log_sum_exp(std::span<const float> logits);
+
+// softmax(logits)[index].
+double probability_of(std::span<const float> logits, int64_t index);
+
+// Throws Error{bad_file} if a logit is NaN or +infinity, or all are -infinity: what is computed
+// from such a row would mean nothing.
+void check_logits(std::span<const float> logits);
+
+}  // namespace slim

@@ -1,0 +1,97 @@
+// The decompositions against their definitions, on oblong matrices where that makes a difference.
+// Tolerances: 1e-12 is some thousand roundings of numbers near 1.
+#include "transforms/linalg.h"
+
+#include "transforms/matrices.h"
+
+namespace slim {
+namespace {
+
+void expect_equal(const Dense& found, const Dense& expected, double tolerance = 1e-12) {
+  ASSERT_EQ(found.rows, expected.rows);
+  ASSERT_EQ(found.columns, expected.columns);
+  for (size_t i = 0; i < found.values.size(); ++i) {
+    ASSERT_NEAR(found.values[i], expected.values[i], tolerance) << i;
+  }
+}
+
+Dense identity(int64_t size) {
+  Dense matrix(size, size);
+  for (int64_t i = 0; i < size; ++i) matrix.at(i, i) = 1;
+  return matrix;
+}
+
+TEST(Linalg, MultipliesWholeMatricesAndBlocks) {
+  const Dense a = random_matrix(5, 7, 1);
+  const Dense b = random_matrix(7, 3, 2);
+  const Dense expected = naive_product(a, b);
+  expect_equal(product(a, b), expected);
+  expect_equal(product(transpose(a), b, Transposed::first), expected);
+  expect_equal(product(a, transpose(b), Transposed::second), expected);
+  const DenseBlock part(a, 1, 3, 2, 4);
+  expect_equal(product(part, DenseBlock(b, 2, 4, 1, 2)),
+               naive_product(copy(part), copy(DenseBlock(b, 2, 4, 1, 2))));
+  EXPECT_EQ(product(Dense(2, 0), Dense(0, 3)).values, std::vector<double>(6, 0.0));
+  EXPECT_EQ(stack(a, DenseBlock(a, 0, 2, 0, 7)).rows, 7);
+}
+
+TEST(Linalg, DecomposesIntoSingularValues) {
+  for (const auto& [rows, columns] : {std::pair{6, 6}, {9, 4}, {4, 9}}) {
+    const Dense a = random_matrix(rows, columns, 3);
+    const Svd parts = svd(a);
+    Dense scaled = parts.v;
+    for (int64_t i = 0; i < scaled.rows; ++i) {
+      for (int64_t j = 0; j < scaled.columns; ++j) {
+        scaled.at(i, j) *= parts.values[static_cast<size_t>(i)];
+      }
+    }
+    expect_equal(naive_product(parts.u, scaled), a);
+    expect_equal(naive_product(transpose(parts.u), parts.u), identity(4 + (rows == columns) * 2));
+    expect_equal(naive_product(parts.v, transpose(parts.v)), identity(4 + (rows == columns) * 2));
+    EXPECT_TRUE(std::is_sorted(parts.values.rbegin(), parts.values.rend()));
+    const std::vector<double> alone = singular_values(a);
+    for (size_t i = 0; i < alone.size(); ++i) EXPECT_NEAR(alone[i], parts.values[i], 1e-12);
+  }
+}
+
+TEST(Linalg, FindsTheLargestEigenpairs) {
+  const Dense a = random_matrix(8, 8, 4);
+  const Dense symmetric = naive_product(a, transpose(a));
+  const Eigen pairs = largest_eigenpairs(symmetric, 3);
+  const std::vector<double> roots = singular_values(a);
+  ASSERT_EQ(pairs.values.size(), 3U);
+  for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(pairs.values[i], roots[i] * roots[i], 1e-11);
+  const Dense turned = naive_product(pairs.vectors, symmetric);
+  for (int64_t i = 0; i < 3; ++i) {
+    for (int64_t j = 0; j < 8; ++j) {
+      EXPECT_NEAR(turned.at(i, j), pairs.values[static_cast<size_t>(i)] * pairs.vectors.at(i, j),
+                  1e-11);
+    }
+  }
+}
+
+TEST(Linalg, FactorsAndSolves) {
+  const Dense a = random_matrix(6, 6, 5);
+  Dense symmetric = naive_product(a, transpose(a));
+  const Dense lower = cholesky(symmetric);
+  expect_equal(naive_product(lower, transpose(lower)), symmetric);
+  EXPECT_EQ(lower.at(0, 5), 0);
+  const Dense right = random_matrix(6, 2, 6);
+  expect_equal(naive_product(a, solve(a, right)), right);
+
+  symmetric.at(2, 2) = -1;
+  EXPECT_EQ(error_of([&] { cholesky(symmetric); }).code(), ErrorCode::unsupported_model);
+  EXPECT_EQ(error_of([&] { solve(Dense(3, 3), Dense(3, 1)); }).code(),
+            ErrorCode::unsupported_model);
+}
+
+TEST(Linalg, RefusesWeightsThatAreNotFinite) {
+  Dense bad = random_matrix(2, 2, 7);
+  bad.at(1, 0) = std::nan("");
+  const Error error = error_of([&] { to_dense(stored(bad), "key"); });
+  EXPECT_EQ(error.code(), ErrorCode::bad_file);
+  EXPECT_NE(error.text().find("key weight"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace slim
