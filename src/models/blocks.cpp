@@ -42,7 +42,7 @@ int64_t mlp_rows(const StackSpec& stack, int64_t tokens) {
 }
 
 void run_mlp(Kernels& kernels, const StackSpec& stack, const MlpWeights& weights, ConstMatrix x,
-             Matrix hidden, Matrix y, bool accumulate) {
+             Matrix hidden, Matrix y) {
   for (int64_t first = 0; first < x.rows; first += hidden.rows) {
     const int64_t rows = std::min(hidden.rows, x.rows - first);
     const ConstMatrix in = x.rows_from(first, rows);
@@ -59,7 +59,7 @@ void run_mlp(Kernels& kernels, const StackSpec& stack, const MlpWeights& weights
       kernels.linear(up);
     }
     Linear down = linear_of(inner, weights.down, y.rows_from(first, rows));
-    down.accumulate = accumulate;
+    down.accumulate = true;
     kernels.linear(down);
   }
 }

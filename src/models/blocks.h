@@ -70,9 +70,9 @@ Linear linear_of(ConstMatrix x, const LinearWeights& weights, Matrix y);
 // of `tokens`, or as many as keep that scratch at 32 MB.
 int64_t mlp_columns(const StackSpec& stack);
 int64_t mlp_rows(const StackSpec& stack, int64_t tokens);
-// y += mlp(x), or y = mlp(x): down(activation(up(x))), or gated down(activation(gate(x)) * up(x)).
-// Runs hidden.rows tokens at a time. hidden: [at least 1, mlp_columns()]; y is not x.
+// y += mlp(x): down(activation(up(x))), or gated down(activation(gate(x)) * up(x)). Runs
+// hidden.rows tokens at a time. hidden: [at least 1, mlp_columns()]. y may be x.
 void run_mlp(Kernels& kernels, const StackSpec& stack, const MlpWeights& weights, ConstMatrix x,
-             Matrix hidden, Matrix y, bool accumulate = true);
+             Matrix hidden, Matrix y);
 
 }  // namespace slim

@@ -186,7 +186,8 @@ void Decoder::run_after(size_t index, const DecoderStep& step, const Scratch& sc
     clear(normed);
     self_[index]->forward({step.self}, x, normed);
     normalise(kernels_, stack.norm, layer.self_norm, normed, x, true);
-    run_mlp(kernels_, stack, layer.mlp, x, hidden, normed, false);
+    clear(normed);
+    run_mlp(kernels_, stack, layer.mlp, x, hidden, normed);
     return normalise(kernels_, stack.norm, layer.mlp.norm, normed, x, true);
   }
   copy(x, normed);

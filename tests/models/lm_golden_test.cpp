@@ -3,12 +3,13 @@
 // prefilled in one go, in chunks, and token by token, two sequences in a step.
 //
 // Tolerances are relative to the largest |logit|: kExact for arithmetic (golden.h). Rounded rows
-// add what their plan predicts for each layer, times kGrowth: errors move scores, and later layers
-// see them.
+// add what their plan predicts for each layer, times kGrowth: a prediction is a root mean square,
+// the worst of 4000 logits lies four deviations out, and later layers see errors as well (measured:
+// up to 8.6, for k in i16). Where a plan predicts nothing, nothing is promised.
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <fstream>
+#include <filesystem>
 
 #include "models/golden.h"
 #include "slim/error.h"
@@ -18,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr double kGrowth = 6;
+constexpr double kGrowth = 12;
 
 fs::path golden_models() { return fs::path(SLIM_TEST_DATA) / "golden" / "lm"; }
 

@@ -108,9 +108,10 @@ TEST(LmModel, RunsMlpsInBlocksOfRows) {
   }
   const auto run = [&](int64_t rows_at_once) {
     Tensor hidden = Tensor::allocate(host_device(), DType::f32, {rows_at_once, mlp_columns(stack)});
-    Tensor y = Tensor::allocate(host_device(), DType::f32, {10, stack.width});
+    const std::vector<float> ones(static_cast<size_t>(10 * stack.width), 1.0F);
+    Tensor y = Tensor::from(ones, {10, stack.width});
     run_mlp(*loaded.kernels, stack, loaded.weights->parts().decoder[0].mlp, x.matrix(),
-            hidden.writable_matrix(), y.writable_matrix(), false);
+            hidden.writable_matrix(), y.writable_matrix());
     return y;
   };
   const Tensor whole = run(10);
