@@ -29,6 +29,9 @@ struct ModelOptions {
 };
 void add_model_options(CLI::App& app, ModelOptions& options);
 
+// What an option that counts tokens may be.
+inline CLI::Range counts() { return {int64_t{0}, int64_t{1} << 40}; }
+
 // Exit statuses: 0 success, and one for each code of slim::Error (documented in docs/cli.md).
 int exit_status(ErrorCode code);
 

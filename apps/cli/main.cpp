@@ -113,7 +113,7 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
                  "Rank of shaped rounding (0: plain; default: chosen)");
   app.add_option("-c,--context", options.engine.context,
                  "Tokens of a sequence at most (0: what the model was made for)")
-      ->check(CLI::NonNegativeNumber)
+      ->check(counts())
       ->capture_default_str();
   app.add_flag("--force-cache", options.engine.force_cache,
                "Run a cache that the plan refuses, to look at its error");

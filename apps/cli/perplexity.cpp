@@ -57,7 +57,7 @@ Action add_perplexity(CLI::App& app) {
   app.add_option("-f,--file", options->file, "Text, cut into sequences of --context tokens")
       ->required();
   app.add_option("-n,--tokens", options->score.max_tokens, "Tokens of the text (0: all)")
-      ->check(CLI::NonNegativeNumber)
+      ->check(counts())
       ->capture_default_str();
   app.add_flag("--json", options->json, "Print JSON");
   return [options] { return run(*options); };

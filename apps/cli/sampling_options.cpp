@@ -11,7 +11,7 @@ void add_generate_options(CLI::App& app, GenerateOptions& options) {
   SamplingOptions& sampling = options.sampling;
   app.add_option("-n,--tokens,--max-tokens", options.max_tokens,
                  "Tokens at most (0: until the model ends or the context is full)")
-      ->check(CLI::NonNegativeNumber)
+      ->check(counts())
       ->capture_default_str();
   app.add_option("--temp,--temperature", sampling.temperature, "Temperature (0: greedy)")
       ->capture_default_str();

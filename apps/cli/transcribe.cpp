@@ -147,7 +147,7 @@ Action add_transcribe(CLI::App& app) {
                  "... unless their mean log-probability is above this")
       ->capture_default_str();
   app.add_option("--max-tokens", transcribe.max_tokens, "Tokens per window (0: half the context)")
-      ->check(CLI::NonNegativeNumber)
+      ->check(counts())
       ->capture_default_str();
   app.add_flag("--stats", options->stats, "Print times and memory to stderr");
   return [options] { return run(*options); };

@@ -89,7 +89,7 @@ Action add_verify(CLI::App& app) {
   app.add_option("-l,--language", options->transcribe.language,
                  "Language code (default: detected)");
   app.add_option("-n,--tokens", options->score.max_tokens, "Tokens of the text (0: all)")
-      ->check(CLI::NonNegativeNumber)
+      ->check(counts())
       ->capture_default_str();
   app.add_flag("--json", options->json, "Print JSON");
   return [options] { return run(*options); };

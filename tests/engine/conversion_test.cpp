@@ -116,8 +116,12 @@ TEST_F(ConversionTest, NothingIsLeftOfAFailure) {
 
 TEST(PlanFile, IsReadAsItWasWritten) {
   std::vector<LayerPlan> plan(2);
-  plan[0] = {.layer = 0, .kind = "k", .rows = {RowType::i12, 8, 64}};
-  plan[1] = {.layer = 1, .cross = true, .kind = "kv", .rows = {RowType::bf16, 0, 0}};
+  plan[0].kind = "k";
+  plan[0].rows = {RowType::i12, 8, 64};
+  plan[1].layer = 1;
+  plan[1].cross = true;
+  plan[1].kind = "kv";
+  plan[1].rows = {RowType::bf16, 0, 0};
   const TemporaryFolder folder;
   const auto read = read_plan(folder.write("plan.json", write_plan(plan)));
   ASSERT_EQ(read.size(), 2U);
