@@ -22,6 +22,7 @@ struct Entry {
 constexpr Entry kCommands[] = {
     {"transcribe", "Turn speech into text", add_transcribe},
     {"generate", "Continue a text", add_generate},
+    {"chat", "Talk with a model in the terminal", add_chat},
     {"inspect", "Show a model's cache plan: kinds, sizes, conditioning", add_inspect},
     {"verify", "Measure how far a cache is from a standard one in f32", add_verify},
     {"perplexity", "Measure how well a model foretells a text", add_perplexity},

@@ -98,7 +98,7 @@ struct Generation {
   GenerateStats stats;
 };
 
-struct ChatMessage {
+struct Message {
   std::string role;  // system, user, assistant
   std::string content;
 };

@@ -105,7 +105,7 @@ class ChatSession {
   // callback cancelled before any token came, the conversation is as before.
   Generation reply(const std::string& message, const GenerateOptions& options);
   void reset();  // back to the system message alone
-  const std::vector<ChatMessage>& messages() const;
+  const std::vector<Message>& messages() const;
 
  private:
   struct State;

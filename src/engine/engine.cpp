@@ -2,8 +2,7 @@
 #include <algorithm>
 #include <string>
 
-#include "engine/runtime.h"
-#include "slim/slim.h"
+#include "engine/engine_state.h"
 
 namespace slim {
 
@@ -33,11 +32,6 @@ Inspection inspect(const std::string& model, const EngineOptions& options) {
   inspection.model = model;
   return inspection;
 }
-
-struct Engine::State {
-  State(const std::string& model, const EngineOptions& options) : runtime(model, options) {}
-  Runtime runtime;
-};
 
 Engine::Engine(const std::string& model, const EngineOptions& options)
     : state_(std::make_unique<State>(model, options)) {}

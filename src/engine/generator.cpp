@@ -111,7 +111,7 @@ Sample Run::make_sample(const TextRequest& request, Generation& generation, int 
                 request.tokens,
                 {model_.new_sequence()},
                 Sampler(sampling, static_cast<uint64_t>(number), request.options->logprobs),
-                TextStream(tokenizer_, request.options->stop)};
+                TextStream(tokenizer_, request.options->stop, request.continues)};
   sample.sampler.observe(request.tokens);
   return sample;
 }

@@ -24,6 +24,7 @@ struct TextRequest {
   std::vector<int32_t> tokens;  // the prompt
   int samples = 1;
   const GenerateOptions* options = nullptr;
+  bool continues = true;  // the text goes on after the prompt's: a space in front of it is kept
   // With one sample: has rows for some of the first tokens of the prompt, not for all. It is used,
   // and gets rows for more of the prompt and the text. May be null.
   Sequence* kept = nullptr;

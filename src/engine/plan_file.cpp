@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "base/json.h"
+#include "slim/error.h"
 
 namespace slim {
 namespace {

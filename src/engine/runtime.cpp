@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/stopwatch.h"
+#include "engine/gguf_text.h"
 #include "engine/plan_file.h"
 
 namespace slim {
@@ -105,7 +106,9 @@ Runtime::Runtime(const std::string& model, const EngineOptions& options) : name_
   }
   choice_ = cache_choice(options, files_);
   context_ = context_of(files_.spec, options.context);
-  tokenizer_ = Tokenizer::load(files_.directory);
+  const GgufMetadata* metadata = files_.checkpoint->metadata();
+  tokenizer_ =
+      metadata != nullptr ? read_gguf_tokenizer(*metadata) : Tokenizer::load(files_.directory);
   if (hears()) {
     speech_tokens_ = slim::speech_tokens(*tokenizer_, is_multilingual(files_));
     if (speech_tokens_->first_timestamp > files_.spec.vocabulary) {
@@ -113,7 +116,9 @@ Runtime::Runtime(const std::string& model, const EngineOptions& options) : name_
                   (files_.directory / "tokenizer.json").string());
     }
   } else {
-    text_tokens_ = read_text_tokens(files_.directory, files_.spec.vocabulary, *tokenizer_);
+    // A GGUF file says everything itself: what lies beside it may be of another model.
+    const auto beside = metadata != nullptr ? std::filesystem::path() : files_.directory;
+    text_tokens_ = read_text_tokens(beside, files_.spec.vocabulary, *tokenizer_);
   }
   weights_ = std::make_shared<const ModelWeights>(files_.spec, *files_.checkpoint);
   this->model();

@@ -24,7 +24,12 @@ std::vector<Generation> generate_text(Runtime& runtime,
   const Model& model = runtime.model();
   std::vector<TextRequest> texts;
   for (const GenerateRequest& request : requests) {
-    texts.push_back({prompt_tokens(runtime, request), request.samples, &request.options, nullptr});
+    TextRequest text;
+    text.tokens = prompt_tokens(runtime, request);
+    text.samples = request.samples;
+    text.options = &request.options;
+    text.continues = !request.prompt.empty() || !request.tokens.empty();
+    texts.push_back(std::move(text));
   }
   Generator generator(model, runtime.shared_tokenizer(), runtime.text_tokens());
   std::vector<Generation> generations = generator.run(texts);

@@ -22,8 +22,8 @@ size_t overlap(std::string_view text, std::string_view stop) {
 }  // namespace
 
 TextStream::TextStream(std::shared_ptr<const Tokenizer> tokenizer,
-                       std::span<const std::string> stops)
-    : detokenizer_(std::move(tokenizer)), stops_(stops.begin(), stops.end()) {
+                       std::span<const std::string> stops, bool continues)
+    : detokenizer_(std::move(tokenizer), continues), stops_(stops.begin(), stops.end()) {
   for (const std::string& stop : stops_) {
     if (stop.empty()) {
       throw Error(ErrorCode::bad_request, "A stop string must not be empty.", "stop");

@@ -14,8 +14,10 @@ namespace slim {
 
 class TextStream {
  public:
-  // Stop strings must be valid UTF-8 and not empty: Error{bad_request}.
-  TextStream(std::shared_ptr<const Tokenizer> tokenizer, std::span<const std::string> stops);
+  // Stop strings must be valid UTF-8 and not empty: Error{bad_request}. `continues`: as for
+  // Detokenizer.
+  TextStream(std::shared_ptr<const Tokenizer> tokenizer, std::span<const std::string> stops,
+             bool continues = true);
 
   // The text that became certain with this token. After a stop string nothing does.
   std::string push(int32_t token);

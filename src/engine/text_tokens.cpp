@@ -8,9 +8,9 @@
 namespace slim {
 namespace {
 
-std::optional<JsonObject> read_if_there(const std::filesystem::path& path) {
-  if (!std::filesystem::exists(path)) return std::nullopt;
-  return JsonObject::read(path);
+std::optional<JsonObject> read_if_there(const std::filesystem::path& directory, const char* name) {
+  if (directory.empty() || !std::filesystem::exists(directory / name)) return std::nullopt;
+  return JsonObject::read(directory / name);
 }
 
 std::vector<int32_t> ids_of(const JsonObject& config, std::string_view field, int64_t vocabulary) {
@@ -32,7 +32,7 @@ TextTokens read_text_tokens(const std::filesystem::path& directory, int64_t voca
   TextTokens tokens;
   tokens.begin = tokenizer.bos();
   for (const char* name : {"generation_config.json", "config.json"}) {
-    const std::optional<JsonObject> config = read_if_there(directory / name);
+    const std::optional<JsonObject> config = read_if_there(directory, name);
     if (!config) continue;
     const std::vector<int32_t> begin = ids_of(*config, "bos_token_id", vocabulary);
     if (!tokens.begin && !begin.empty()) tokens.begin = begin.front();

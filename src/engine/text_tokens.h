@@ -20,7 +20,8 @@ struct TextTokens {
 
 // begin: the tokenizer's, or bos_token_id. ends: eos_token_id, which may be a list, of
 // generation_config.json, or where that says nothing of config.json; and the tokenizer's. Throws
-// Error{bad_file} for ids outside the vocabulary. Files need not exist.
+// Error{bad_file} for ids outside the vocabulary. Files need not exist; no directory: there are
+// none.
 TextTokens read_text_tokens(const std::filesystem::path& directory, int64_t vocabulary,
                             const Tokenizer& tokenizer);
 

@@ -55,6 +55,7 @@ struct ModelWeights::Parts {
   LinearWeights head;  // [V, E]; the embedding's own bytes where it is tied
 
   int64_t bytes = 0;
+  std::vector<AttentionSpec> attentions;  // attention_layers(spec)
   mutable std::once_flag conditioned;
   mutable std::vector<Conditioning> conditioning;
 };

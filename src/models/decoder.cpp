@@ -9,6 +9,7 @@
 
 #include "attention/step_scratch.h"
 #include "base/check.h"
+#include "models/parallel.h"
 #include "slim/error.h"
 
 namespace slim {
@@ -53,13 +54,15 @@ Decoder::Decoder(const ModelSpec& spec, const ModelWeights& weights, Kernels& ke
   if (spec.decoder.position_kind == Positions::rotary) {
     regimes = rotations(spec.decoder.rope, context);
   }
+  std::vector<std::unique_ptr<Attention>> built(layers.size());
+  in_parallel(layers.size(), [&](size_t i) {
+    if (!layers[i].cross) layers[i].rotations = regimes;
+    built[i] = scheme(plan[i].kind)
+                   .build(layers[i], weights.attention(plan[i].layer, layers[i].cross),
+                          plan[i].rows, kernels);
+  });
   for (size_t i = 0; i < layers.size(); ++i) {
-    const bool cross = layers[i].cross;
-    if (!cross) layers[i].rotations = regimes;
-    (cross ? cross_ : self_)
-        .push_back(
-            scheme(plan[i].kind)
-                .build(layers[i], weights.attention(plan[i].layer, cross), plan[i].rows, kernels));
+    (layers[i].cross ? cross_ : self_).push_back(std::move(built[i]));
   }
   place_planes();
 }

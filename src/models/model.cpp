@@ -65,10 +65,14 @@ struct Model::Layers {
 
 Model::Model(const ModelSpec& spec, std::shared_ptr<const ModelWeights> weights, Kernels& kernels,
              const CacheChoice& choice, int64_t context)
+    : Model(spec, weights, kernels, plan_layers(spec, *weights, choice), context) {}
+
+Model::Model(const ModelSpec& spec, std::shared_ptr<const ModelWeights> weights, Kernels& kernels,
+             std::vector<LayerPlan> plan, int64_t context)
     : spec_(spec),
       weights_(std::move(weights)),
       kernels_(kernels),
-      plan_(plan_layers(spec_, *weights_, choice)),
+      plan_(std::move(plan)),
       context_(context_of(spec_, context)),
       layers_(std::make_unique<Layers>(spec_, *weights_, kernels_, plan_, context_)) {}
 
@@ -104,7 +108,10 @@ PageTable Model::remember(ConstMatrix encoded) const {
 
 PageTable Model::new_sequence() const { return PageTable(layers_->self_pages, hot_pages()); }
 
-void Model::truncate(PageTable& table, int64_t rows) const { table.truncate(rows); }
+void Model::truncate(PageTable& table, int64_t rows) const {
+  table.truncate(rows);
+  if (table.needs_reopening()) layers_->decoder.reopen(table);
+}
 
 int32_t Model::regime(int64_t tokens) const {
   const RopeSpec& rope = spec_.decoder.rope;

@@ -51,6 +51,9 @@ class Model {
   // be extended (rotary without limits of its own: it warns nobody, so the engine must).
   Model(const ModelSpec& spec, std::shared_ptr<const ModelWeights> weights, Kernels& kernels,
         const CacheChoice& choice, int64_t context = 0);
+  // Under a plan made before: that of a converted model.
+  Model(const ModelSpec& spec, std::shared_ptr<const ModelWeights> weights, Kernels& kernels,
+        std::vector<LayerPlan> plan, int64_t context);
   ~Model();
 
   const ModelSpec& spec() const noexcept { return spec_; }

@@ -1,18 +1,15 @@
 // ModelWeights: takes every tensor a spec needs out of a checkpoint, and refuses a checkpoint that
 // holds any other: a tensor nobody reads is a model misunderstood.
-#include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <future>
 #include <string>
 
 #include <fmt/format.h>
 
-#include "base/processors.h"
+#include "attention/derived.h"
 #include "models/blocks.h"
 #include "models/model.h"
+#include "models/parallel.h"
 #include "models/weight_reader.h"
-#include "transforms/value_map.h"
 
 namespace slim {
 namespace {
@@ -95,21 +92,6 @@ void read_decoder(WeightReader& reader, const ModelSpec& spec, ModelWeights::Par
   if (stack.final_norm) parts.decoder_norm = reader.norm("decoder.norm", stack.width, stack.norm);
 }
 
-// Runs body(i) for i < count on as many threads as there are processors: LAPACK's SVD keeps one
-// busy. The first exception is rethrown.
-template <typename Body>
-void in_parallel(size_t count, const Body& body) {
-  std::atomic<size_t> next{0};
-  const auto work = [&] {
-    for (size_t i = next++; i < count; i = next++) body(i);
-  };
-  std::vector<std::future<void>> others;
-  const size_t threads = std::min(count, std::max<size_t>(1, allowed_processors().size()));
-  for (size_t i = 1; i < threads; ++i) others.push_back(std::async(std::launch::async, work));
-  work();
-  for (std::future<void>& other : others) other.get();
-}
-
 }  // namespace
 
 ModelWeights::ModelWeights(const ModelSpec& spec, const Checkpoint& checkpoint)
@@ -118,6 +100,7 @@ ModelWeights::ModelWeights(const ModelSpec& spec, const Checkpoint& checkpoint)
   if (spec.has_encoder()) read_encoder(reader, spec, *parts_);
   read_decoder(reader, spec, *parts_);
   reader.finish();
+  parts_->attentions = attention_layers(spec);
   parts_->bytes = reader.bytes();
 }
 
@@ -130,14 +113,13 @@ AttentionWeights ModelWeights::attention(int64_t decoder_layer, bool cross) cons
 
 const std::vector<Conditioning>& ModelWeights::conditioning() const {
   std::call_once(parts_->conditioned, [this] {
-    std::vector<const AttentionWeights*> layers;
-    for (const DecoderLayer& layer : parts_->decoder) {
-      layers.push_back(&layer.self);
-      if (!layer.cross.k.weight.empty()) layers.push_back(&layer.cross);
-    }
+    const std::vector<AttentionSpec>& layers = parts_->attentions;
+    const size_t each = layers.size() / parts_->decoder.size();
     std::vector<Conditioning> found(layers.size());
-    in_parallel(layers.size(),
-                [&](size_t i) { found[i].condition_k = condition_number(layers[i]->k.weight); });
+    in_parallel(layers.size(), [&](size_t i) {
+      found[i] =
+          find_conditioning(layers[i], attention(static_cast<int64_t>(i / each), layers[i].cross));
+    });
     parts_->conditioning = std::move(found);
   });
   return parts_->conditioning;

@@ -1,13 +1,10 @@
 // The binary as a user meets it: exit statuses, sentences, files. Runs it in a shell.
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
 #include <cmath>
-#include <cstdio>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
+#include "cli/shell.h"
 #include "engine/random_whisper.h"
 #include "temporary_folder.h"
 
@@ -15,22 +12,6 @@ namespace slim {
 namespace {
 
 namespace fs = std::filesystem;
-
-struct Outcome {
-  int status = 0;
-  std::string out;
-  std::string err;
-};
-
-std::string read_file(const fs::path& path) {
-  std::ostringstream text;
-  text << std::ifstream(path, std::ios::binary).rdbuf();
-  return text.str();
-}
-
-void write_file(const fs::path& path, const std::string& bytes) {
-  std::ofstream(path, std::ios::binary) << bytes;
-}
 
 // 16-bit PCM; `promise` is the size its header states (-1: the true one).
 std::string wav(int rate, int channels, const std::vector<int16_t>& samples, int64_t promise = -1) {
@@ -75,20 +56,9 @@ class Cli : public testing::Test {
   static void TearDownTestSuite() { delete folder; }
 
   static fs::path path(const std::string& name) { return folder->path() / name; }
-  static Outcome run(const std::string& arguments) {
-    const fs::path out = path("stdout");
-    const fs::path err = path("stderr");
-    const std::string command = "cd '" + folder->path().string() + "' && " + SLIM_BINARY + " " +
-                                arguments + " >'" + out.string() + "' 2>'" + err.string() + "'";
-    const int status = std::system(command.c_str());
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : 1000, read_file(out), read_file(err)};
-  }
-  // Fails with this status, one sentence naming `about`, and nothing on stdout.
+  static Outcome run(const std::string& arguments) { return Shell(folder->path()).run(arguments); }
   static void expect_failure(const std::string& arguments, int status, const std::string& about) {
-    const Outcome outcome = run(arguments);
-    EXPECT_EQ(outcome.status, status) << arguments << ": " << outcome.err;
-    EXPECT_NE(outcome.err.find(about), std::string::npos) << arguments << ": " << outcome.err;
-    EXPECT_EQ(outcome.out, "") << arguments;
+    Shell(folder->path()).expect_failure(arguments, status, about);
   }
 
   static TemporaryFolder* folder;

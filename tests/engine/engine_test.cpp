@@ -177,8 +177,7 @@ TEST_F(EngineTest, InspectionIsWhatTheModelAllocates) {
     Runtime runtime(model(), chosen);
     const Inspection inspection = inspect(model(), chosen);
     EXPECT_EQ(inspection.context.slim, held_context(runtime.model(), 64, 100)) << cache;
-    const DType type = runtime.model().plan().front().row_type;
-    EXPECT_EQ(inspection.context.kv, held_context(runtime.model({"kv", type, false}), 64, 100));
+    EXPECT_EQ(inspection.context.kv, kv_context(runtime.model(), 64, 100));
     ASSERT_EQ(inspection.layers.size(), 4U);
     for (const LayerReport& layer : inspection.layers) {
       ASSERT_TRUE(layer.condition_k.has_value());

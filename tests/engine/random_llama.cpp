@@ -32,6 +32,14 @@ void write_random_llama(const std::filesystem::path& directory, const RandomLlam
                            {"mlp_bias", false},
                            {"tie_word_embeddings", true},
                            {"eos_token_id", vocabulary - 1}};
+  if (shape.original > 0) {
+    // Far apart, so that mixing the two is no rounding error.
+    const auto pairs = static_cast<size_t>(width / shape.heads / 2);
+    config["original_max_position_embeddings"] = shape.original;
+    config["rope_scaling"] = {{"type", "longrope"},
+                              {"short_factor", std::vector<double>(pairs, 1.0)},
+                              {"long_factor", std::vector<double>(pairs, 5.0)}};
+  }
   if (shape.begins) config["bos_token_id"] = 0;
   std::ofstream(directory / "config.json") << config.dump(2);
   nlohmann::json tokenizer_config = nlohmann::json::object();

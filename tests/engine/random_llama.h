@@ -13,6 +13,7 @@ struct RandomLlama {
   int key_heads = 4;
   int layers = 2;
   int context = 256;
+  int original = 0;           // longrope: other angles beyond so many positions; 0: none
   bool begins = false;        // config names a token that begins a text
   std::string chat_template;  // in tokenizer_config.json, if not empty
 };

@@ -124,6 +124,12 @@ float decode_difference(const Model& model, const Scored& scored, int64_t chunk)
   return worst;
 }
 
+double predicted_error(const Model& model) {
+  double sum = 0;
+  for (const LayerPlan& layer : model.plan()) sum += layer.predicted_error.value_or(0);
+  return sum;
+}
+
 std::span<const float> floats(const Tensor& tensor) {
   return {tensor.values<float>(), static_cast<size_t>(tensor.elements())};
 }

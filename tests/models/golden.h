@@ -84,6 +84,8 @@ constexpr float kExact = 5e-5F;
 // The largest relative difference from the expected logits, `chunk` tokens a step. The sequences
 // start a step apart, so that steps see them at different places.
 float decode_difference(const Model& model, const Scored& scored, int64_t chunk);
+// The sum over layers of what the plan predicts rounding rows to cost.
+double predicted_error(const Model& model);
 
 std::span<const float> floats(const Tensor& tensor);
 float largest(std::span<const float> values);

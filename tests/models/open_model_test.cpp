@@ -233,5 +233,56 @@ TEST_F(OpenModel, TakesAHeadOfItsOwn) {
   expect_mentions(refusal(ErrorCode::bad_file), {"decoder.embed.weight"});
 }
 
+// A copy of a golden language model, to be damaged.
+class OpenLanguageModel : public OpenModel {
+ protected:
+  void SetUp() override { copy_lm("llama"); }
+  void copy_lm(const std::string& model) {
+    fs::remove_all(directory_);
+    fs::copy(fs::path(SLIM_TEST_DATA) / "golden" / "lm" / model, directory_);
+  }
+};
+
+TEST_F(OpenLanguageModel, ReadsSizesFromAConfig) {
+  const ModelSpec spec = open_model(directory_).spec;
+  EXPECT_EQ(spec.family, "llama");
+  EXPECT_FALSE(spec.has_encoder());
+  EXPECT_EQ(spec.decoder.layers, 2);
+  EXPECT_EQ(spec.decoder.rope.width, 8);
+  EXPECT_EQ(attention_layers(spec).size(), 2U);
+  copy_lm("mistral");
+  EXPECT_EQ(open_model(directory_).spec.decoder.self(true, 1).window, 40);
+  set_config("sliding_window", nullptr);
+  EXPECT_EQ(open_model(directory_).spec.decoder.self(true, 1).window, 0);
+}
+
+TEST_F(OpenLanguageModel, RefusesConfigValuesItDoesNotKnow) {
+  const std::vector<std::pair<std::string, nlohmann::json>> wrong = {
+      {"hidden_act", "mish"},   {"num_key_value_heads", 3},
+      {"head_dim", 7},          {"rms_norm_eps", "small"},
+      {"attention_bias", 1},    {"quantization_config", {{"bits", 4}}},
+      {"num_hidden_layers", 0}, {"max_position_embeddings", 1e30}};
+  for (const auto& [field, value] : wrong) {
+    copy_lm("llama");
+    set_config(field, value);
+    SCOPED_TRACE(field + " = " + value.dump());
+    expect_mentions(refusal(ErrorCode::bad_file), {"config.json"});
+  }
+  copy_lm("llama");
+  set_config("rope_parameters", {{"rope_type", "spiral"}});
+  expect_mentions(refusal(ErrorCode::unsupported_model), {"config.json", "'spiral'"});
+}
+
+TEST_F(OpenLanguageModel, IgnoresBuffersThatMeanNothingAndNoOthers) {
+  // Of gpt_neox: a bias vector of the final norm's shape becomes a buffer, and is then missing.
+  copy_lm("gpt_neox");
+  const std::string bias = "gpt_neox.layers.0.attention.dense.bias";
+  edit_tensor(bias, "gpt_neox.layers.0.attention.masked_bias", {});
+  expect_mentions(refusal(ErrorCode::bad_file), {"decoder.layers.0.self.out.bias", "missing"});
+  copy_lm("gpt_neox");
+  set_config("num_hidden_layers", 1);
+  expect_mentions(refusal(ErrorCode::bad_file), {"decoder.layers.1."});
+}
+
 }  // namespace
 }  // namespace slim::test

@@ -45,9 +45,7 @@ std::vector<Case> cases() {
 
 // What rounding rows may cost, by the plan's own prediction.
 float allowed(const Model& model) {
-  double sum = 0;
-  for (const LayerPlan& layer : model.plan()) sum += layer.predicted_error.value_or(0);
-  return kExact + static_cast<float>(kGrowth * sum);
+  return kExact + static_cast<float>(kGrowth * predicted_error(model));
 }
 
 // The largest relative difference between logits of all windows decoded `chunk` tokens a step, and

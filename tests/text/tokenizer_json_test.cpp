@@ -46,7 +46,8 @@ TEST(TokenizerJson, TakesTheValidFileTheTestsChange) {
 TEST(TokenizerJson, RefusesOtherKindsByName) {
   EXPECT_TRUE(foreign("/normalizer", {{"type", "Precompiled"}},
                       {"t.json, field 'normalizer'", "'Precompiled'"}));
-  EXPECT_TRUE(foreign("/pre_tokenizer", {{"type", "Whitespace"}}, {"pre_tokenizer", "'Whitespace'"}));
+  EXPECT_TRUE(
+      foreign("/pre_tokenizer", {{"type", "Whitespace"}}, {"pre_tokenizer", "'Whitespace'"}));
   EXPECT_TRUE(foreign("/pre_tokenizer", nullptr, {"field 'model.vocab'", "not every text"}));
   EXPECT_TRUE(foreign("/decoder/type", "WordPiece", {"field 'decoder'", "'WordPiece'"}));
   EXPECT_TRUE(foreign("/decoder", nullptr, {"field 'decoder'"}));
@@ -71,7 +72,8 @@ json split(const std::string& expression) {
 
 TEST(TokenizerJson, NamesTheComponentWithinASequence) {
   const json bytes = valid()["pre_tokenizer"];
-  EXPECT_TRUE(foreign("/normalizer", sequence("normalizers", {{{"type", "NFC"}}, {{"type", "Nmt"}}}),
+  EXPECT_TRUE(foreign("/normalizer",
+                      sequence("normalizers", {{{"type", "NFC"}}, {{"type", "Nmt"}}}),
                       {"field 'normalizer.normalizers[1]'", "'Nmt'"}));
   EXPECT_TRUE(foreign("/pre_tokenizer", sequence("pretokenizers", {bytes, split("a")}),
                       {"field 'pre_tokenizer.pretokenizers[1]'", "follow 'ByteLevel'"}));

@@ -146,9 +146,9 @@ GgufVocabulary gguf_of(const json& document, const std::string& pre) {
 
 TEST(Gguf, ByteLevelVocabulariesGiveTheLibrarysIds) {
   const std::pair<const char*, const char*> kinds[] = {
-      {"gpt2", "gpt-2"},       {"gpt2", ""},         {"gpt2", "default"},
-      {"llama3", "llama-bpe"}, {"qwen", "qwen2"},    {"olmo", "olmo"},
-      {"cohere", "command-r"}, {"bloom", "bloom"},   {"deepseek_coder", "deepseek-coder"},
+      {"gpt2", "gpt-2"},       {"gpt2", ""},       {"gpt2", "default"},
+      {"llama3", "llama-bpe"}, {"qwen", "qwen2"},  {"olmo", "olmo"},
+      {"cohere", "command-r"}, {"bloom", "bloom"}, {"deepseek_coder", "deepseek-coder"},
       {"phi", "gpt-2"},
   };
   for (const auto& [name, pre] : kinds) {

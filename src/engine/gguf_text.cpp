@@ -1,0 +1,69 @@
+// Keys that may be absent are those that llama.cpp's converters leave out.
+#include "engine/gguf_text.h"
+
+#include <limits>
+#include <optional>
+#include <string>
+
+#include "text/gguf_vocabulary.h"
+
+namespace slim {
+namespace {
+
+constexpr int64_t kLargestId = std::numeric_limits<int32_t>::max();
+
+// The keys "tokenizer.ggml.<name>".
+class Keys {
+ public:
+  explicit Keys(const GgufMetadata& metadata) : metadata_(metadata) {}
+
+  bool has(const char* name) const { return metadata_.has(full(name)); }
+  std::string text(const char* name) const { return std::string(metadata_.string(full(name))); }
+  std::vector<std::string> texts(const char* name) const {
+    const std::vector<std::string_view> views = metadata_.strings(full(name));
+    return {views.begin(), views.end()};
+  }
+  std::vector<float> reals(const char* name) const { return metadata_.reals(full(name)); }
+  std::vector<int32_t> integers(const char* name) const {
+    const std::vector<int64_t> values = metadata_.integers(full(name), 0, kLargestId);
+    return {values.begin(), values.end()};
+  }
+  std::optional<int32_t> id(const char* name) const {
+    if (!has(name)) return std::nullopt;
+    return static_cast<int32_t>(metadata_.integer(full(name), 0, kLargestId));
+  }
+  std::optional<bool> flag(const char* name) const {
+    if (!has(name)) return std::nullopt;
+    return metadata_.boolean(full(name));
+  }
+
+ private:
+  static std::string full(const char* name) { return std::string("tokenizer.ggml.") + name; }
+
+  const GgufMetadata& metadata_;
+};
+
+}  // namespace
+
+std::shared_ptr<const Tokenizer> read_gguf_tokenizer(const GgufMetadata& metadata) {
+  const Keys keys(metadata);
+  GgufVocabulary vocabulary;
+  vocabulary.model = keys.text("model");
+  if (keys.has("pre")) vocabulary.pre = keys.text("pre");
+  vocabulary.tokens = keys.texts("tokens");
+  if (keys.has("scores")) vocabulary.scores = keys.reals("scores");
+  if (keys.has("token_type")) vocabulary.token_types = keys.integers("token_type");
+  if (keys.has("merges")) vocabulary.merges = keys.texts("merges");
+  vocabulary.bos = keys.id("bos_token_id");
+  vocabulary.eos = keys.id("eos_token_id");
+  vocabulary.unk = keys.id("unknown_token_id");
+  vocabulary.add_bos = keys.flag("add_bos_token");
+  vocabulary.add_eos = keys.flag("add_eos_token");
+  vocabulary.add_space_prefix = keys.flag("add_space_prefix");
+  vocabulary.remove_extra_whitespaces = keys.flag("remove_extra_whitespaces");
+  constexpr const char* kTemplate = "tokenizer.chat_template";
+  if (metadata.has(kTemplate)) vocabulary.chat_template = metadata.string(kTemplate);
+  return gguf_tokenizer(vocabulary, metadata.place());
+}
+
+}  // namespace slim
