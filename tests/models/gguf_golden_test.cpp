@@ -65,10 +65,8 @@ TEST_P(LmGguf, ComputesItFromKeysAlone) {
   if (!keys || standard.files.spec.decoder.clip > 0) GTEST_SKIP() << "k does not fit";
   const Model model(standard.files.spec, standard.weights, *standard.kernels,
                     cache("k", RowType::f32, true), scored_.length());
-  double predicted = 0;
-  for (const LayerPlan& layer : model.plan()) predicted += layer.predicted_error.value_or(0);
   EXPECT_LT(decode_difference(model, scored_, scored_.length()),
-            kExact + 2 * static_cast<float>(predicted));
+            kExact + 2 * static_cast<float>(predicted_error(model)));
 }
 
 INSTANTIATE_TEST_SUITE_P(All, LmGguf, testing::ValuesIn(cases()),
