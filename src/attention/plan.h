@@ -47,13 +47,13 @@ struct LayerPlan {
   bool cross = false;
   std::string kind;
   RowChoice rows;
-  std::optional<double> condition_k;
+  std::optional<double> condition_k = {};
   int64_t bytes_per_token = 0;      // of full pages; a shared encoder row counts in its first layer
   int64_t hot_bytes_per_token = 0;  // of the rows of the hot page; 0 if nothing is sealed
   // Of the standard cache: in rows of the same type where they stand alone, else in bf16.
   int64_t kv_bytes_per_token = 0;
-  std::optional<double> predicted_error;
-  std::string reason;  // a clause for people, without a full stop
+  std::optional<double> predicted_error = {};
+  std::string reason = {};  // a clause for people, without a full stop
 };
 
 // Throws Error{bad_request} with the scheme's reason where the choice does not fit a layer (and is
