@@ -33,8 +33,8 @@ ADDITIONS = {"gpt_neox": {"rotary_pct": 0.25}, "gpt_neox_sequential": {"rotary_p
              "gpt2": {"n_ctx": 128}, "bloom": {"seq_length": 2048}}
 # Classes that are registered with the converter under an older spelling.
 ARCHITECTURES = {"MptForCausalLM": "MPTForCausalLM"}
-# The converter writes 4 * embedding_length, which all published models have.
-KEYS = {"phi": {"phi2.feed_forward_length": 36}}
+# What the converter takes for granted: F of four times D, a base of 10000.
+KEYS = {"phi": {"phi2.feed_forward_length": 36}, "gpt_neox_sequential": {"gptneox.rope.freq_base": 500.0}}
 
 PLAIN = ("llama", "llama_gqa", "llama_yarn", "gpt_neox", "gpt_neox_sequential", "phi", "phi3", "phi3_long",
          "phi3_window", "gemma", "stablelm", "stablelm_parallel", "qwen2", "olmo", "olmo_clip", "olmo2",
@@ -97,7 +97,8 @@ def convert(source, output, name, kind=None):
 
 def set_keys(writer, name):
     for key, value in KEYS.get(name, {}).items():
-        writer.kv_data[0][key].value = value
+        writer.kv_data[0].pop(key, None)
+        (writer.add_float32 if isinstance(value, float) else writer.add_uint32)(key, value)
 
 
 def as_stored(values, kind):

@@ -66,4 +66,18 @@ std::shared_ptr<const Tokenizer> read_gguf_tokenizer(const GgufMetadata& metadat
   return gguf_tokenizer(vocabulary, metadata.place());
 }
 
+std::vector<int32_t> read_gguf_ends(const GgufMetadata& metadata, const Tokenizer& tokenizer) {
+  std::vector<int32_t> ends;
+  for (const char* key : {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"}) {
+    if (!metadata.has(key)) continue;
+    ends.push_back(static_cast<int32_t>(metadata.integer(key, 0, tokenizer.size() - 1)));
+  }
+  for (const char* name : {"<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>",
+                           "<|END_OF_TURN_TOKEN|>", "<|endoftext|>", "<|end_of_text|>"}) {
+    const std::optional<int32_t> id = tokenizer.id(name);
+    if (id && tokenizer.special(*id)) ends.push_back(*id);
+  }
+  return ends;
+}
+
 }  // namespace slim

@@ -117,8 +117,11 @@ Runtime::Runtime(const std::string& model, const EngineOptions& options) : name_
     }
   } else {
     // A GGUF file says everything itself: what lies beside it may be of another model.
-    const auto beside = metadata != nullptr ? std::filesystem::path() : files_.directory;
-    text_tokens_ = read_text_tokens(beside, files_.spec.vocabulary, *tokenizer_);
+    const int64_t vocabulary = files_.spec.vocabulary;
+    text_tokens_ =
+        metadata != nullptr
+            ? read_text_tokens({}, vocabulary, *tokenizer_, read_gguf_ends(*metadata, *tokenizer_))
+            : read_text_tokens(files_.directory, vocabulary, *tokenizer_);
   }
   weights_ = std::make_shared<const ModelWeights>(files_.spec, *files_.checkpoint);
   this->model();

@@ -28,7 +28,7 @@ bool TextTokens::is_end(int32_t token) const {
 }
 
 TextTokens read_text_tokens(const std::filesystem::path& directory, int64_t vocabulary,
-                            const Tokenizer& tokenizer) {
+                            const Tokenizer& tokenizer, std::span<const int32_t> others) {
   TextTokens tokens;
   tokens.begin = tokenizer.bos();
   for (const char* name : {"generation_config.json", "config.json"}) {
@@ -41,6 +41,7 @@ TextTokens read_text_tokens(const std::filesystem::path& directory, int64_t voca
   const std::vector<int32_t> around = tokenizer.encode("", false, true);
   tokens.begins = tokens.begin && !around.empty() && around.front() == *tokens.begin;
   if (tokenizer.eos()) tokens.ends.push_back(*tokenizer.eos());
+  tokens.ends.insert(tokens.ends.end(), others.begin(), others.end());
   std::sort(tokens.ends.begin(), tokens.ends.end());
   tokens.ends.erase(std::unique(tokens.ends.begin(), tokens.ends.end()), tokens.ends.end());
   return tokens;

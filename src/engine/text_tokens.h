@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "text/tokenizer.h"
@@ -19,10 +20,10 @@ struct TextTokens {
 };
 
 // begin: the tokenizer's, or bos_token_id. ends: eos_token_id, which may be a list, of
-// generation_config.json, or where that says nothing of config.json; and the tokenizer's. Throws
-// Error{bad_file} for ids outside the vocabulary. Files need not exist; no directory: there are
-// none.
+// generation_config.json, or where that says nothing of config.json; the tokenizer's; and
+// `others`. Throws Error{bad_file} for ids outside the vocabulary. Files need not exist; no
+// directory: there are none.
 TextTokens read_text_tokens(const std::filesystem::path& directory, int64_t vocabulary,
-                            const Tokenizer& tokenizer);
+                            const Tokenizer& tokenizer, std::span<const int32_t> others = {});
 
 }  // namespace slim

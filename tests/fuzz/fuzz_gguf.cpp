@@ -1,6 +1,8 @@
-// GGUF: every tensor, and every key as every type.
+// GGUF: every tensor, every key as every type, and what each family makes of them.
 #include "fuzz/fuzz_target.h"
 #include "fuzz/fuzz_weights.h"
+#include "models/family.h"
+#include "models/gguf_fields.h"
 #include "weights/gguf.h"
 
 namespace {
@@ -26,6 +28,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const auto weights = slim::read_gguf(slim::fuzzed_file(data, size));
     slim::read_everything(*weights);
     for (const auto& key : weights->metadata()->keys()) read_key(*weights->metadata(), key);
+    for (const slim::Family& family : slim::families()) {
+      if (family.read_gguf == nullptr) continue;
+      slim::accept_refusal([&] { family.read_gguf(slim::GgufFields(*weights)); });
+    }
   });
   return 0;
 }

@@ -13,10 +13,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The CPU rounds activations to 8 bits where weights are in blocks: 1/254 of the largest of 32 in
-// each of 14 products.
-constexpr float kBlocks = 3e-2F;
-
 fs::path golden() { return fs::path(SLIM_TEST_DATA) / "golden"; }
 fs::path gguf_file(const std::string& model) { return golden() / "lm_gguf" / (model + ".gguf"); }
 
@@ -44,22 +40,19 @@ std::vector<Case> cases() {
 class LmGguf : public testing::TestWithParam<Case> {
  protected:
   // Models in blocks have an expectation of their own beside them.
-  LmGguf()
-      : blocks_(fs::exists(golden() / "lm_gguf" / GetParam().model)),
-        scored_(read_scored(blocks_ ? golden() / "lm_gguf" / GetParam().model
-                                    : golden() / "lm" / GetParam().model / "expected")) {}
+  static fs::path expectation() {
+    const fs::path own = golden() / "lm_gguf" / GetParam().model;
+    return fs::exists(own) ? own : golden() / "lm" / GetParam().model / "expected";
+  }
 
-  float exact() const { return blocks_ && GetParam().kernels == "cpu" ? kBlocks : kExact; }
-
-  bool blocks_;
-  Scored scored_;
+  Scored scored_ = read_scored(expectation());
 };
 
 TEST_P(LmGguf, ComputesWhatTransformersDoes) {
   const Loaded loaded(gguf_file(GetParam().model), GetParam().kernels, cache("kv", RowType::f32),
                       scored_.length());
   for (const int64_t chunk : {scored_.length(), int64_t{1}}) {
-    EXPECT_LT(decode_difference(*loaded.model, scored_, chunk), exact()) << chunk << " a step";
+    EXPECT_LT(decode_difference(*loaded.model, scored_, chunk), kExact) << chunk << " a step";
   }
 }
 
@@ -72,10 +65,8 @@ TEST_P(LmGguf, ComputesItFromKeysAlone) {
   if (!keys || standard.files.spec.decoder.clip > 0) GTEST_SKIP() << "k does not fit";
   const Model model(standard.files.spec, standard.weights, *standard.kernels,
                     cache("k", RowType::f32, true), scored_.length());
-  double predicted = 0;
-  for (const LayerPlan& layer : model.plan()) predicted += layer.predicted_error.value_or(0);
   EXPECT_LT(decode_difference(model, scored_, scored_.length()),
-            exact() + 2 * static_cast<float>(predicted));
+            kExact + 2 * static_cast<float>(predicted_error(model)));
 }
 
 INSTANTIATE_TEST_SUITE_P(All, LmGguf, testing::ValuesIn(cases()),
