@@ -5,7 +5,6 @@
 #include "kernels/cpu/attend.h"
 #include "kernels/cpu/context.h"
 #include "kernels/cpu/dense.h"
-#include "kernels/reference/reference_kernels.h"
 
 namespace slim {
 namespace {
@@ -29,7 +28,7 @@ class CpuKernels final : public Kernels {
   }
   void norm(const Norm& arguments) override { run_norm(context_, arguments); }
   void gate(const Gate& arguments) override { run_gate(context_, arguments); }
-  void clamp(const Clamp& arguments) override { reference_.clamp(arguments); }
+  void clamp(const Clamp& arguments) override { run_clamp(context_, arguments); }
   void rotate(const Rotate& arguments) override { run_rotate(context_, arguments); }
   void seal_pages(const SealPages& arguments) override { run_seal_pages(context_, arguments); }
   void load_rows(const LoadRows& arguments) override { run_load_rows(context_, arguments); }
@@ -59,7 +58,6 @@ class CpuKernels final : public Kernels {
   ThreadPool pool_;
   ScratchSets scratch_;
   const CpuContext context_;
-  ReferenceKernels reference_;  // until each operation has its own
 };
 
 }  // namespace

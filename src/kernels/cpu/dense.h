@@ -13,6 +13,7 @@ void run_convolve(const CpuContext& context, const Convolve& arguments);
 void run_attend_dense(const CpuContext& context, const AttendDense& arguments);
 void run_norm(const CpuContext& context, const Norm& arguments);
 void run_gate(const CpuContext& context, const Gate& arguments);
+void run_clamp(const CpuContext& context, const Clamp& arguments);
 void run_rotate(const CpuContext& context, const Rotate& arguments);
 void run_embed(const CpuContext& context, const Embed& arguments);
 void run_log_softmax(const CpuContext& context, const LogSoftmax& arguments);

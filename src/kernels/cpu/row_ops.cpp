@@ -1,4 +1,4 @@
-// Work on single rows: the end of a product, norms, gates, rotation, embedding, softmax.
+// Work on single rows: the end of a product, norms, gates, limits, rotation, embedding, softmax.
 #include <cmath>
 #include <cstring>
 
@@ -94,6 +94,19 @@ void gate(const Gate& gate, int64_t begin, int64_t end) {
       });
     }
   });
+}
+
+void clamp(const Clamp& clamp, int64_t begin, int64_t end) {
+  const auto limit = hn::Set(Floats(), clamp.limit);
+  for (int64_t t = begin; t < end; ++t) {
+    float* row = clamp.x.row<float>(t);
+    over_row(clamp.x.columns, [&](int64_t i, auto lanes) HWY_ATTR {
+      const auto value = lanes.get(row + i);
+      // Selects instead of Min, so that NaN stays.
+      const auto beyond = hn::Gt(hn::Abs(value), limit);
+      lanes.put(hn::IfThenElse(beyond, hn::CopySignToAbs(limit, value), value), row + i);
+    });
+  }
 }
 
 // The sum of value(x) over a row; value(0) is not asked of lanes past its end.
@@ -328,6 +341,7 @@ RowOps row_ops() {
   return {.finish = finish,
           .norm = norm,
           .gate = gate,
+          .clamp = clamp,
           .rotate = rotate,
           .embed = embed,
           .log_softmax = log_softmax,

@@ -13,11 +13,12 @@ int64_t rows_per_task(int64_t columns) {
   return std::max<int64_t>(1, kLeastElements / std::max<int64_t>(1, columns));
 }
 
+// `result` is what the operation writes.
 template <typename Arguments>
-void over_rows(const CpuContext& context, const Arguments& arguments,
+void over_rows(const CpuContext& context, const Arguments& arguments, const Matrix& result,
                void (*run)(const Arguments& arguments, int64_t begin, int64_t end)) {
-  if (arguments.y.columns == 0) return;
-  context.pool.parallel_for(arguments.y.rows, rows_per_task(arguments.y.columns),
+  if (result.columns == 0) return;
+  context.pool.parallel_for(result.rows, rows_per_task(result.columns),
                             [&](int64_t begin, int64_t end, int) { run(arguments, begin, end); });
 }
 
@@ -28,7 +29,7 @@ void run_norm(const CpuContext& context, const Norm& norm) {
         "a norm's y has the shape of its x");
   check(norm.groups > 0 && norm.x.columns % norm.groups == 0, "groups divide the columns");
   check(norm.inverse == nullptr || norm.groups == 1, "a row has one inverse");
-  over_rows(context, norm, context.ops.norm);
+  over_rows(context, norm, norm.y, context.ops.norm);
 }
 
 void run_gate(const CpuContext& context, const Gate& gate) {
@@ -36,7 +37,12 @@ void run_gate(const CpuContext& context, const Gate& gate) {
     check(other.rows == gate.y.rows && other.columns == gate.y.columns,
           "a gate's matrices have one shape");
   }
-  over_rows(context, gate, context.ops.gate);
+  over_rows(context, gate, gate.y, context.ops.gate);
+}
+
+void run_clamp(const CpuContext& context, const Clamp& clamp) {
+  check(clamp.limit > 0.0F, "values are held within a positive limit");
+  over_rows(context, clamp, clamp.x, context.ops.clamp);
 }
 
 void run_rotate(const CpuContext& context, const Rotate& rotate) {
@@ -49,7 +55,7 @@ void run_rotate(const CpuContext& context, const Rotate& rotate) {
     check(position >= 0 && position <= rotation->positions(),
           "a rotation holds for the positions it has");
   }
-  over_rows(context, rotate, context.ops.rotate);
+  over_rows(context, rotate, y, context.ops.rotate);
 }
 
 void run_embed(const CpuContext& context, const Embed& embedding) {
@@ -58,13 +64,13 @@ void run_embed(const CpuContext& context, const Embed& embedding) {
   check(y.rows == std::ssize(ids), "an embedding's y has a row for each token");
   check(y.columns == table.columns && (positions.rows == 0 || y.columns == positions.columns),
         "an embedding's tables have the columns of its y");
-  over_rows(context, embedding, context.ops.embed);
+  over_rows(context, embedding, y, context.ops.embed);
 }
 
 void run_log_softmax(const CpuContext& context, const LogSoftmax& softmax) {
   check(softmax.y.rows == softmax.x.rows && softmax.y.columns == softmax.x.columns,
         "a softmax's y has the shape of its x");
-  over_rows(context, softmax, context.ops.log_softmax);
+  over_rows(context, softmax, softmax.y, context.ops.log_softmax);
 }
 
 }  // namespace slim

@@ -78,6 +78,7 @@ struct RowOps {
   // Rows [begin, end) of the operation.
   void (*norm)(const Norm& arguments, int64_t begin, int64_t end) = nullptr;
   void (*gate)(const Gate& arguments, int64_t begin, int64_t end) = nullptr;
+  void (*clamp)(const Clamp& arguments, int64_t begin, int64_t end) = nullptr;
   void (*rotate)(const Rotate& arguments, int64_t begin, int64_t end) = nullptr;
   void (*embed)(const Embed& arguments, int64_t begin, int64_t end) = nullptr;
   void (*log_softmax)(const LogSoftmax& arguments, int64_t begin, int64_t end) = nullptr;
