@@ -60,18 +60,21 @@ struct WorkerMemory {
   WorkerMemory(const Attend& step, int64_t tokens, int64_t heads, Carver& carver) {
     const int64_t queries = tokens * heads;
     const int64_t grouped = tokens * (step.value_stride == 0 ? heads : step.heads_per_key);
-    kernel.keys = carver.take<float>(kStripRows * tile_stride(step.key_width));
+    const int64_t row = keeps_tile(step) ? step.keys.format.width : step.key_width;
+    kernel.keys =
+        carver.take<float>((keeps_tile(step) ? kTileRows : kStripRows) * tile_stride(row));
+    kernel.columns = carver.take<float>(step.key_width * kColumnStride);
     kernel.values = carver.take<float>(kTileRows * tile_stride(kMixColumns));
-    if (!step.rotations.empty()) {
-      kernel.turns = carver.take<float>(kTileRows * step.key_width);
-      kernel.turned = carver.take<float>(queries * step.key_width);
-    }
-    kernel.weights = carver.take<float>(grouped * kTileRows);
+    kernel.turns = carver.take<float>(step.rotations.empty() ? 0 : kTileRows * step.key_width);
+    kernel.turned = carver.take<float>(queries * step.key_width);
+    // Of blocks with fewer tokens a batch may be all heads.
+    const int64_t batched = std::max(grouped, std::min(queries, kManyQueries * heads));
+    kernel.weights = carver.take<float>(batched * kTileRows);
     kernel.queries = carver.take<const float*>(queries);
     kernel.query_weights = carver.take<float*>(queries);
     kernel.mix_weights = carver.take<const float*>(grouped);
     kernel.mixed = carver.take<float*>(grouped);
-    kernel.token_mixes = carver.take<int64_t>(tokens + 1);
+    kernel.mix_rows = carver.take<Seen>(grouped);
     part = take_partial(carver, queries, step.value_width);
     joined = take_partial(carver, queries, step.value_width);
   }
