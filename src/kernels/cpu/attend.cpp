@@ -9,9 +9,9 @@
 // Parts are 192 rows (3 pages; 8 parts make an encoder's 1500 rows), or a sixteenth of the rows
 // where there are more than 3072. They are computed from an empty state and joined from the first
 // to the last whether one thread does them all or several do: the split depends on the slice alone
-// (its rows, position and window), so results are the same to the bit for any number of threads and
-// any company in the batch. Joining costs 2 operations a part and mixture value, against 2 * 192
-// for its rows.
+// (its rows, tokens, position and window), so results are the same to the bit for any number of
+// threads and any company in the batch. Joining costs 2 operations a part and mixture value,
+// against 2 * 192 for its rows.
 #include "kernels/cpu/attend.h"
 
 #include <algorithm>
@@ -29,6 +29,7 @@ constexpr int64_t kMaxTokens = 32;       // of one block with all heads
 constexpr int64_t kHeadTokens = 128;     // of one block with some heads: its weights are 32 KB
 constexpr int64_t kPartRows = 3 * kPageRows;
 constexpr int64_t kMaxParts = 16;
+constexpr int64_t kWholeTokens = 32;  // from here on a slice has blocks enough without parts
 
 // Cuts floats into pieces that start on cache lines; without memory it only counts.
 class Carver {
@@ -89,7 +90,8 @@ struct Cut {
     const AttendBlock all{&step, &slice, 0, slice.count, 0, step.heads};
     begin = all.hidden(0) / kPageRows * kPageRows;
     const int64_t rows = std::max<int64_t>(0, slice.rows - begin);
-    length = std::max(kPartRows, ceil_div(rows, kMaxParts * kPageRows) * kPageRows);
+    const int64_t most = slice.count >= kWholeTokens ? 1 : kMaxParts;
+    length = std::max(kPartRows, ceil_div(rows, most * kPageRows) * kPageRows);
     parts = ceil_div(rows, length);
   }
   int64_t begin = 0;
