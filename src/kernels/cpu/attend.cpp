@@ -9,9 +9,9 @@
 // Parts are 192 rows (3 pages; 8 parts make an encoder's 1500 rows), or a sixteenth of the rows
 // where there are more than 3072. They are computed from an empty state and joined from the first
 // to the last whether one thread does them all or several do: the split depends on the slice alone
-// (its rows, position and window), so results are the same to the bit for any number of threads and
-// any company in the batch. Joining costs 2 operations a part and mixture value, against 2 * 192
-// for its rows.
+// (its rows, tokens, position and window), so results are the same to the bit for any number of
+// threads and any company in the batch. Joining costs 2 operations a part and mixture value,
+// against 2 * 192 for its rows.
 #include "kernels/cpu/attend.h"
 
 #include <algorithm>
@@ -29,6 +29,7 @@ constexpr int64_t kMaxTokens = 32;       // of one block with all heads
 constexpr int64_t kHeadTokens = 128;     // of one block with some heads: its weights are 32 KB
 constexpr int64_t kPartRows = 3 * kPageRows;
 constexpr int64_t kMaxParts = 16;
+constexpr int64_t kWholeTokens = 32;  // from here on a slice has blocks enough without parts
 
 // Cuts floats into pieces that start on cache lines; without memory it only counts.
 class Carver {
@@ -60,18 +61,21 @@ struct WorkerMemory {
   WorkerMemory(const Attend& step, int64_t tokens, int64_t heads, Carver& carver) {
     const int64_t queries = tokens * heads;
     const int64_t grouped = tokens * (step.value_stride == 0 ? heads : step.heads_per_key);
-    kernel.keys = carver.take<float>(kStripRows * tile_stride(step.key_width));
+    const int64_t row = keeps_tile(step) ? step.keys.format.width : step.key_width;
+    kernel.keys =
+        carver.take<float>((keeps_tile(step) ? kTileRows : kStripRows) * tile_stride(row));
+    kernel.columns = carver.take<float>(step.key_width * kColumnStride);
     kernel.values = carver.take<float>(kTileRows * tile_stride(kMixColumns));
-    if (!step.rotations.empty()) {
-      kernel.turns = carver.take<float>(kTileRows * step.key_width);
-      kernel.turned = carver.take<float>(queries * step.key_width);
-    }
-    kernel.weights = carver.take<float>(grouped * kTileRows);
+    kernel.turns = carver.take<float>(step.rotations.empty() ? 0 : kTileRows * step.key_width);
+    kernel.turned = carver.take<float>(queries * step.key_width);
+    // Of blocks with fewer tokens a batch may be all heads.
+    const int64_t batched = std::max(grouped, std::min(queries, kManyQueries * heads));
+    kernel.weights = carver.take<float>(batched * kTileRows);
     kernel.queries = carver.take<const float*>(queries);
     kernel.query_weights = carver.take<float*>(queries);
     kernel.mix_weights = carver.take<const float*>(grouped);
     kernel.mixed = carver.take<float*>(grouped);
-    kernel.token_mixes = carver.take<int64_t>(tokens + 1);
+    kernel.mix_rows = carver.take<Seen>(grouped);
     part = take_partial(carver, queries, step.value_width);
     joined = take_partial(carver, queries, step.value_width);
   }
@@ -86,7 +90,8 @@ struct Cut {
     const AttendBlock all{&step, &slice, 0, slice.count, 0, step.heads};
     begin = all.hidden(0) / kPageRows * kPageRows;
     const int64_t rows = std::max<int64_t>(0, slice.rows - begin);
-    length = std::max(kPartRows, ceil_div(rows, kMaxParts * kPageRows) * kPageRows);
+    const int64_t most = slice.count >= kWholeTokens ? 1 : kMaxParts;
+    length = std::max(kPartRows, ceil_div(rows, most * kPageRows) * kPageRows);
     parts = ceil_div(rows, length);
   }
   int64_t begin = 0;

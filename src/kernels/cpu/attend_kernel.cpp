@@ -59,13 +59,13 @@ template <typename T>
 constexpr bool kReadInPlace = std::is_same_v<T, float> ||
                               (kVectorCodec && !std::is_same_v<T, int8_t>);
 
-// Some rows of the tile at hand, counted from its first.
-struct Seen {
-  int64_t begin = 0;
-  int64_t end = 0;
+bool read_in_place(const RowFormat& format) {
+  if (format.sealed()) return false;
+  return visit(format.type, [](auto tag) { return kReadInPlace<typename decltype(tag)::type>; });
+}
 
-  bool none() const { return begin >= end; }
-};
+// Columns of keys that are transposed, at most: 80 KB.
+constexpr int64_t kTransposedWidth = 256;
 
 // One block of queries at work on its rows.
 class BlockKernel {
@@ -79,7 +79,12 @@ class BlockKernel {
                       ? nullptr
                       : step_.rotations[static_cast<size_t>(block.slice->regime)]),
         group_heads_(block.group_heads()),
-        key_heads_(step_.key_stride == 0 ? group_heads_ : step_.heads_per_key) {}
+        batch_heads_(block.batch_heads()),
+        key_heads_(step_.key_stride == 0 ? group_heads_ : step_.heads_per_key),
+        transposed_(key_queries() >= kManyQueries && step_.key_width <= kTransposedWidth),
+        in_place_(rotation_ == nullptr && step_.key_gain == nullptr && step_.key_bias == nullptr &&
+                  !step_.keys.format.sealed()),
+        tile_is_kept_(keeps_tile(step_) && !transposed_ && !read_in_place(step_.keys.format)) {}
 
   void run(const RowRange& range) {
     order_queries();
@@ -92,10 +97,12 @@ class BlockKernel {
       aim_prefetch(row_ + kTileRows, range.ahead);
       fill_turns();
       may_skip_ = step_.values.format.sealed() && all_finite();
-      for (int64_t group = 0; group < block_.heads; group += group_heads_) {
-        score_group(group);
-        weigh_group(group);
-        mix_group(group);
+      for (int64_t batch = 0; batch < block_.heads; batch += batch_heads_) {
+        score_batch(batch);
+        for (int64_t group = batch; group < batch + batch_heads_; group += group_heads_) {
+          weigh_group(group);
+          mix_group(group);
+        }
       }
     }
   }
@@ -114,29 +121,33 @@ class BlockKernel {
         }
       }
     }
-    if (rotation_ != nullptr) turn_queries();
+    if (rotation_ != nullptr || transposed_) turn_queries();
   }
 
+  // Copies of queries, turned to their positions and, for transposed keys, scaled.
   void turn_queries() {
     const int64_t width = step_.key_width;
     int64_t next = 0;
     for (int64_t first = 0; first < block_.heads; first += key_heads_) {
       for (int64_t t = 0; t < block_.tokens; ++t) {
         const int64_t position = block_.slice->position + block_.first + t;
-        fill_turn(*rotation_, position / kPageRows, position % kPageRows, memory_.turns);
+        if (rotation_ != nullptr) {
+          fill_turn(*rotation_, position / kPageRows, position % kPageRows, memory_.turns);
+        }
         for (int64_t head = 0; head < key_heads_; ++head, ++next) {
           float* turned = memory_.turned + next * width;
-          std::copy_n(memory_.queries[next], width, turned);
-          turn_head(*rotation_, memory_.turns, turned);
+          const float scale = transposed_ ? step_.scale : 1.0F;
+          for (int64_t c = 0; c < width; ++c) turned[c] = scale * memory_.queries[next][c];
+          if (rotation_ != nullptr) turn_head(*rotation_, memory_.turns, turned);
           memory_.queries[next] = turned;
         }
       }
     }
   }
 
-  // Weights are those of one group at a time.
+  // Weights are those of one batch at a time.
   float* weights_of(int64_t t, int64_t head) const {
-    return memory_.weights + (t * group_heads_ + head % group_heads_) * kTileRows;
+    return memory_.weights + block_.index(t, head) % (block_.tokens * batch_heads_) * kTileRows;
   }
 
   const std::byte* page(const Plane& plane, int64_t row) const {
@@ -183,29 +194,63 @@ class BlockKernel {
     return bfloat16s_finite(reinterpret_cast<const BFloat16*>(scales), count);
   }
 
-  void score_group(int64_t group) {
-    const bool plain =
-        rotation_ == nullptr && step_.key_gain == nullptr && step_.key_bias == nullptr;
-    if (!plain || step_.keys.format.sealed()) return score_strips<void>(group);
+  void score_batch(int64_t batch) {
+    if (transposed_) return score_columns(batch);
+    if (!in_place_) return score_strips<void>(batch);
     visit(step_.keys.format.type, [&](auto tag) {
       using T = typename decltype(tag)::type;
-      score_strips<std::conditional_t<kReadInPlace<T>, T, void>>(group);
+      score_strips<std::conditional_t<kReadInPlace<T>, T, void>>(batch);
     });
+  }
+
+  // The first column that a head of the block scores.
+  int64_t key_column(int64_t head) const {
+    return (block_.first_head + head) / step_.heads_per_key * step_.key_stride;
+  }
+
+  // Keys of a head as columns of 64 rows: then scores are mixtures of columns, weighed by the
+  // numbers of the query.
+  void score_columns(int64_t batch) {
+    for (int64_t head = batch; head < batch + batch_heads_; head += key_heads_) {
+      for (int64_t begin = seen_.begin / kStripRows * kStripRows; begin < seen_.end;
+           begin += kStripRows) {
+        const Tile<float> keys =
+            turned_keys(key_column(head), begin, std::min(begin + kStripRows, seen_.end));
+        transpose_strip(keys.row(begin), keys.stride, step_.key_width, memory_.columns + begin);
+      }
+      const int64_t first = head / key_heads_ * key_queries();
+      for_even_parts(key_queries(), kMixQueries, [&](int64_t part, int64_t count) {
+        score_columns(first + part, count, part / key_heads_, (part + count - 1) / key_heads_);
+      });
+    }
+  }
+
+  // `count` queries, of tokens `early` to `late`, against the rows that some of these see.
+  void score_columns(int64_t query, int64_t count, int64_t early, int64_t late) {
+    const int64_t begin = seen(early).begin / kStripRows * kStripRows;
+    const int64_t end = (seen(late).end + kStripRows - 1) / kStripRows * kStripRows;
+    if (begin >= end) return;
+    float* const* weights = memory_.query_weights + query;
+    for (int64_t q = 0; q < count; ++q) std::fill(weights[q] + begin, weights[q] + end, 0.0F);
+    const Tile<float> columns{memory_.columns + begin, kColumnStride};
+    kMix<float>[static_cast<size_t>(count - 1)](
+        {memory_.queries + query, weights, columns, 0, step_.key_width, begin, end - begin},
+        prefetch_);
   }
 
   // Strip by strip, so that a strip is read once for all heads. T: what rows are read in place as;
   // void where they are decoded.
   template <typename T>
-  void score_strips(int64_t group) {
+  void score_strips(int64_t batch) {
     using Element = std::conditional_t<std::is_void_v<T>, float, T>;
     for (int64_t begin = seen_.begin / kStripRows * kStripRows; begin < seen_.end;
          begin += kStripRows) {
       const int64_t end = std::min(begin + kStripRows, seen_.end);
-      for (int64_t head = group; head < group + group_heads_; head += key_heads_) {
-        const int64_t column = (block_.first_head + head) / step_.heads_per_key * step_.key_stride;
+      for (int64_t head = batch; head < batch + batch_heads_; head += key_heads_) {
+        const int64_t column = key_column(head);
         Tile<Element> keys;
         if constexpr (std::is_void_v<T>) {
-          keys = turned_keys(column, begin, end);
+          keys = tile_is_kept_ ? kept_rows(begin, end) : turned_keys(column, begin, end);
         } else {
           keys = rows_in_place<T>(step_.keys, column);
         }
@@ -241,6 +286,14 @@ class BlockKernel {
     return {memory + early - rows.begin * stride, stride};
   }
 
+  // Rows of the tile that is kept: decoded here, read again when they are mixed.
+  Tile<float> kept_rows(int64_t begin, int64_t end) const {
+    const int64_t stride = tile_stride(step_.keys.format.width);
+    decode(step_.keys.format, page(step_.keys, row_), {begin, end, 0, step_.keys.format.width},
+           {memory_.keys + begin * stride, stride});
+    return {memory_.keys, stride};
+  }
+
   // Keys of one head as they are scored.
   Tile<float> turned_keys(int64_t column, int64_t begin, int64_t end) const {
     const Tile<float> keys =
@@ -259,14 +312,13 @@ class BlockKernel {
     return keys;
   }
 
-  // Scores become weights. Queries with something to mix are listed, token by token.
+  // Scores become weights. Queries with something to mix are listed.
   void weigh_group(int64_t group) {
     const float* factors = step_.key_factors == nullptr
                                ? nullptr
                                : reinterpret_cast<const float*>(page(*step_.key_factors, row_));
     int64_t next = 0;
     for (int64_t t = 0; t < block_.tokens; ++t) {
-      memory_.token_mixes[t] = next;
       const Seen rows = seen(t);
       if (rows.none()) continue;
       for (int64_t head = group; head < group + group_heads_; ++head) {
@@ -282,16 +334,17 @@ class BlockKernel {
         if (may_skip_ && sum < 0x1p-27F * state.sum) continue;
         memory_.mix_weights[next] = weights;
         memory_.mixed[next] = mixed;
+        memory_.mix_rows[next] = rows;
         ++next;
       }
     }
-    memory_.token_mixes[block_.tokens] = next;
+    mixing_ = next;
   }
 
   void mix_group(int64_t group) {
-    if (memory_.token_mixes[block_.tokens] == 0) return;
+    if (mixing_ == 0) return;
     const RowFormat& format = step_.values.format;
-    if (format.sealed()) return mix_columns_of<void>(group);
+    if (format.sealed() || mixing_ >= kCopiedQueries) return mix_columns_of<void>(group);
     visit(format.type, [&](auto tag) {
       using T = typename decltype(tag)::type;
       mix_columns_of<std::conditional_t<kReadInPlace<T>, T, void>>(group);
@@ -306,37 +359,41 @@ class BlockKernel {
       const int64_t width = std::min(kMixColumns, step_.value_width - begin);
       const int64_t column = head * step_.value_stride + begin;
       Tile<Element> values;
-      if constexpr (std::is_void_v<T>) {
-        values = decoded(step_.values, column, width, seen_, memory_.values);
-      } else {
+      if constexpr (!std::is_void_v<T>) {
         values = rows_in_place<T>(step_.values, column);
+      } else if (tile_is_kept_) {
+        values = {memory_.keys + column, tile_stride(step_.keys.format.width)};
+      } else {
+        values = decoded(step_.values, column, width, seen_, memory_.values);
       }
-      mix_tokens(Mixing<Element>{nullptr, nullptr, values, 0, 0, begin, width});
+      for_even_parts(mixing_, kMixQueries, [&](int64_t first, int64_t count) {
+        mix_part(Mixing<Element>{memory_.mix_weights + first, memory_.mixed + first, values, 0, 0,
+                                 begin, width},
+                 memory_.mix_rows + first, count);
+      });
     }
   }
 
+  // Rows that all of these queries see are mixed together, those before and after query by query: a
+  // row that a query does not see must not reach it even with weight 0.
   template <typename T>
-  void mix_tokens(Mixing<T> mixing) {
-    const Seen first = seen(0);
-    const Seen last = seen(block_.tokens - 1);
-    if (first.begin == last.begin && first.end == last.end) {  // so do all tokens between them
-      return mix_queries(mixing, first, 0, memory_.token_mixes[block_.tokens]);
-    }
-    // Token by token: a row that a query does not see must not reach it even with weight 0.
-    for (int64_t t = 0; t < block_.tokens; ++t) {
-      mix_queries(mixing, seen(t), memory_.token_mixes[t], memory_.token_mixes[t + 1]);
-    }
-  }
-
-  template <typename T>
-  void mix_queries(Mixing<T> mixing, const Seen& rows, int64_t first, int64_t last) {
-    mixing.begin = rows.begin;
-    mixing.end = rows.end;
-    for_even_parts(last - first, kMixQueries, [&](int64_t part, int64_t count) {
-      mixing.weights = memory_.mix_weights + first + part;
-      mixing.mixed = memory_.mixed + first + part;
-      kMix<T>[static_cast<size_t>(count - 1)](mixing, prefetch_);
-    });
+  void mix_part(Mixing<T> mixing, const Seen* rows, int64_t count) {
+    Seen all{rows[count - 1].begin, rows[0].end};
+    if (all.none()) all = {rows[0].begin, rows[0].begin};
+    const auto alone = [&](int64_t q, int64_t begin, int64_t end) {
+      if (begin >= end) return;
+      Mixing<T> one = mixing;
+      one.weights += q;
+      one.mixed += q;
+      one.begin = begin;
+      one.end = end;
+      mix<1>(one, prefetch_);
+    };
+    for (int64_t q = 0; q < count; ++q) alone(q, rows[q].begin, all.begin);
+    mixing.begin = all.begin;
+    mixing.end = all.end;
+    if (!all.none()) kMix<T>[static_cast<size_t>(count - 1)](mixing, prefetch_);
+    for (int64_t q = 0; q < count; ++q) alone(q, std::max(rows[q].begin, all.end), rows[q].end);
   }
 
   const AttendBlock& block_;
@@ -345,12 +402,17 @@ class BlockKernel {
   const AttendPartial& partial_;
   const Rotation* rotation_;
   const int64_t group_heads_;  // that mix the same columns
+  const int64_t batch_heads_;  // that are scored before the first of them mixes
   const int64_t key_heads_;    // of a group, that score the same columns
+  const bool transposed_;      // keys are, for scoring
+  const bool in_place_;        // keys are scored as they are
+  const bool tile_is_kept_;    // decoded once, to be scored and mixed
   // The tile at hand: its first row, how many it has, those that some query sees.
   int64_t row_ = 0;
   int64_t rows_ = 0;
   Seen seen_;
   bool may_skip_ = false;
+  int64_t mixing_ = 0;  // queries of the group at hand that mix it
   Prefetch prefetch_;
 };
 

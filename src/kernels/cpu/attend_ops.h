@@ -19,6 +19,22 @@ constexpr int64_t kStripRows = 16;
 // Columns of values that are decoded together, then mixed by all queries: 16 KB of a tile.
 constexpr int64_t kMixColumns = 64;
 
+// Queries from which on keys are transposed, so that scores are sums in lanes and need no folding.
+constexpr int64_t kManyQueries = 12;
+// Queries from which on values are copied, so that the columns in use lie together whatever the
+// width of a row. (At 20 queries of a row of 1280 f16 the copy cost 12 % of the whole.)
+constexpr int64_t kCopiedQueries = 48;
+// Floats from one column of transposed keys to the next.
+constexpr int64_t kColumnStride = kTileRows + 16;
+
+// Some rows of a tile, counted from its first.
+struct Seen {
+  int64_t begin = 0;
+  int64_t end = 0;
+
+  bool none() const { return begin >= end; }
+};
+
 // Whether values are the rows that keys are: then one read serves both.
 inline bool same_rows(const Attend& step) {
   return step.keys.offset == step.values.offset && step.keys.format == step.values.format;
@@ -47,6 +63,11 @@ struct AttendBlock {
   bool sees_any(int64_t i) const { return hidden(i) < visible(i); }
   // Heads that mix the same columns are one group: all heads, or those of one key head.
   int64_t group_heads() const { return step->value_stride == 0 ? heads : step->heads_per_key; }
+  // Heads that are scored, strip of rows by strip, before the first of them mixes: rows are then
+  // read in the order they lie in. With many queries a group is enough at a time.
+  int64_t batch_heads() const {
+    return tokens * group_heads() < kManyQueries ? heads : group_heads();
+  }
   // Queries are numbered by group, then token, then head of the group: those of a group lie
   // together, and so do those of a group that see the same rows. Heads count from first_head.
   int64_t index(int64_t token, int64_t head) const {
@@ -73,18 +94,29 @@ constexpr int64_t tile_stride(int64_t width) {
   return (width + 2 * kGroupSize + 15) / 16 * 16 + 16;
 }
 
-// Working memory of one block, whose groups have G = tokens * group_heads queries.
+// Whether a tile of keys that needs decoding is decoded as a whole and serves as values, too: where
+// heads score and mix whole rows as they are, and would decode each column twice. Up to 1536
+// columns: 393 KB, for the second-level cache.
+inline bool keeps_tile(const Attend& step) {
+  return step.keys.format.width <= 1536 && same_rows(step) && step.key_stride == 0 &&
+         step.value_stride == 0 && step.rotations.empty() && step.key_gain == nullptr &&
+         step.key_bias == nullptr;
+}
+
+// Working memory of one block, whose groups have G = tokens * group_heads queries, batches B.
 struct AttendMemory {
-  float* keys = nullptr;                // [kStripRows, tile_stride(key_width)], decoded and turned
+  float* keys = nullptr;  // [kStripRows, tile_stride(key_width)] decoded and turned; or, where the
+                          // tile is kept, [kTileRows, tile_stride(width)]
+  float* columns = nullptr;             // [key_width, kColumnStride]: keys, transposed
   float* values = nullptr;              // [kTileRows, tile_stride(kMixColumns)], decoded
   float* turns = nullptr;               // [kTileRows, key_width]: cos and sin of the tile's rows
-  float* turned = nullptr;              // [R, key_width]: queries where there is a rotation
+  float* turned = nullptr;              // [R, key_width]: queries, turned and scaled
   float* weights = nullptr;             // [G, kTileRows]
   const float** queries = nullptr;      // [R] queries in the order that scoring takes them,
   float** query_weights = nullptr;      // [R] and their rows of `weights`
   const float** mix_weights = nullptr;  // [G] the same for queries that mix the tile,
-  float** mixed = nullptr;              // [G] and their mixtures
-  int64_t* token_mixes = nullptr;       // [tokens + 1]: where a token's begin in those
+  float** mixed = nullptr;              // [G] their mixtures,
+  Seen* mix_rows = nullptr;             // [G] and the rows they see
 };
 
 // Rows [begin, end) of a block; begin is a multiple of kPageRows. What follows them up to `ahead`

@@ -13,7 +13,11 @@
 #define SLIM_KERNELS_CPU_KEY_TURN_INL_H
 #endif
 
+#include <algorithm>
+#include <cstring>
+
 #include "hwy/highway.h"
+#include "kernels/cpu/attend_ops.h"
 #include "kernels/cpu/lanes_inl.h"
 #include "kernels/cpu/vector_math_inl.h"
 #include "tensor/rotation.h"
@@ -95,6 +99,25 @@ inline void scale_and_shift(const float* gain, const float* bias, int64_t width,
   for (; c < width; ++c) {
     columns[c] =
         columns[c] * (gain == nullptr ? 1.0F : gain[c]) + (bias == nullptr ? 0.0F : bias[c]);
+  }
+}
+
+// to[c * kColumnStride + r] = rows[r * stride + c] for kStripRows rows, four of them at a time.
+// Reads whole vectors of columns.
+inline void transpose_strip(const float* rows, int64_t stride, int64_t width, float* to) {
+  const Floats f;
+  constexpr int64_t kRows = 4;
+  float columns[kRows * kLanes];
+  for (int64_t r = 0; r < kStripRows; r += kRows) {
+    const float* four = rows + r * stride;
+    for (int64_t c = 0; c < width; c += kLanes) {
+      hn::StoreInterleaved4(load(four + c), load(four + stride + c), load(four + 2 * stride + c),
+                            load(four + 3 * stride + c), f, columns);
+      const int64_t count = std::min(kLanes, width - c);
+      for (int64_t i = 0; i < count; ++i) {
+        std::memcpy(to + (c + i) * kColumnStride + r, columns + kRows * i, kRows * sizeof(float));
+      }
+    }
   }
 }
 

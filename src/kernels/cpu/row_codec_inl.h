@@ -30,30 +30,40 @@ using GroupFloats = hn::CappedTag<float, kGroupSize>;
 using GroupInts = hn::RebindToSigned<GroupFloats>;
 using GroupBytes = hn::Rebind<int8_t, GroupFloats>;
 
-// Columns [begin, end) of an i8 row, in whole groups.
-inline void decode_groups(const std::byte* row, int64_t width, int64_t begin, int64_t end,
-                          float* out) {
+// A region of i8 rows, in whole groups.
+inline void decode_groups(const std::byte* page, const RowFormat& format, const Region& region,
+                          const RegionFloats& to) {
   const GroupFloats f;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(f));
-  const auto* bytes = reinterpret_cast<const int8_t*>(row);
-  const auto* scales = reinterpret_cast<const BFloat16*>(row + width);
-  const auto* middles = scales + width / kGroupSize;
-  for (int64_t first = begin; first < end; first += kGroupSize) {
-    const auto scale = hn::Set(f, to_float(scales[first / kGroupSize]));
-    const auto middle = hn::Set(f, to_float(middles[first / kGroupSize]));
-    for (int64_t i = first; i < first + kGroupSize; i += lanes) {
-      const auto whole = hn::PromoteTo(GroupInts(), hn::LoadU(GroupBytes(), bytes + i));
-      hn::StoreU(hn::MulAdd(hn::ConvertTo(f, whole), scale, middle), f, out + i - begin);
+  const int64_t groups = format.width / kGroupSize;
+  for (int64_t s = region.first; s < region.last; ++s) {
+    const std::byte* row = page + s * format.bytes();
+    const auto* bytes = reinterpret_cast<const int8_t*>(row);
+    const auto* scales = reinterpret_cast<const BFloat16*>(row + format.width);
+    float* out = to.data + (s - region.first) * to.stride - region.begin;
+    for (int64_t first = region.begin; first < region.end; first += kGroupSize) {
+      const auto scale = hn::Set(f, to_float(scales[first / kGroupSize]));
+      const auto middle = hn::Set(f, to_float(scales[groups + first / kGroupSize]));
+      for (int64_t i = first; i < first + kGroupSize; i += lanes) {
+        const auto whole = hn::PromoteTo(GroupInts(), hn::LoadU(GroupBytes(), bytes + i));
+        hn::StoreU(hn::MulAdd(hn::ConvertTo(f, whole), scale, middle), f, out + i);
+      }
     }
   }
 }
 
-// Columns [begin, end) of a row of T.
+// A region of rows of T.
 template <typename T>
-void decode_elements(const T* row, int64_t begin, int64_t end, float* out) {
-  int64_t i = begin;
-  for (; i + kLanes <= end; i += kLanes) hn::StoreU(load(row + i), Floats(), out + i - begin);
-  if (i < end) store_first(load_first(row + i, end - i), end - i, out + i - begin);
+void decode_elements(const std::byte* page, const RowFormat& format, const Region& region,
+                     const RegionFloats& to) {
+  for (int64_t s = region.first; s < region.last; ++s) {
+    const T* row = reinterpret_cast<const T*>(page + s * format.bytes());
+    float* out = to.data + (s - region.first) * to.stride - region.begin;
+    int64_t i = region.begin;
+    for (; i + kLanes <= region.end; i += kLanes) hn::StoreU(load(row + i), Floats(), out + i);
+    const int64_t rest = region.end - i;
+    if (rest > 0) store_first(load_first(row + i, rest), rest, out + i);
+  }
 }
 
 // Columns that decode as one: a region begins at a multiple of these.
@@ -67,18 +77,14 @@ inline int64_t decode_grain(const RowFormat& format) {
 inline void decode(const RowFormat& format, const std::byte* page, const Region& region,
                    const RegionFloats& to) {
   if (format.sealed()) return open_sealed(format, page, region, to);
-  const std::byte* row = page + region.first * format.bytes();
-  float* out = to.data;
-  for (int64_t s = region.first; s < region.last; ++s, row += format.bytes(), out += to.stride) {
-    visit(format.type, [&](auto tag) {
-      using T = typename decltype(tag)::type;
-      if constexpr (std::is_same_v<T, int8_t>) {
-        decode_groups(row, format.width, region.begin, region.end, out);
-      } else {
-        decode_elements(reinterpret_cast<const T*>(row), region.begin, region.end, out);
-      }
-    });
-  }
+  visit(format.type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    if constexpr (std::is_same_v<T, int8_t>) {
+      decode_groups(page, format, region, to);
+    } else {
+      decode_elements<T>(page, format, region, to);
+    }
+  });
 }
 
 HWY_INLINE void store(Vector values, BFloat16* to) {
