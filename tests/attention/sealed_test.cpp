@@ -76,6 +76,18 @@ std::vector<Case> cases() {
   return all;
 }
 
+// Those that differ in what is stored: for tests of pages, where what is read matters less.
+std::vector<Case> stored_cases() {
+  std::vector<Case> some;
+  for (const Case& tested : cases()) {
+    const std::string& name = tested.name;
+    if (name == "plain" || name == "halves" || name == "row_norm" || name == "grouped") {
+      some.push_back(tested);
+    }
+  }
+  return some;
+}
+
 AttentionWeights weights_of(const Case& tested) {
   AttentionWeights weights = random_weights(tested.spec, tested.biases, 300);
   if (tested.spec.key_norm == KeyNorm::none) return weights;
@@ -129,9 +141,10 @@ TEST_P(SealedRows, FollowTheTextbookInEveryTypeAndFeature) {
   for (const Case& tested : cases()) {
     const Tensor x = random_tensor({150, tested.spec.width}, 320);
     const std::vector<Tensor> answer{textbook(tested.spec, weights_of(tested), x)};
+    const bool every_type = tested.name == "plain" || tested.name == "halves";
     for (const RowType type : kTypes) {
       const std::optional<double> allowed = bound(tested, {type});
-      if (!allowed) continue;
+      if (!allowed || !(every_type || type == RowType::f32 || type == RowType::i10)) continue;
       const double error = relative_error(layer(tested, {type}).run({x}, chunks_of(90)), answer);
       EXPECT_LE(error, *allowed) << tested.name << ", " << name_of(type) << " rows";
       if (!is_float(type) && tested.spec.window == 0) {
@@ -143,7 +156,7 @@ TEST_P(SealedRows, FollowTheTextbookInEveryTypeAndFeature) {
 
 // Chunks of 1 and 7 take the fused path of k, the others the rebuilt one.
 TEST_P(SealedRows, ChunksAndBatchesChangeNothing) {
-  const int64_t lengths[] = {1, 63, 64, 65, 130};
+  const int64_t lengths[] = {1, 64, 130};
   for (const Case& tested : cases()) {
     const std::optional<double> allowed = bound(tested, {RowType::i16});
     if (!allowed) continue;
@@ -159,7 +172,7 @@ TEST_P(SealedRows, ChunksAndBatchesChangeNothing) {
           << tested.name << ", chunks of " << size;
     }
     EXPECT_LE(relative_error(layer.run(inputs, mixed_chunks(1)), whole), same(*allowed));
-    for (const size_t i : {3, 4}) {
+    for (const size_t i : {1, 2}) {
       EXPECT_LE(relative_error(layer.run({inputs[i]}, mixed_chunks(2)), {whole[i]}), same(*allowed))
           << tested.name << ", alone";
     }
@@ -167,7 +180,7 @@ TEST_P(SealedRows, ChunksAndBatchesChangeNothing) {
 }
 
 TEST_P(SealedRows, SealTheSameBytesFromTheSameRows) {
-  for (const Case& tested : cases()) {
+  for (const Case& tested : stored_cases()) {
     if (kernels_->name() != "reference" || !bound(tested, {RowType::i10})) continue;
     Layer layer = this->layer(tested, {RowType::i10});
     const Tensor x = random_tensor({192, tested.spec.width}, 340);
@@ -187,7 +200,7 @@ TEST_P(SealedRows, SealTheSameBytesFromTheSameRows) {
 }
 
 TEST_P(SealedRows, ForksDoNotDisturbEachOther) {
-  for (const Case& tested : cases()) {
+  for (const Case& tested : stored_cases()) {
     const std::optional<double> allowed = bound(tested, {RowType::i16});
     if (!allowed) continue;
     Layer layer = this->layer(tested, {RowType::i16});
@@ -221,7 +234,7 @@ TEST_P(SealedRows, ForksDoNotDisturbEachOther) {
 // Back within the open page or to a page's end: as if the rows had never been. Into a sealed page:
 // rows are rounded a second time when the page is sealed again, no more.
 TEST_P(SealedRows, RollBack) {
-  for (const Case& tested : cases()) {
+  for (const Case& tested : stored_cases()) {
     const std::optional<double> allowed = bound(tested, {RowType::i12});
     if (!allowed) continue;
     Layer layer = this->layer(tested, {RowType::i12});
