@@ -104,7 +104,7 @@ int run(Options& options) {
   bool read = true;
   generate.on_text = [&](int, const std::string& text) {
     progress.clear();
-    if (streams) read = put(text);
+    if (streams && !text.empty()) read = put(text);
     return read && !interrupt.requested();
   };
   generate.on_prompt = [&](int64_t done, int64_t total) {

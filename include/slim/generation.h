@@ -34,8 +34,8 @@ struct GenerateOptions {
   bool ignore_end = false;        // go on after an end-of-text token
   int logprobs = -1;              // alternatives listed for each token; -1: no log-probabilities
   int64_t step_tokens = 512;      // most tokens in one pass: prompts are taken in such chunks
-  // Text as it comes: whole characters, never the start of a stop string. Called from the
-  // generating thread; false stops the request.
+  // Text as it comes: whole characters, never the start of a stop string. Called for every token,
+  // with text that may be empty, from the generating thread; false stops that sample.
   std::function<bool(int sample, const std::string& text)> on_text;
   // After each pass that read some of the prompt; false stops the request.
   std::function<bool(int64_t tokens_done, int64_t tokens_total)> on_prompt;

@@ -247,7 +247,7 @@ void Run::accept(Sample& sample, std::span<float> logits) {
   if (!options.ignore_end && tokens_.is_end(sampled.token)) return end(sample, Finish::end);
   const bool known = sampled.token < tokenizer_->size();
   const std::string piece = known ? sample.stream.push(sampled.token) : "";
-  if (!piece.empty() && options.on_text && !options.on_text(sample.number, piece)) {
+  if (options.on_text && !options.on_text(sample.number, piece)) {
     return end(sample, Finish::cancelled);
   }
   const auto generated = static_cast<int64_t>(sample.completion.tokens.size());
