@@ -124,7 +124,7 @@ TEST_F(TextCommands, BadRequestsAreSentences) {
   expect_failure("generate -m model -p ''", 2, "empty");
   expect_failure("generate -m model -p a --temp -1", 2, "temperature");
   expect_failure("generate -m model -p a --top-p 2", 2, "top_p");
-  expect_failure("generate -m model -p a -n -1", 2, "-n");
+  expect_failure("generate -m model -p a -n -1", 2, "--tokens");
   expect_failure("generate -m model -p a --logprobs 3", 2, "--json");
   expect_failure("generate -m model -p a --cache-type i7", 2, "--cache-type");
   expect_failure("generate -m model -p a --cache-budget -1", 2, "budget");
