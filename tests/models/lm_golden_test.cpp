@@ -110,7 +110,9 @@ TEST_P(LmGolden, FitsTheKindItsPositionsAllow) {
   const StackSpec& stack = files_.spec.decoder;
   const bool rotary = stack.position_kind == Positions::rotary;
   const bool multi_head = stack.key_head_count() == stack.heads;
-  for (const LayerPlan& layer : build({})->plan()) {
+  const std::unique_ptr<Model> model = build({});
+  ASSERT_NE(model, nullptr);
+  for (const LayerPlan& layer : model->plan()) {
     const bool clipped = stack.clip > 0;
     EXPECT_EQ(layer.kind, !multi_head || clipped ? "kv" : rotary ? "k" : "x") << layer.reason;
   }
