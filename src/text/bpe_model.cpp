@@ -1,6 +1,7 @@
 // BpeModel: the first symbols of a word, and Bpe for the rest.
 #include "text/bpe_model.h"
 
+#include <limits>
 #include <utility>
 
 #include "base/check.h"
@@ -110,6 +111,9 @@ void BpeModel::encode(std::string_view word, const Vocabulary& vocabulary, Bpe::
     }
     const auto whole = vocabulary.model_id(settings_.byte_level ? content : word);
     if (whole) return ids.push_back(*whole);
+  }
+  if (word.size() > static_cast<size_t>(std::numeric_limits<int32_t>::max())) {
+    throw Error(ErrorCode::bad_request, "A text grew beyond 2 GiB when it was normalised.");
   }
   scratch.start.clear();
   settings_.byte_level ? start_with_bytes(word, scratch.start)

@@ -32,6 +32,7 @@ class ChatTemplate {
   // Throws Error{unsupported_model} naming the line and the construct that is not supported.
   static ChatTemplate parse(const std::string& source);
 
+  // The text to encode with special tokens recognised and without the tokenizer's own template.
   // Throws Error{bad_request} with the template's words if it refuses the conversation (as with two
   // questions in a row); Error{unsupported_model} naming the line if it does what has no meaning,
   // or takes more than 16 million steps and bytes and 256 more a byte of the conversation.

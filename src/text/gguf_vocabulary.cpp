@@ -153,11 +153,11 @@ std::unique_ptr<Tokenizer::Parts> make_byte_level(const GgufVocabulary& v,
   if (cutting.nfc) normal.emplace_back(Normalizer::Form::nfc);
   model.normalizer = Normalizer(std::move(normal));
   std::vector<Pretokenizer::Step> steps;
+  if (v.add_space_prefix.value_or(false)) steps.emplace_back(Pretokenizer::PrefixSpace{});
   for (const std::string_view expression : cutting.expressions) {
     if (expression.empty()) break;
     steps.emplace_back(Pretokenizer::Split{Pattern::from_file(expression, place)});
   }
-  if (v.add_space_prefix.value_or(false)) steps.emplace_back(Pretokenizer::PrefixSpace{});
   model.pretokenizer = Pretokenizer(std::move(steps));
   model.ignore_merges = cutting.ignore_merges;
   auto parts = make_byte_level_tokenizer(std::move(model), place);
