@@ -29,7 +29,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace slim {
 namespace HWY_NAMESPACE {
-#if HWY_TARGET == HWY_SCALAR
+#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
 
 BlockOps block_ops() { return {}; }
 

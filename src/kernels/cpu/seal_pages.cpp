@@ -19,7 +19,10 @@ constexpr int64_t kLoadRows = 8;
 }  // namespace
 
 void run_seal_pages(const CpuContext& context, const SealPages& arguments) {
-  const auto& [from, to, shaping, pages] = arguments;
+  const Plane& from = arguments.from;
+  const Plane& to = arguments.to;
+  const Shaping* const shaping = arguments.shaping;
+  const std::span<const SealPages::Page> pages = arguments.pages;
   const RowFormat& format = to.format;
   check(format.valid() && format.sealed(), "only sealed rows are made a page at a time");
   check(from.format == format.hot(), "pages are sealed from f32 rows of their width");
@@ -57,7 +60,10 @@ void run_seal_pages(const CpuContext& context, const SealPages& arguments) {
 }
 
 void run_load_rows(const CpuContext& context, const LoadRows& arguments) {
-  const auto& [plane, slice, begin, y] = arguments;
+  const Plane& plane = arguments.plane;
+  const Slice& slice = arguments.slice;
+  const int64_t begin = arguments.begin;
+  const Matrix& y = arguments.y;
   check(plane.format.valid(), "a plane's format can hold its rows");
   check(begin >= 0 && begin + y.rows <= slice.rows, "only rows of the slice are loaded");
   check(y.columns == plane.format.width, "loaded rows have the width of their plane");

@@ -43,7 +43,7 @@ void visit_plain_weight(DType type, Function&& f) {
   visit_weight(type, f);
 }
 
-#if HWY_TARGET == HWY_SCALAR
+#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
 
 inline void decode_weights(const ConstMatrix& weight, int64_t row, int64_t begin, int64_t count,
                            float* out) {
