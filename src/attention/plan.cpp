@@ -124,8 +124,7 @@ class Planner {
                                          : bits_of(key.rows.type) >= kLeastBits;
       const bool spilled =
           asked_.spill ? key.rows.spill == *asked_.spill : key.rows.spill >= kLeastSpill;
-      const bool suits = named && spilled &&
-                         key.rows.rank == asked_.rank.value_or(key.rows.rank);
+      const bool suits = named && spilled && key.rows.rank == asked_.rank.value_or(key.rows.rank);
       if (!suits) continue;
       Candidate keys = candidate("k", layer, key.rows);
       if (keys.fit.possible && keys.fit.predicted_error) known.push_back(std::move(keys));

@@ -41,7 +41,8 @@ Tensor Tensor::allocate(Device& device, DType type, std::vector<int64_t> shape) 
   tensor.shape_ = std::move(shape);
   tensor.writable_ = true;
   // At least one byte, so that a tensor without elements still has an address.
-  const auto buffer = device.allocate(static_cast<size_t>(std::max<int64_t>(1, bytes_of(type, tensor.elements()))));
+  const auto buffer =
+      device.allocate(static_cast<size_t>(std::max<int64_t>(1, bytes_of(type, tensor.elements()))));
   tensor.data_ = buffer->data();
   tensor.owner_ = buffer;
   return tensor;
@@ -53,7 +54,8 @@ Tensor Tensor::borrow(std::shared_ptr<const void> owner, std::span<const std::by
   Tensor tensor;
   tensor.type_ = type;
   tensor.shape_ = std::move(shape);
-  check(static_cast<int64_t>(bytes.size()) == bytes_of(type, tensor.elements()), "borrowed bytes fit the shape");
+  check(static_cast<int64_t>(bytes.size()) == bytes_of(type, tensor.elements()),
+        "borrowed bytes fit the shape");
   tensor.data_ = bytes.data();
   tensor.owner_ = std::move(owner);
   return tensor;

@@ -42,7 +42,7 @@ BpeModel::BpeModel(const Vocabulary& vocabulary, const Settings& settings, Bpe b
     if (!settings_.byte_level && !settings_.byte_fallback) continue;
     const std::string symbol = settings_.byte_level ? byte_symbol(byte) : byte_token(byte);
     byte_ids_[i] = vocabulary.model_id(symbol).value_or(-1);
-    if (byte_ids_[i] < 0 && (settings_.byte_level || !settings_.unknown)) {
+    if (byte_ids_[i] < 0 && !settings_.byte_level && !settings_.unknown) {
       throw Error(ErrorCode::unsupported_model,
                   "There is no token '" + symbol + "' for byte " + std::to_string(byte) +
                       ", so not every text can be encoded.",
@@ -69,12 +69,13 @@ BpeModel::BpeModel(const Vocabulary& vocabulary, const Settings& settings, Bpe b
 int32_t BpeModel::byte_id(uint8_t byte) const {
   const int32_t id = byte_ids_[byte];
   if (id >= 0) return id;
-  check(settings_.unknown.has_value(), "every byte has a token");
-  return *settings_.unknown;
+  if (settings_.unknown) return *settings_.unknown;
+  throw Error(ErrorCode::bad_request, "The vocabulary has no token for byte " +
+                                          std::to_string(byte) + ", which the text has.");
 }
 
 void BpeModel::start_with_bytes(std::string_view word, std::vector<int32_t>& symbols) const {
-  for (const char byte : word) symbols.push_back(byte_ids_[static_cast<uint8_t>(byte)]);
+  for (const char byte : word) symbols.push_back(byte_id(static_cast<uint8_t>(byte)));
 }
 
 void BpeModel::start_with_characters(std::string_view word, std::vector<int32_t>& symbols) const {

@@ -1,3 +1,4 @@
+// Predictions of what rounding rows does to the scores and values of attention.
 #include "transforms/conditioning.h"
 
 #include <cmath>

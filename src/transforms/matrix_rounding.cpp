@@ -1,3 +1,4 @@
+// Rounding of a matrix to integers, row by row, with errors that make up for each other.
 #include "transforms/matrix_rounding.h"
 
 #include <algorithm>

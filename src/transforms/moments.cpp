@@ -1,3 +1,4 @@
+// Second moments of a layer's input, given or taken as white.
 #include "transforms/moments.h"
 
 #include <numeric>

@@ -1,3 +1,4 @@
+// Factors of the damage that errors of sealed rows do, for shaped rounding.
 #include "transforms/shaping.h"
 
 #include <algorithm>

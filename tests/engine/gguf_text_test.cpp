@@ -59,6 +59,8 @@ TEST(GgufTokenizer, EndsTurnsByKeyAndOnlyBySpecialNames) {
   const auto file = read_gguf(memory.file());
   const auto tokenizer = read_gguf_tokenizer(*file->metadata());
   EXPECT_EQ(read_gguf_ends(*file->metadata(), *tokenizer), std::vector<int32_t>{0});
+  EXPECT_TRUE(fails_with(ErrorCode::bad_request, {"no token for byte 98"},
+                         [&] { tokenizer->encode("ab"); }));
 }
 
 TEST(GgufTokenizer, RefusesWhatIsNoVocabulary) {

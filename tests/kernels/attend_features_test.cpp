@@ -1,5 +1,4 @@
-// Parity of attention in all that it can do beside softmax: sealed planes, keys turned on read,
-// gain, bias and factors, caps, slopes and windows, lse and merging; alone, and together.
+// Parity of attention in all that it can do beside softmax, feature by feature and together.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -422,8 +421,7 @@ TEST_P(AttendFeatures, NaNReachesThoseWhoSeeIt) {
     const Case what{kind, {DType::f32}, {DType::f32}, 1, plain};
     for (const int64_t row : {0, 41, 45, 63, 64, 135, 149}) {
       for (const float bad : {kNaN, kInfinity}) {
-        // A row of infinity may score -infinity: then 0 * infinity is anybody's guess.
-        if (kind == Kind::k && std::isinf(bad)) continue;
+        if (kind == Kind::k && std::isinf(bad)) continue;  // 0 * -infinity is anybody's guess
         Scene scene(what, parts);
         scene.change(Scene::kKeys, 0, row, 3, bad);
         if (kind == Kind::k) scene.change(Scene::kValues, 0, row, 3, bad);
@@ -484,8 +482,7 @@ TEST_P(AttendFeatures, BitsDependOnNeitherThreadsNorCompany) {
     Scene scene(what, {{1, 700}, {130, 200}, {3, 400, 64}});
     const Scene::Result together = scene.run(*make_kernels(GetParam().name, 1), false);
     EXPECT_EQ(scene.run(*kernels_, false).mixed, together.mixed) << what.features.name;
-    const std::vector<Slice> slices = scene.slices();
-    for (const Slice& slice : slices) {
+    for (const Slice& slice : std::vector<Slice>(scene.slices())) {
       scene.slices() = {slice};
       const Scene::Result alone = scene.run(*kernels_, false);
       for (int64_t t = slice.first; t < slice.first + slice.count; ++t) {
