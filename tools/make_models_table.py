@@ -21,7 +21,7 @@ Made by `python3 tools/make_models_table.py`: every row is `slim inspect` on the
 alone, so nothing here needs weights. Bytes a token are of full pages, over all self-attention
 layers; "context" is what one sequence of the whole context holds, hot page, scales, spill and
 encoder rows included, and its factor is kv in bf16 over that. Whisper: 448 tokens and 1500 encoder
-positions. Without weights the k kind is planned with 8 spill columns and no shaped rounding; with
+positions, and no 12 bits: encoder rows are not sealed. Without weights the k kind is planned with 8 spill columns and no shaped rounding; with
 them, `inspect` chooses row type, spill and rank for each layer.
 
 | model | family | kind | bytes a token, kv bf16 | 16 bits | 12 bits | context, kv bf16 | 16 bits | 12 bits | paper's factor | ours, 16 / 12 bits |
@@ -54,20 +54,24 @@ def row(slim, model):
     note = model.get("note", "")
     if "config" not in model:
         return (f"| {model['name']} | not run: {note} | | | | | | | | {factor} | |")
-    twelve = inspect(slim, model["config"], "i12")
-    kinds = "+".join(dict.fromkeys(layer["kind"] for layer in twelve["layers"]))
+    hears = "num_mel_bins" in model["config"]  # encoder rows are never sealed: no 12 bits
+    twelve = None if hears else inspect(slim, model["config"], "i12")
+    usual = inspect(slim, model["config"], None)
+    kinds = "+".join(dict.fromkeys(layer["kind"] for layer in usual["layers"]))
     wide = inspect(slim, model["config"], "i16" if "k" in kinds.split("+") else "f16")
 
     def tokens(result, field):
         return sum(layer[field] for layer in result["layers"] if layer["attention"] == "self")
 
     bf16 = wide["context_bf16_bytes"]
-    held = [result["context_bytes"]["slim"] for result in (wide, twelve)]
+    held = wide["context_bytes"]["slim"]
+    narrow = twelve["context_bytes"]["slim"] if twelve else 0
     name = model["name"] + (f" ({note})" if note else "")
+    small = [size(tokens(twelve, "bytes_per_token")), size(narrow)] if twelve else ["", ""]
+    ours = f"{bf16 / held:.2f}x" + (f" / {bf16 / narrow:.2f}x" if twelve else "")
     return (f"| {name} | {wide['family']} | {kinds} | {size(tokens(wide, 'kv_bytes_per_token'))} "
-            f"| {size(tokens(wide, 'bytes_per_token'))} | {size(tokens(twelve, 'bytes_per_token'))} "
-            f"| {size(bf16)} | {size(held[0])} | {size(held[1])} | {factor} "
-            f"| {bf16 / held[0]:.2f}x / {bf16 / held[1]:.2f}x |")
+            f"| {size(tokens(wide, 'bytes_per_token'))} | {small[0]} | {size(bf16)} | {size(held)} "
+            f"| {small[1]} | {factor} | {ours} |")
 
 
 def main():
