@@ -164,8 +164,21 @@ def gguf_cases():
     whole = gguf(every_key, tensors, data)
     pair = [gguf_tensor(name, [8], f32, 0) for name in (b"blk.0.attn_k.weight", b"blk.0.attn_v.weight")]
     one = gguf_tensor(b"w", [8], f32, 0)
+    # What a family makes a spec of.
+    sizes = {b"block_count": 1, b"context_length": 64, b"embedding_length": 8, b"feed_forward_length": 8,
+             b"attention.head_count": 2, b"vocab_size": 1}
+    reals = {b"attention.layer_norm_rms_epsilon": 1e-5, b"rope.scaling.factor": 4,
+             b"rope.scaling.yarn_beta_fast": 20}
+    spec = [gguf_key(b"llama." + key, 4, struct.pack("<I", value)) for key, value in sizes.items()]
+    spec += [gguf_key(b"llama." + key, 6, struct.pack("<f", value)) for key, value in reals.items()]
+    scaled = gguf_key(b"llama.rope.scaling.type", 8, gguf_string(b"yarn"))
+    embedding = gguf_tensor(b"token_embd.weight", [8, 1], f32, 0)
+    factors = [gguf_tensor(b"rope_factors_" + name + b".weight", [2], f32, at)
+               for name, at in ((b"long", 32), (b"short", 64))]
     return {
         "whole": whole,
+        "llama_yarn": gguf([*spec, scaled], [embedding], bytes(32)),
+        "llama_longrope": gguf(spec, [embedding, *factors], bytes(32) + struct.pack("<8f", *[1] * 8) * 2),
         "version_2": gguf([], [one], bytes(32), version=2),
         "version_1": gguf([], version=1),
         "big_endian": b"GGUF" + struct.pack(">IQQ", 3, 0, 0),
