@@ -18,6 +18,17 @@ constexpr std::pair<std::string_view, DType> kTypes[] = {
     {"F32", DType::f32}, {"F16", DType::f16}, {"BF16", DType::bf16},
     {"I8", DType::i8},   {"I16", DType::i16}, {"I32", DType::i32}};
 
+// Types of buffers (masks, positions) that some files keep beside their weights: nothing computes
+// on them, so they are checked and left out. With the bytes of one element.
+constexpr std::pair<std::string_view, int64_t> kBuffers[] = {{"BOOL", 1}, {"U8", 1}, {"I64", 8}};
+
+int64_t buffer_size(std::string_view text) {
+  for (const auto& [spelling, bytes] : kBuffers) {
+    if (text == spelling) return bytes;
+  }
+  return 0;
+}
+
 DType dtype_of(const WeightsFile& file, const std::string& name, const std::string& text) {
   for (const auto& [spelling, type] : kTypes) {
     if (text == spelling) return type;
@@ -49,8 +60,13 @@ TensorEntry read_entry(const WeightsFile& file, const std::string& name, const J
   const JsonObject fields = header.object(name);
   const auto size = static_cast<int64_t>(data.size());
   TensorEntry entry;
-  entry.type = dtype_of(file, name, fields.string("dtype"));
   entry.shape = fields.integers("shape", 0, INT64_MAX);
+  if (const int64_t size_of_one = buffer_size(fields.string("dtype")); size_of_one > 0) {
+    entry.type = DType::i8;
+    if (size_of_one > 1) entry.shape.push_back(size_of_one);
+  } else {
+    entry.type = dtype_of(file, name, fields.string("dtype"));
+  }
   const auto range = fields.integers("data_offsets", 0, INT64_MAX);
   if (range.size() != 2) fields.reject("data_offsets", "must have two numbers");
   if (range[0] > range[1] || range[1] > size) {
@@ -109,6 +125,7 @@ std::vector<std::string> read_safetensors(const WeightsFile& file, CheckpointBui
   }
   refuse_overlap(file, tensors);
   for (const NamedEntry& tensor : tensors) {
+    if (buffer_size(header.object(tensor.name).string("dtype")) > 0) continue;
     builder.add(file, tensor.name, take_tensor(file, tensor.entry));
   }
   return names;
