@@ -9,16 +9,12 @@
 #include "base/check.h"
 
 namespace slim {
-namespace {
-
-size_t pages_for(int64_t rows) { return static_cast<size_t>((rows + kPageRows - 1) / kPageRows); }
-
-}  // namespace
 
 Plane PageLayout::add(const RowFormat& format) {
   check(format.valid(), "a plane's rows have a width that their type can hold");
   // Sixty-four rows of whole bytes end on a multiple of 64, so that no padding is ever needed.
   static_assert(kPageRows % 64 == 0);
+  only_sealed_ = format.sealed() && (only_sealed_ || page_bytes_ == 0);
   const Plane plane{format, page_bytes_};
   page_bytes_ += format.page_bytes();
   return plane;
@@ -84,7 +80,10 @@ bool PagePool::shared(const Page* page) const {
   return page->references > 1;
 }
 
-PageTable::PageTable(PagePool& pool, PagePool* hot) : pool_(&pool), hot_pool_(hot) {}
+PageTable::PageTable(PagePool& pool, PagePool* hot, bool only_sealed)
+    : pool_(&pool), hot_pool_(hot), only_sealed_(only_sealed) {
+  check(hot != nullptr || !only_sealed, "sealed rows have a hot page");
+}
 
 PageTable::~PageTable() {
   drop_pages(0);
@@ -94,7 +93,9 @@ PageTable::~PageTable() {
 PageTable::PageTable(PageTable&& other) noexcept
     : pool_(other.pool_),
       hot_pool_(other.hot_pool_),
+      only_sealed_(other.only_sealed_),
       rows_(std::exchange(other.rows_, 0)),
+      reserved_(std::exchange(other.reserved_, 0)),
       pages_(std::exchange(other.pages_, {})),
       data_(std::exchange(other.data_, {})),
       hot_(std::exchange(other.hot_, nullptr)),
@@ -104,7 +105,9 @@ PageTable& PageTable::operator=(PageTable&& other) noexcept {
   PageTable moved(std::move(other));
   std::swap(pool_, moved.pool_);
   std::swap(hot_pool_, moved.hot_pool_);
+  std::swap(only_sealed_, moved.only_sealed_);
   std::swap(rows_, moved.rows_);
+  std::swap(reserved_, moved.reserved_);
   std::swap(pages_, moved.pages_);
   std::swap(data_, moved.data_);
   std::swap(hot_, moved.hot_);
@@ -126,6 +129,7 @@ void PageTable::reserve(int64_t count) {
     if (hot != nullptr) hot_pool_->release(hot);
     throw;
   }
+  reserved_ = std::max(reserved_, rows_ + count);
   if (hot == nullptr) return;
   if (page_begun()) {
     std::memcpy(hot->bytes->data(), hot_->bytes->data(),
@@ -134,13 +138,18 @@ void PageTable::reserve(int64_t count) {
   replace_hot(hot);
 }
 
+// That hold `rows` rows.
+size_t PageTable::pages_for(int64_t rows) const noexcept {
+  return static_cast<size_t>((only_sealed_ ? rows : rows + kPageRows - 1) / kPageRows);
+}
+
 // Pages for `rows` more rows, the open one not shared with any fork. All or nothing.
 void PageTable::add_pages(int64_t rows) {
   const size_t before = pages_.size();
   const size_t after = std::max(before, pages_for(rows_ + rows));
   // The page that the next row falls into, where it holds rows already, is the only one that this
   // table writes and a fork may share.
-  const bool copies = page_begun() && pool_->shared(pages_[open_page()]);
+  const bool copies = page_begun() && open_page() < before && pool_->shared(pages_[open_page()]);
   const size_t taken = after + (copies ? 1 : 0);
   pages_.reserve(taken);
   data_.reserve(taken);
@@ -161,19 +170,19 @@ void PageTable::add_pages(int64_t rows) {
 }
 
 void PageTable::advance(int64_t count) {
-  check(count >= 0 && pages_for(rows_ + count) <= pages_.size(), "only reserved rows are counted");
+  check(count >= 0 && rows_ + count <= reserved_, "only reserved rows are counted");
   rows_ += count;
-  if (!page_begun() && pages_.size() == open_page()) replace_hot(nullptr);
+  if (!page_begun() && rows_ == reserved_) replace_hot(nullptr);
 }
 
 void PageTable::truncate(int64_t rows) {
   check(rows >= 0 && rows <= rows_, "truncation only forgets");
   const size_t open = open_page();
-  rows_ = rows;
+  rows_ = reserved_ = rows;
   needs_reopening_ =
       hot_pool_ != nullptr && page_begun() && (needs_reopening_ || open_page() < open);
   if (!page_begun() || needs_reopening_) replace_hot(nullptr);
-  drop_pages(pages_for(rows));
+  drop_pages(std::max(pages_for(rows), open_page() + (needs_reopening_ ? 1 : 0)));
 }
 
 std::byte* PageTable::reopen() {
@@ -184,12 +193,14 @@ std::byte* PageTable::reopen() {
 }
 
 PageTable PageTable::fork() const {
-  PageTable other(*pool_, hot_pool_);
-  const auto count = static_cast<std::ptrdiff_t>(pages_for(rows_));
+  PageTable other(*pool_, hot_pool_, only_sealed_);
+  // A page that was reopened is there although its rows are hot.
+  const size_t begun = open_page() + (page_begun() ? 1 : 0);
+  const auto count = static_cast<std::ptrdiff_t>(std::min(begun, pages_.size()));
   other.data_.assign(data_.begin(), data_.begin() + count);
   other.pages_.assign(pages_.begin(), pages_.begin() + count);
   for (PagePool::Page* page : other.pages_) pool_->retain(page);
-  other.rows_ = rows_;
+  other.rows_ = other.reserved_ = rows_;
   other.needs_reopening_ = needs_reopening_;
   if (page_begun() && hot_ != nullptr) {
     hot_pool_->retain(hot_);

@@ -5,7 +5,8 @@
 //
 // Planes that are sealed (tensor/row_format.h) keep the f32 rows of a sequence's last, unfilled
 // page in one *hot* page beside. While a step runs, each layer fills and seals page after page of
-// it, so one hot page is enough for steps of any length.
+// it, so one hot page is enough for steps of any length. Where every plane is sealed, a page exists
+// from when it is sealed: the open one is the hot page alone.
 #pragma once
 
 #include <cstddef>
@@ -28,11 +29,13 @@ class PageLayout {
   // Where in the hot page the rows of a plane lie: in f32 if it is sealed, else as they are.
   Plane add_hot(const RowFormat& format);
   int64_t page_bytes() const noexcept { return page_bytes_; }
-  int64_t hot_bytes() const noexcept { return hot_bytes_; }  // of the hot page; 0: none
+  int64_t hot_bytes() const noexcept { return hot_bytes_; }   // of the hot page; 0: none
+  bool only_sealed() const noexcept { return only_sealed_; }  // and has planes
 
  private:
   int64_t page_bytes_ = 0;
   int64_t hot_bytes_ = 0;
+  bool only_sealed_ = false;
 };
 
 // Allocates pages of one size; keeps freed ones for reuse. Thread-safe. Must outlive its tables.
@@ -64,8 +67,8 @@ class PagePool {
 // The rows of one sequence. Not thread-safe: it belongs to one request.
 class PageTable {
  public:
-  // `hot`: pool of hot pages, or null if no plane is sealed.
-  explicit PageTable(PagePool& pool, PagePool* hot = nullptr);
+  // `hot`: pool of hot pages, or null if no plane is sealed. `only_sealed`: every plane is.
+  explicit PageTable(PagePool& pool, PagePool* hot = nullptr, bool only_sealed = false);
   ~PageTable();
   PageTable(PageTable&& other) noexcept;
   PageTable& operator=(PageTable&& other) noexcept;
@@ -77,8 +80,8 @@ class PageTable {
   // page. On Error{out_of_memory} the table is as before. Forking ends the reservation: reserve
   // again.
   void reserve(int64_t count);
-  // Counts `count` reserved rows as present, once the step that wrote them has run. Where that
-  // fills the last page reserved, the hot page is given back: its rows are sealed.
+  // Counts `count` reserved rows as present, once the step that wrote them has run. Where they are
+  // the last reserved and fill a page, the hot page is given back: its rows are sealed.
   void advance(int64_t count);
   // Forgets all rows from `rows` on; frees their pages, and reserved ones. If that leaves part of a
   // page that was sealed, needs_reopening() says so, and no row can be reserved until reopen().
@@ -92,6 +95,7 @@ class PageTable {
 
   // One pointer a page, for Slice; valid until the table next changes.
   std::byte* const* pages() const noexcept { return data_.data(); }
+  int64_t page_count() const noexcept { return static_cast<int64_t>(data_.size()); }
   // The hot page, or null: at a page's end nothing needs to be hot.
   std::byte* hot() const noexcept;
   int64_t held_bytes() const noexcept;  // hot page included
@@ -99,13 +103,16 @@ class PageTable {
  private:
   size_t open_page() const noexcept { return static_cast<size_t>(rows_ / kPageRows); }
   bool page_begun() const noexcept { return rows_ % kPageRows != 0; }
+  size_t pages_for(int64_t rows) const noexcept;
   void add_pages(int64_t rows);
   void drop_pages(size_t from) noexcept;
   void replace_hot(PagePool::Page* page) noexcept;
 
   PagePool* pool_;
   PagePool* hot_pool_;
+  bool only_sealed_;
   int64_t rows_ = 0;
+  int64_t reserved_ = 0;  // rows present and reserved
   std::vector<PagePool::Page*> pages_;
   std::vector<std::byte*> data_;  // what kernels read
   PagePool::Page* hot_ = nullptr;

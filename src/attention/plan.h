@@ -60,6 +60,9 @@ struct LayerPlan {
 // not forced), or names no kind.
 std::vector<LayerPlan> plan(std::span<const LayerRequest> layers, const CacheChoice& choice);
 
+// Whether all self layers seal their rows: then the last, open page is the hot page alone.
+bool only_sealed(std::span<const LayerPlan> layers);
+
 // Bytes one sequence holds, whole pages and a hot page counted: self layers at `tokens` rows, cross
 // layers at `positions` rows, encoder rows once.
 struct ContextSize {

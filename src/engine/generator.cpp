@@ -286,16 +286,18 @@ void Run::retire() {
 void Run::raise_peak() {
   std::unordered_set<const std::byte*> pages;
   std::unordered_set<const std::byte*> hot;
+  std::unordered_set<const std::byte*> open;  // hot pages that have no page yet
   for (const auto& sample : active_) {
     const PageTable& rows = sample->sequence.rows;
-    for (int64_t i = 0; i * kPageRows < rows.rows(); ++i) pages.insert(rows.pages()[i]);
+    for (int64_t i = 0; i < rows.page_count(); ++i) pages.insert(rows.pages()[i]);
     if (rows.hot() != nullptr) hot.insert(rows.hot());
+    if (rows.page_count() * kPageRows < rows.rows()) open.insert(rows.hot());
   }
-  const auto count = static_cast<int64_t>(pages.size());
-  int64_t bytes = count * model_.self_pages().page_bytes();
+  int64_t bytes = static_cast<int64_t>(pages.size()) * model_.self_pages().page_bytes();
   if (!hot.empty()) bytes += static_cast<int64_t>(hot.size()) * model_.hot_pages()->page_bytes();
   if (bytes <= stats_.context_bytes) return;
   stats_.context_bytes = bytes;
+  const auto count = static_cast<int64_t>(pages.size() + open.size());
   stats_.context_kv_bytes = count * kPageRows * bf16_bytes_per_token(model_.spec());
 }
 

@@ -7,15 +7,27 @@
 namespace slim {
 namespace {
 
+// Bytes that a table holds between steps when its last of `rows` rows comes in: with that row's
+// page still open, or with it full and sealed, whichever is more.
+int64_t fill(PageTable& table, int64_t rows) {
+  int64_t held = 0;
+  for (const int64_t count : {rows - 1, int64_t{1}}) {
+    table.reserve(count);
+    table.advance(count);
+    held = std::max(held, table.held_bytes());
+  }
+  return held;
+}
+
 // Bytes that `rows` rows take in pages of `token_bytes` a row, with one hot page beside them,
 // allocated and counted.
-int64_t allocate_rows(int64_t token_bytes, int64_t hot_bytes, int64_t rows) {
+int64_t allocate_rows(int64_t rows, int64_t token_bytes, int64_t hot_bytes = 0,
+                      bool only_sealed = false) {
   if (token_bytes == 0 || rows == 0) return 0;
   PagePool pool(host_device(), token_bytes * kPageRows);
   PagePool hot(host_device(), std::max<int64_t>(hot_bytes, 1) * kPageRows);
-  PageTable table(pool, hot_bytes > 0 ? &hot : nullptr);
-  table.reserve(rows);
-  return table.held_bytes();
+  PageTable table(pool, hot_bytes > 0 ? &hot : nullptr, only_sealed);
+  return fill(table, rows);
 }
 
 struct TokenBytes {
@@ -41,8 +53,8 @@ ContextBytes context_bytes(const std::vector<LayerPlan>& layers, int64_t tokens,
   for (const bool cross : {false, true}) {
     const TokenBytes bytes = bytes_of_side(layers, cross);
     const int64_t rows = cross ? positions : tokens;
-    context.slim += allocate_rows(bytes.slim, bytes.hot, rows);
-    context.kv += allocate_rows(bytes.kv, 0, rows);
+    context.slim += allocate_rows(rows, bytes.slim, bytes.hot, !cross && only_sealed(layers));
+    context.kv += allocate_rows(rows, bytes.kv);
   }
   return context;
 }
@@ -116,11 +128,10 @@ Verification verification_of(const Divergence& divergence, const Model& candidat
 
 int64_t held_context(const Model& model, int64_t tokens, int64_t positions) {
   PageTable rows = model.new_sequence();
-  rows.reserve(tokens);
-  if (positions == 0) return rows.held_bytes();
+  const int64_t held = tokens == 0 ? 0 : fill(rows, tokens);
+  if (positions == 0) return held;
   PageTable encoded(model.cross_pages());
-  encoded.reserve(positions);
-  return rows.held_bytes() + encoded.held_bytes();
+  return held + fill(encoded, positions);
 }
 
 int64_t kv_context(const Model& model, int64_t tokens, int64_t positions) {
@@ -134,7 +145,7 @@ int64_t bf16_bytes_per_token(const ModelSpec& spec) {
 
 int64_t bf16_context(const ModelSpec& spec, int64_t tokens, int64_t positions) {
   const int64_t bytes = bf16_bytes_per_token(spec);
-  return allocate_rows(bytes, 0, tokens) + allocate_rows(bytes, 0, positions);
+  return allocate_rows(tokens, bytes) + allocate_rows(positions, bytes);
 }
 
 std::vector<LayerPlan> plan_layers(const ModelFiles& files, const ModelWeights* weights,

@@ -106,7 +106,9 @@ PageTable Model::remember(ConstMatrix encoded) const {
   return table;
 }
 
-PageTable Model::new_sequence() const { return PageTable(layers_->self_pages, hot_pages()); }
+PageTable Model::new_sequence() const {
+  return PageTable(layers_->self_pages, hot_pages(), layers_->decoder.self_layout().only_sealed());
+}
 
 void Model::truncate(PageTable& table, int64_t rows) const {
   table.truncate(rows);

@@ -17,7 +17,7 @@ BFloat16 round_up(float value) {
   return {static_cast<uint16_t>((bits + 0xFFFFU) >> 16)};
 }
 
-void encode_group(const float* values, int8_t* bytes, const GroupScale& shared) {
+void encode_group(const float* values, int8_t* bytes, const SharedScale& shared) {
   const float middle = to_float(shared.middle);
   const float step = to_float(shared.scale);
   if (!(step > 0.0F) || !std::isfinite(step)) {
@@ -29,7 +29,7 @@ void encode_group(const float* values, int8_t* bytes, const GroupScale& shared) 
   }
 }
 
-GroupScale scale_of(const float* values) {
+SharedScale scale_of(const float* values) {
   float lowest = values[0];
   float highest = values[0];
   for (int64_t i = 0; i < kGroupSize; ++i) {
@@ -43,7 +43,7 @@ GroupScale scale_of(const float* values) {
 
 }  // namespace
 
-GroupScale group_scale(float lowest, float highest, int largest) {
+SharedScale group_scale(float lowest, float highest, int largest) {
   // Halved before they are added, so that the largest floats do not overflow; toward zero for the
   // same reason. Adding 0 makes a zero positive: min() and max() of two may be either.
   const float middle = 0.5F * lowest + 0.5F * highest + 0.0F;
@@ -56,10 +56,13 @@ GroupScale group_scale(float lowest, float highest, int largest) {
   return {round_up(reach / static_cast<float>(largest)), rounded};
 }
 
-BFloat16 channel_scale(float magnitude, int bits) {
+SharedScale channel_scale(float lowest, float highest, int bits) {
+  const int largest = (1 << (bits - 1)) - 1;
+  if (bits < 16) return group_scale(lowest, highest, largest);
+  const float magnitude = std::max(-lowest, highest) + 0.0F;
   // One NaN for all, so that a page's bytes do not depend on which was met first.
-  if (std::isnan(magnitude)) return to_bfloat16(std::numeric_limits<float>::quiet_NaN());
-  return round_up(magnitude / static_cast<float>((1 << (bits - 1)) - 1));
+  if (std::isnan(magnitude)) return {to_bfloat16(std::numeric_limits<float>::quiet_NaN()), {0}};
+  return {round_up(magnitude / static_cast<float>(largest)), {0}};
 }
 
 void encode_row(const RowFormat& format, const float* values, std::byte* row) {
@@ -82,7 +85,7 @@ void encode_row(const RowFormat& format, const float* values, std::byte* row) {
       return;
     case DType::i8:
       for (int64_t g = 0; g < width / kGroupSize; ++g) {
-        const GroupScale shared = scale_of(values + g * kGroupSize);
+        const SharedScale shared = scale_of(values + g * kGroupSize);
         encode_group(values + g * kGroupSize, reinterpret_cast<int8_t*>(row) + g * kGroupSize,
                      shared);
         std::memcpy(row + width + 2 * g, &shared.scale, 2);

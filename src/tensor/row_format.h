@@ -18,7 +18,13 @@
 // the highest bits first: 16 | 8 + 4 = 12 | 8 + 2 = 10 | 8 | 4 + 2 = 6 | 4 + 1 = 5 | 4. A bit plane
 // of b bits holds kPageRows rows of width * b / 8 bytes; element j of a row is its bits [j*b,
 // (j+1)*b) in little-endian order. The planes follow one another; then come the scales:
-//   Scaling::channel  width bf16 scales: value = n * scale[j]. Exact in f32 (8 + 16 digits).
+//   Scaling::channel  width bf16 scales, then, below 16 bits, width bf16 middles: the value is
+//                     u * scale[j] + offset[j] where u is the number as stored, without sign, and
+//                     offset = middle - 2^(bits-1) * scale; the products are exact, offset and sum
+//                     round to f32. (Past 1.5e38 they overflow.) A middle halves the KL for 0.8 %
+//                     of kv's bytes in bf16, as keys lie to one side of zero
+//                     (docs/slim-attention.md). i16 has digits to spare and no middles: n *
+//                     scale[j], exact.
 //   Scaling::group    per row, width / 32 bf16 scales then width / 32 bf16 middles, as in i8 rows:
 //                     value = n * scale[g] + middle[g]
 // A sealed plane is padded to a multiple of 64 bytes.
@@ -50,12 +56,18 @@ struct RowFormat {
     const int64_t scales = type == DType::i8 ? width / kGroupSize * 4 : 0;
     return width * size_of(type) + scales;
   }
+  // Whether sealed rows have middles beside their scales.
+  constexpr bool centred() const { return scaling == Scaling::group || bits < 16; }
+  // Of a sealed page: its bit planes, and the number of its scales and middles, which follow.
+  constexpr int64_t plane_bytes() const { return kPageRows / 8 * width * bits; }
+  constexpr int64_t scale_count() const {
+    const int64_t scales = scaling == Scaling::channel ? width : kPageRows * (width / kGroupSize);
+    return centred() ? 2 * scales : scales;
+  }
   // Of kPageRows rows.
   constexpr int64_t page_bytes() const {
     if (!sealed()) return kPageRows * bytes();
-    const int64_t scales =
-        scaling == Scaling::channel ? 2 * width : kPageRows * (width / kGroupSize * 4);
-    return (kPageRows / 8 * width * bits + scales + 63) / 64 * 64;
+    return (plane_bytes() + 2 * scale_count() + 63) / 64 * 64;
   }
   // The rows a sealed page is made from.
   constexpr RowFormat hot() const { return {DType::f32, width, 0, Scaling::channel}; }
@@ -72,18 +84,17 @@ struct RowFormat {
   friend bool operator==(const RowFormat&, const RowFormat&) = default;
 };
 
-// What the elements of a group share, from its lowest and highest value: the scale is the larger
-// distance from the middle / `largest`. Not finite if one of these is not: then the whole group
-// decodes to NaN.
-struct GroupScale {
+// What the elements of a group, or of a channel of a page, share.
+struct SharedScale {
   BFloat16 scale;
   BFloat16 middle;
 };
-GroupScale group_scale(float lowest, float highest, int largest = 127);
-
-// The scale of a channel of sealed rows: the smallest bf16 not below magnitude / (2^(bits-1) - 1);
-// 0 for 0; not finite if magnitude is not.
-BFloat16 channel_scale(float magnitude, int bits);
+// From the lowest and highest value: the scale is the larger distance from the middle / `largest`.
+// Not finite if one of these is not: then the whole group decodes to NaN.
+SharedScale group_scale(float lowest, float highest, int largest = 127);
+// Of a channel of sealed rows: as a group's; of i16 the middle is 0 and the scale the smallest bf16
+// not below the largest magnitude / 32767.
+SharedScale channel_scale(float lowest, float highest, int bits);
 
 // Converts `width` floats into one row that stands alone at `row`, and back. The rounding every
 // device reproduces.
@@ -95,9 +106,10 @@ void decode_row(const RowFormat& format, const std::byte* row, float* values);
 // are small *through M* too (docs/slim-attention.md). Nearest plane (Babai): with H = L L^T, the
 // channels are rounded from the last to the first in `order`, each to the best value given the
 // errors of those before it. L is semiseparable, L_ij = L_jj (u_i . g_j) for i after j in order:
-//   a = 0;  for j from last to first:  n_j = round((k_j - g_j . a) / scale_j), kept in range
-//                                      e_j = n_j * scale_j - k_j;  a += u_j e_j
-// Cost: 2 * width * rank multiply-adds a row. Scales are those of plain rounding.
+//   a = 0;  for j from last to first:  c_j = k_j - middle_j
+//                                      n_j = round((c_j - g_j . a) / scale_j), kept in range
+//                                      e_j = n_j * scale_j - c_j;  a += u_j e_j
+// Cost: 2 * width * rank multiply-adds a row. Scales and middles are those of plain rounding.
 struct Shaping {
   int64_t width = 0;
   int64_t rank = 0;

@@ -70,6 +70,7 @@ void pack(const RowFormat& format, const std::vector<int32_t>& numbers, std::byt
   }
 }
 
+// As stored: with a sign if of 16 bits, else without.
 int32_t unpack(const RowFormat& format, const std::byte* page, int64_t row, int64_t j) {
   uint32_t number = 0;
   for (const int bits : bit_planes(format.bits)) {
@@ -79,7 +80,7 @@ int32_t unpack(const RowFormat& format, const std::byte* page, int64_t row, int6
     page += kPageRows * row_bytes;
   }
   if (format.bits == 16) return static_cast<int16_t>(number);
-  return static_cast<int32_t>(number) - (1 << (format.bits - 1));
+  return static_cast<int32_t>(number);
 }
 
 int32_t round_to(float value, float scale, int32_t most) {
@@ -89,23 +90,36 @@ int32_t round_to(float value, float scale, int32_t most) {
   return static_cast<int32_t>(std::clamp(number, -limit, limit));
 }
 
-std::vector<float> channel_scales(const RowFormat& format, const float* rows) {
-  std::vector<float> scales(static_cast<size_t>(format.width));
+// Of each channel, as floats.
+struct ChannelScales {
+  std::vector<float> scales;
+  std::vector<float> middles;
+};
+
+ChannelScales channel_scales(const RowFormat& format, const float* rows) {
+  ChannelScales all;
   for (int64_t j = 0; j < format.width; ++j) {
-    float magnitude = 0.0F;
+    float lowest = rows[j];
+    float highest = rows[j];
     for (int64_t row = 0; row < kPageRows; ++row) {
-      const float size = std::fabs(rows[row * format.width + j]);
-      if (std::isnan(size) || size > magnitude) magnitude = size;
-      if (std::isnan(magnitude)) break;
+      const float value = rows[row * format.width + j];
+      if (std::isnan(value)) {
+        lowest = highest = value;
+        break;
+      }
+      lowest = std::min(lowest, value);
+      highest = std::max(highest, value);
     }
-    scales[static_cast<size_t>(j)] = to_float(channel_scale(magnitude, format.bits));
+    const SharedScale shared = channel_scale(lowest, highest, format.bits);
+    all.scales.push_back(to_float(shared.scale));
+    all.middles.push_back(to_float(shared.middle));
   }
-  return scales;
+  return all;
 }
 
 // One row of nearest plane. A channel without a finite scale has no error that others could mend.
-void shape_row(const Shaping& shaping, const float* scales, const float* row, int32_t most,
-               int32_t* numbers) {
+void shape_row(const Shaping& shaping, const ChannelScales& channels, const float* row,
+               int32_t most, int32_t* numbers) {
   std::vector<float> a(static_cast<size_t>(shaping.rank), 0.0F);
   for (int64_t i = shaping.width - 1; i >= 0; --i) {
     const int64_t j = shaping.order == nullptr ? i : shaping.order[i];
@@ -113,8 +127,10 @@ void shape_row(const Shaping& shaping, const float* scales, const float* row, in
     const Half* u = shaping.u + j * shaping.rank;
     float shift = 0.0F;
     for (int64_t q = 0; q < shaping.rank; ++q) shift += to_float(g[q]) * a[static_cast<size_t>(q)];
-    numbers[j] = round_to(row[j] - shift, scales[j], most);
-    const float error = static_cast<float>(numbers[j]) * scales[j] - row[j];
+    const float scale = channels.scales[static_cast<size_t>(j)];
+    const float centred = row[j] - channels.middles[static_cast<size_t>(j)];
+    numbers[j] = round_to(centred - shift, scale, most);
+    const float error = static_cast<float>(numbers[j]) * scale - centred;
     if (!std::isfinite(error)) continue;
     for (int64_t q = 0; q < shaping.rank; ++q) a[static_cast<size_t>(q)] += to_float(u[q]) * error;
   }
@@ -124,24 +140,27 @@ void seal_channels(const RowFormat& format, const float* rows, const Shaping* sh
                    std::byte* page) {
   const int64_t width = format.width;
   const int32_t most = (1 << (format.bits - 1)) - 1;
-  const std::vector<float> scales = channel_scales(format, rows);
+  const ChannelScales channels = channel_scales(format, rows);
   std::vector<int32_t> numbers(static_cast<size_t>(kPageRows * width));
   for (int64_t row = 0; row < kPageRows; ++row) {
     const float* from = rows + row * width;
     int32_t* to = numbers.data() + row * width;
     if (shaping != nullptr) {
-      shape_row(*shaping, scales.data(), from, most, to);
+      shape_row(*shaping, channels, from, most, to);
     } else {
       for (int64_t j = 0; j < width; ++j) {
-        to[j] = round_to(from[j], scales[static_cast<size_t>(j)], most);
+        const auto channel = static_cast<size_t>(j);
+        to[j] = round_to(from[j] - channels.middles[channel], channels.scales[channel], most);
       }
     }
   }
   pack(format, numbers, page);
-  std::byte* stored = page + kPageRows / 8 * width * format.bits;
+  std::byte* stored = page + format.plane_bytes();
   for (int64_t j = 0; j < width; ++j) {
-    const BFloat16 scale = to_bfloat16(scales[static_cast<size_t>(j)]);
+    const BFloat16 scale = to_bfloat16(channels.scales[static_cast<size_t>(j)]);
+    const BFloat16 middle = to_bfloat16(channels.middles[static_cast<size_t>(j)]);
     std::memcpy(stored + 2 * j, &scale, 2);
+    if (format.centred()) std::memcpy(stored + 2 * (width + j), &middle, 2);
   }
 }
 
@@ -150,7 +169,7 @@ void seal_groups(const RowFormat& format, const float* rows, std::byte* page) {
   const int64_t groups = width / kGroupSize;
   const int32_t most = (1 << (format.bits - 1)) - 1;
   std::vector<int32_t> numbers(static_cast<size_t>(kPageRows * width));
-  std::vector<GroupScale> shared;
+  std::vector<SharedScale> shared;
   for (int64_t first = 0; first < kPageRows * width; first += kGroupSize) {
     const auto [lowest, highest] = std::minmax_element(rows + first, rows + first + kGroupSize);
     const bool poisoned = std::any_of(rows + first, rows + first + kGroupSize,
@@ -164,10 +183,10 @@ void seal_groups(const RowFormat& format, const float* rows, std::byte* page) {
     }
   }
   pack(format, numbers, page);
-  std::byte* stored = page + kPageRows / 8 * width * format.bits;
+  std::byte* stored = page + format.plane_bytes();
   for (int64_t row = 0; row < kPageRows; ++row, stored += 4 * groups) {
     for (int64_t g = 0; g < groups; ++g) {
-      const GroupScale& group = shared[static_cast<size_t>(row * groups + g)];
+      const SharedScale& group = shared[static_cast<size_t>(row * groups + g)];
       std::memcpy(stored + 2 * g, &group.scale, 2);
       std::memcpy(stored + 2 * (groups + g), &group.middle, 2);
     }
@@ -189,20 +208,24 @@ void seal_page(const RowFormat& format, const float* rows, const Shaping* shapin
 
 void decode_sealed_row(const RowFormat& format, const std::byte* page, int64_t row, float* values) {
   const int64_t width = format.width;
-  const std::byte* stored = page + kPageRows / 8 * width * format.bits;
+  const std::byte* stored = page + format.plane_bytes();
   const int64_t groups = width / kGroupSize;
+  const auto shared = [&](int64_t index) {
+    BFloat16 value;
+    std::memcpy(&value, stored + 2 * index, 2);
+    return to_float(value);
+  };
+  const int32_t bias = format.bits == 16 ? 0 : 1 << (format.bits - 1);
   for (int64_t j = 0; j < width; ++j) {
-    BFloat16 scale;
-    BFloat16 middle = {0};
-    if (format.scaling == Scaling::channel) {
-      std::memcpy(&scale, stored + 2 * j, 2);
-    } else {
-      const std::byte* of_row = stored + row * 4 * groups + 2 * (j / kGroupSize);
-      std::memcpy(&scale, of_row, 2);
-      std::memcpy(&middle, of_row + 2 * groups, 2);
+    const int32_t number = unpack(format, page, row, j);
+    if (format.scaling == Scaling::group) {
+      const int64_t group = row * 2 * groups + j / kGroupSize;
+      values[j] = static_cast<float>(number - bias) * shared(group) + shared(group + groups);
+      continue;
     }
-    values[j] =
-        static_cast<float>(unpack(format, page, row, j)) * to_float(scale) + to_float(middle);
+    const float scale = shared(j);
+    const float middle = format.centred() ? shared(width + j) : 0.0F;
+    values[j] = static_cast<float>(number) * scale + (middle - static_cast<float>(bias) * scale);
   }
 }
 

@@ -119,6 +119,7 @@ Layer::Layer(const Scheme& scheme, const AttentionSpec& spec, const AttentionWei
   layout.add_hot({DType::f32, 5});
   attention_->place(layout);
   pool_ = std::make_unique<PagePool>(kernels.device(), layout.page_bytes());
+  only_sealed_ = layout.only_sealed();
   const auto& planes = attention_->planes();
   if (std::any_of(planes.begin(), planes.end(),
                   [](const Plane& plane) { return plane.format.sealed(); })) {

@@ -43,7 +43,7 @@ class Layer {
   // Goes back to `rows` rows, as Model::truncate does.
   void truncate(PageTable& table, int64_t rows);
 
-  PageTable new_table() { return PageTable(*pool_, hot_pool_.get()); }
+  PageTable new_table() { return PageTable(*pool_, hot_pool_.get(), only_sealed_); }
   Attention& attention() { return *attention_; }
   // Gives back pages that no table holds.
   void trim();
@@ -57,6 +57,7 @@ class Layer {
   std::unique_ptr<Attention> attention_;
   std::unique_ptr<PagePool> pool_;
   std::unique_ptr<PagePool> hot_pool_;  // none if nothing is sealed
+  bool only_sealed_ = false;
 };
 
 // |a - b| / |b| over all numbers of all tensors (Frobenius); NaN if any is NaN.

@@ -31,9 +31,13 @@ std::byte* hot_row_of(const PageTable& table, int64_t row) {
 void append(PageTable& table, std::vector<int64_t>& model, int64_t count, int64_t& next) {
   table.reserve(count);
   for (int64_t i = 0; i < count; ++i) {
-    std::memcpy(row_of(table, table.rows() + i), &next, kRowBytes);
+    const int64_t row = table.rows() + i;
+    const bool paged = row / kPageRows < table.page_count();
+    if (paged) std::memcpy(row_of(table, row), &next, kRowBytes);
     if (table.hot() != nullptr) {
-      std::memcpy(hot_row_of(table, table.rows() + i), &next, kRowBytes);
+      std::memcpy(hot_row_of(table, row), &next, kRowBytes);
+      const bool full = row % kPageRows == kPageRows - 1;
+      if (full) std::memcpy(table.pages()[row / kPageRows], table.hot(), kPageBytes);
     }
     model.push_back(next++);
   }
@@ -50,12 +54,18 @@ void truncate(PageTable& table, std::vector<int64_t>& model, int64_t rows) {
               static_cast<size_t>(rows % kPageRows * kRowBytes));
 }
 
-void expect_same(const PageTable& table, const std::vector<int64_t>& model) {
+// `only_sealed`: the rows of the open page are in the hot page alone.
+void expect_same(const PageTable& table, const std::vector<int64_t>& model,
+                 bool only_sealed = false) {
   ASSERT_EQ(table.rows(), static_cast<int64_t>(model.size()));
   for (int64_t row = 0; row < table.rows(); ++row) {
     int64_t value = 0;
-    std::memcpy(&value, row_of(table, row), kRowBytes);
-    ASSERT_EQ(value, model[static_cast<size_t>(row)]) << "row " << row;
+    const bool hot_alone = only_sealed && row / kPageRows == table.rows() / kPageRows;
+    if (!hot_alone) {
+      std::memcpy(&value, row_of(table, row), kRowBytes);
+      ASSERT_EQ(value, model[static_cast<size_t>(row)]) << "row " << row;
+    }
+    ASSERT_TRUE(!hot_alone || table.hot() != nullptr) << "row " << row;
     if (table.hot() == nullptr || row / kPageRows != table.rows() / kPageRows) continue;
     std::memcpy(&value, hot_row_of(table, row), kRowBytes);
     ASSERT_EQ(value, model[static_cast<size_t>(row)]) << "hot row " << row;
@@ -93,6 +103,7 @@ TEST(PageLayout, LaysPlanesOneAfterAnotherAligned) {
   EXPECT_EQ(third.offset % 64, 0);
   EXPECT_EQ(layout.page_bytes(), 64 * (10 + 108 + 4));
   EXPECT_EQ(layout.hot_bytes(), 0);
+  EXPECT_FALSE(layout.only_sealed());
   // Sealed planes are padded to 64 bytes, and their rows are f32 while hot.
   const RowFormat sealed{DType::f32, 40, 10, Scaling::channel};
   const Plane fourth = layout.add(sealed);
@@ -101,13 +112,20 @@ TEST(PageLayout, LaysPlanesOneAfterAnotherAligned) {
   EXPECT_EQ(layout.add_hot(sealed).format, (RowFormat{DType::f32, 40}));
   EXPECT_EQ(layout.add_hot({DType::f32, 1}).offset, 64 * 40 * 4);
   EXPECT_EQ(layout.hot_bytes(), 64 * 41 * 4);
+  EXPECT_FALSE(layout.only_sealed());
+  PageLayout keys;
+  keys.add(sealed);
+  keys.add(sealed);
+  EXPECT_TRUE(keys.only_sealed());
+  keys.add({DType::f32, 1});
+  EXPECT_FALSE(keys.only_sealed());
   EXPECT_THROW(layout.add({DType::i8, 33}), Error);
 }
 
 class RandomTables {
  public:
-  RandomTables(PagePool& pool, PagePool* hot, uint32_t seed)
-      : pool_(pool), hot_(hot), random_(seed), next_(seed * 1000000) {
+  RandomTables(PagePool& pool, PagePool* hot, bool only_sealed, uint32_t seed)
+      : pool_(pool), hot_(hot), only_sealed_(only_sealed), random_(seed), next_(seed * 1000000) {
     grow();
   }
 
@@ -135,7 +153,7 @@ class RandomTables {
           tables_.push_back(table.fork());
           models_.push_back(models_[chosen]);
         } else {
-          tables_[pick(6)] = PageTable(pool_, hot_);
+          tables_[pick(6)] = PageTable(pool_, hot_, only_sealed_);
           for (size_t i = 0; i < 6; ++i) models_[i].resize(static_cast<size_t>(tables_[i].rows()));
         }
         break;
@@ -149,7 +167,7 @@ class RandomTables {
 
   void expect_all() const {
     for (size_t i = 0; i < tables_.size(); ++i) {
-      expect_same(tables_[i], models_[i]);
+      expect_same(tables_[i], models_[i], only_sealed_);
       if (hot_ != nullptr && tables_[i].rows() % kPageRows != 0) {
         ASSERT_NE(tables_[i].hot(), nullptr) << "the rows of an open page are hot";
       }
@@ -159,12 +177,13 @@ class RandomTables {
  private:
   size_t pick(size_t count) { return random_() % count; }
   void grow() {
-    tables_.emplace_back(pool_, hot_);
+    tables_.emplace_back(pool_, hot_, only_sealed_);
     models_.emplace_back();
   }
 
   PagePool& pool_;
   PagePool* hot_;
+  bool only_sealed_;
   std::mt19937 random_;
   int64_t next_;
   std::vector<PageTable> tables_;
@@ -175,7 +194,7 @@ TEST(PageTable, BehavesAsListsOfRowsUnderRandomOperations) {
   PagePool pool(host_device(), kPageBytes);
   PagePool hot(host_device(), kPageBytes);
   for (uint32_t seed = 1; seed <= 40; ++seed) {
-    RandomTables tables(pool, seed % 2 == 0 ? &hot : nullptr, seed);
+    RandomTables tables(pool, seed % 3 > 0 ? &hot : nullptr, seed % 3 == 2, seed);
     for (int i = 0; i < 300; ++i) {
       tables.step();
       if (i % 10 == 0) tables.expect_all();
@@ -298,6 +317,35 @@ TEST(PageTable, HoldsOneHotPageWhileAPageIsOpen) {
   EXPECT_EQ(table.rows(), 128);
   EXPECT_EQ(hot.pages_in_use(), 1);
   EXPECT_EQ(table.fork().hot(), nullptr);
+}
+
+// Where nothing stands alone in a page, the open page is the hot one, and a page comes as it fills.
+TEST(PageTable, OfSealedRowsAloneHoldsNoOpenPage) {
+  PagePool pool(host_device(), kPageBytes);
+  PagePool hot(host_device(), 2 * kPageBytes);
+  PageTable table(pool, &hot, true);
+  std::vector<int64_t> model;
+  int64_t next = 1;
+  append(table, model, 63, next);
+  EXPECT_EQ(table.held_bytes(), 2 * kPageBytes);
+  PageTable fork = table.fork();
+  std::vector<int64_t> fork_model = model;
+  append(table, model, 1, next);
+  EXPECT_EQ(table.held_bytes(), kPageBytes);
+  append(fork, fork_model, 70, next);
+  EXPECT_EQ(fork.held_bytes(), 2 * kPageBytes + 2 * kPageBytes);
+  expect_same(table, model, true);
+  expect_same(fork, fork_model, true);
+  // What is reopened stays until its page is full again; a fork that fills it, too, copies it.
+  truncate(table, model, 10);
+  EXPECT_EQ(table.held_bytes(), kPageBytes + 2 * kPageBytes);
+  fork = table.fork();
+  fork_model = model;
+  append(fork, fork_model, 54, next);
+  append(table, model, 60, next);
+  expect_same(table, model, true);
+  expect_same(fork, fork_model, true);
+  EXPECT_THROW(PageTable(pool, nullptr, true), Error);
 }
 
 TEST(PageTable, SaysWhenASealedPageHasToBeReopened) {

@@ -86,8 +86,9 @@ TEST_F(ScoringTest, FewerBitsAreFurtherAndSmaller) {
   // Keys of 64 numbers in 16 bits, and a 16-bit scale for each channel of a page.
   EXPECT_EQ(result.bytes_per_token, 2 * (64 * 2 + 64 * 2 / 64));
   EXPECT_EQ(result.bf16_bytes_per_token, 2 * 2 * 64 * 2);
-  // 256 tokens: four pages, and a hot page of two layers of 64 f32 rows.
-  EXPECT_EQ(result.context.slim, 256 * result.bytes_per_token + 2 * 64 * 64 * 4);
+  // One token before the fourth page is full: three pages, and a hot page of two layers of 64 f32
+  // rows.
+  EXPECT_EQ(result.context.slim, 192 * result.bytes_per_token + 2 * 64 * 64 * 4);
   EXPECT_EQ(result.context_bf16_bytes, 256 * result.bf16_bytes_per_token);
   EXPECT_EQ(result.context.kv, result.context_bf16_bytes);
 }

@@ -184,14 +184,11 @@ class BlockKernel {
     }
   }
 
-  // Whether every number of the sealed tile is finite: so are the channels' or groups' scales.
+  // Whether every number of the sealed tile is finite: so are its scales and middles.
   bool all_finite() const {
     const RowFormat& format = step_.values.format;
-    const std::byte* scales = page(step_.values, row_) + kPageRows / 8 * format.width * format.bits;
-    const int64_t count = format.scaling == Scaling::channel
-                              ? format.width
-                              : kPageRows * (format.width / kGroupSize) * 2;
-    return bfloat16s_finite(reinterpret_cast<const BFloat16*>(scales), count);
+    const std::byte* scales = page(step_.values, row_) + format.plane_bytes();
+    return bfloat16s_finite(reinterpret_cast<const BFloat16*>(scales), format.scale_count());
   }
 
   void score_batch(int64_t batch) {

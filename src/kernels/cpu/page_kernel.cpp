@@ -41,23 +41,33 @@ int32_t largest_number(const RowFormat& format) { return (1 << (format.bits - 1)
 void seal_scales(const RowFormat& format, const float* rows, int64_t begin, int64_t end,
                  std::byte* page) {
   const Floats f;
-  std::byte* scales = page + kPageRows / 8 * format.width * format.bits;
+  std::byte* scales = page + format.plane_bytes();
   for (int64_t column = begin; column < end; column += kLanes) {
     const int64_t count = std::min(kLanes, end - column);
-    Vector largest = hn::Zero(f);
-    auto bad = hn::MaskFromVec(hn::Zero(f));
-    for (int64_t row = 0; row < kPageRows; ++row) {
+    const auto values = [&](int64_t row) HWY_ATTR {
       const float* at = rows + row * format.width + column;
-      const Vector size = hn::Abs(count == kLanes ? load(at) : load_first(at, count));
-      bad = hn::Or(bad, hn::IsNaN(size));
-      largest = hn::Max(largest, size);
+      return count == kLanes ? load(at) : load_first(at, count);
+    };
+    Vector lowest = values(0);
+    Vector highest = lowest;
+    auto bad = hn::IsNaN(lowest);
+    for (int64_t row = 1; row < kPageRows; ++row) {
+      const Vector value = values(row);
+      bad = hn::Or(bad, hn::IsNaN(value));
+      lowest = hn::Min(lowest, value);
+      highest = hn::Max(highest, value);
     }
     const Vector nan = hn::Set(f, std::numeric_limits<float>::quiet_NaN());
-    float magnitudes[kLanes];
-    hn::StoreU(hn::IfThenElse(bad, nan, largest), f, magnitudes);
+    float from[kLanes];
+    float to[kLanes];
+    hn::StoreU(hn::IfThenElse(bad, nan, lowest), f, from);
+    hn::StoreU(hn::IfThenElse(bad, nan, highest), f, to);
     for (int64_t i = 0; i < count; ++i) {
-      const BFloat16 scale = channel_scale(magnitudes[i], format.bits);
-      std::memcpy(scales + 2 * (column + i), &scale, 2);
+      const SharedScale shared = channel_scale(from[i], to[i], format.bits);
+      std::memcpy(scales + 2 * (column + i), &shared.scale, 2);
+      if (format.centred()) {
+        std::memcpy(scales + 2 * (format.width + column + i), &shared.middle, 2);
+      }
     }
   }
 }
@@ -131,14 +141,17 @@ void pack_row(const SealPart& part, int64_t row, int32_t* numbers, uint8_t* byte
 void round_channels(const SealPart& part, const float* row, int32_t* numbers) {
   const Floats f;
   const int64_t width = part.format->width;
-  const auto* scales =
-      reinterpret_cast<const BFloat16*>(part.page + kPageRows / 8 * width * part.format->bits);
+  const auto* scales = reinterpret_cast<const BFloat16*>(part.page + part.format->plane_bytes());
+  const BFloat16* middles = scales + width;
   const Vector most = hn::Set(f, static_cast<float>(largest_number(*part.format)));
   for (int64_t j = 0; j < width; j += kLanes) {
     const int64_t count = std::min(kLanes, width - j);
     const bool whole = count == kLanes;
     const Vector scale = whole ? load(scales + j) : load_first(scales + j, count);
-    const Vector value = whole ? load(row + j) : load_first(row + j, count);
+    Vector value = whole ? load(row + j) : load_first(row + j, count);
+    if (part.format->centred()) {
+      value = hn::Sub(value, whole ? load(middles + j) : load_first(middles + j, count));
+    }
     // Where a scale is zero, infinite or NaN, so is the number: zero.
     const auto fine = hn::And(hn::Gt(scale, hn::Zero(f)), hn::Lt(scale, hn::Inf(f)));
     const Vector number = round_to(value, hn::IfThenElse(fine, scale, hn::Set(f, 1.0F)), most);
@@ -161,7 +174,7 @@ void round_groups(const SealPart& part, int64_t at, int32_t* numbers) {
   const int64_t groups = width / kGroupSize;
   const int32_t most = largest_number(*part.format);
   const float* row = part.rows + at * width;
-  std::byte* scales = part.page + kPageRows / 8 * width * part.format->bits + at * 4 * groups;
+  std::byte* scales = part.page + part.format->plane_bytes() + at * 4 * groups;
   for (int64_t g = 0; g < groups; ++g, row += kGroupSize, numbers += kGroupSize) {
     auto lowest = hn::LoadU(f, row);
     auto highest = lowest;
@@ -173,10 +186,10 @@ void round_groups(const SealPart& part, int64_t at, int32_t* numbers) {
       highest = hn::Max(highest, value);
     }
     constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-    const GroupScale shared = hn::AllTrue(f, finite)
-                                  ? group_scale(hn::GetLane(hn::MinOfLanes(f, lowest)),
-                                                hn::GetLane(hn::MaxOfLanes(f, highest)), most)
-                                  : group_scale(kNan, kNan, most);
+    const SharedScale shared = hn::AllTrue(f, finite)
+                                   ? group_scale(hn::GetLane(hn::MinOfLanes(f, lowest)),
+                                                 hn::GetLane(hn::MaxOfLanes(f, highest)), most)
+                                   : group_scale(kNan, kNan, most);
     std::memcpy(scales + 2 * g, &shared.scale, 2);
     std::memcpy(scales + 2 * (groups + g), &shared.middle, 2);
     if (!usable(to_float(shared.scale))) {
@@ -255,12 +268,12 @@ class Shaper {
   HWY_INLINE void round_channel(int64_t channel, const Vector (&shift)[kVectors]) {
     const Floats f;
     const RowFormat& format = *part_.format;
-    BFloat16 stored;
-    std::memcpy(&stored, part_.page + kPageRows / 8 * format.width * format.bits + 2 * channel, 2);
-    const float scale = to_float(stored);
+    const auto* scales = reinterpret_cast<const BFloat16*>(part_.page + format.plane_bytes());
+    const float scale = to_float(scales[channel]);
+    const float middle = format.centred() ? to_float(scales[format.width + channel]) : 0.0F;
     float* column = columns_ + channel * kSealRows;
     for (int64_t v = 0; v < kVectors; ++v, column += kLanes) {
-      const Vector value = load(column);
+      const Vector value = hn::Sub(load(column), hn::Set(f, middle));
       Vector number = hn::Zero(f);
       if (usable(scale)) {
         number = round_to(hn::Sub(value, shift[v]), hn::Set(f, scale), most_);

@@ -137,8 +137,8 @@ inline bool encode_groups(const float* values, int64_t width, std::byte* row) {
       highest = hn::Max(highest, value);
     }
     if (!hn::AllTrue(f, finite)) return false;
-    const GroupScale shared = group_scale(hn::GetLane(hn::MinOfLanes(f, lowest)),
-                                          hn::GetLane(hn::MaxOfLanes(f, highest)));
+    const SharedScale shared = group_scale(hn::GetLane(hn::MinOfLanes(f, lowest)),
+                                           hn::GetLane(hn::MaxOfLanes(f, highest)));
     scales[begin / kGroupSize] = shared.scale;
     middles[begin / kGroupSize] = shared.middle;
     // A group that is all at its middle has scale 0: any divisor gives its zeros.

@@ -35,7 +35,7 @@ void run_seal_pages(const CpuContext& context, const SealPages& arguments) {
   };
   const int64_t count = static_cast<int64_t>(pages.size());
   const int64_t strips = ceil_div(format.width, kScaleColumns);
-  const int64_t used = kPageRows / 8 * format.width * format.bits + 2 * format.width;
+  const int64_t used = format.plane_bytes() + 2 * format.scale_count();
   if (channels) {
     context.pool.parallel_for(count * strips, 1, [&](int64_t first, int64_t last, int) {
       for (int64_t i = first; i < last; ++i) {

@@ -3,11 +3,11 @@
 // foreach_target.
 //
 // An element u = n + 2^(bits-1) is its upper bit plane, shifted, or its lower one. Then
-//   channel  value = u * scale + offset,  offset = -2^(bits-1) * scale: both products and their sum
-//            are exact, so that the subtraction of the bias costs nothing
+//   channel  value = u * scale + offset,  offset = middle - 2^(bits-1) * scale: bias and middle
+//            together cost nothing
 //   group    value = (u - 2^(bits-1)) * scale + middle
-// Scales of channels stay in registers over the rows; an element of 8 bits then costs a load, a
-// conversion, a multiply-add and a store.
+// Scales and offsets of channels stay in registers over the rows; an element of 8 bits then costs a
+// load, a conversion, a multiply-add and a store.
 
 // Highway's way: a guard that admits the file once for each target.
 #if defined(SLIM_KERNELS_CPU_SEALED_CODEC_INL_H) == defined(HWY_TARGET_TOGGLE)
@@ -117,10 +117,16 @@ void open_channels(const std::byte* page, int64_t width, const Region& region,
   const Floats f;
   const SealedPlanes<bits> planes(page, width);
   const auto* scales = reinterpret_cast<const BFloat16*>(planes.scales());
+  const BFloat16* middles = scales + width;  // not with 16 bits
   for (int64_t column = region.begin; column < region.end; column += kLanes) {
     const int64_t left = width - column;
     const Vector scale = left >= kLanes ? load(scales + column) : load_first(scales + column, left);
-    const Vector offset = hn::Mul(scale, hn::Set(f, static_cast<float>(-planes.kBias)));
+    Vector offset = hn::Zero(f);
+    if constexpr (bits < 16) {
+      const Vector middle =
+          left >= kLanes ? load(middles + column) : load_first(middles + column, left);
+      offset = hn::NegMulAdd(scale, hn::Set(f, static_cast<float>(planes.kBias)), middle);
+    }
     float* out = to.data + column - region.begin;
     for (int64_t row = region.first; row < region.last; ++row, out += to.stride) {
       const Vector number = hn::ConvertTo(f, planes.numbers(row, column));
