@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "attention/k_attention.h"
 #include "attention/k_choices.h"
@@ -21,8 +22,8 @@ namespace {
 // The errors of keys with some number of spill columns, whatever their bits and shaping.
 class KeyErrors {
  public:
-  KeyErrors(const Svd& keys, const Tensor& key_weight, const Tensor& value_weight, int64_t spill) {
-    const ExactValueMap exact = exact_value_map(keys, to_dense(value_weight, "value"), spill);
+  KeyErrors(const ExactValueMap& exact, const Tensor& key_weight, const Tensor& value_weight) {
+    const int64_t spill = exact.spill.rows;
     map_ = Dense(exact.map.rows, exact.map.columns + spill);
     for (int64_t i = 0; i < map_.rows; ++i) {
       std::copy_n(exact.map.row(i), exact.map.columns, map_.row(i));
@@ -36,16 +37,24 @@ class KeyErrors {
   // Every type at one rank: factoring is the dear part.
   void append(const AttentionSpec& spec, int64_t spill, int64_t rank,
               std::vector<KeyError>& errors) const {
-    if (rank > map_.columns) return;
+    const std::vector<RowChoice> choices = key_choices();
+    const bool known = std::any_of(choices.begin(), choices.end(), [&](const RowChoice& rows) {
+      return rows.spill == spill && rows.rank == rank;
+    });
+    if (rank > map_.columns || !known) return;
     ExactShaping shaping;
     if (rank > 0) shaping = exact_shaping(map_, powers_, {.rank = rank});
     const double standard = predicted_divergence(predict_pair({DType::bf16, kGroupSize}));
-    for (const RowChoice& rows : key_choices()) {
+    std::optional<double> of_noise;  // an error is as large as the noise of the format
+    for (const RowChoice& rows : choices) {
       if (rows.spill != spill || rows.rank != rank) continue;
-      const RowError error = predict_keys(KAttention::format(spec, rows), map_, powers_,
-                                          rank > 0 ? &shaping : nullptr);
-      // A divergence grows with the square of the errors it comes from.
-      errors.push_back({rows, std::sqrt(predicted_divergence(error) / standard)});
+      const RowFormat format = KAttention::format(spec, rows);
+      if (!of_noise) {
+        const RowError error = predict_keys(format, map_, powers_, rank > 0 ? &shaping : nullptr);
+        // A divergence grows with the square of the errors it comes from.
+        of_noise = std::sqrt(predicted_divergence(error) / standard) / relative_noise(format);
+      }
+      errors.push_back({rows, *of_noise * relative_noise(format)});
     }
   }
 
@@ -62,11 +71,6 @@ std::vector<int64_t> distinct(int64_t RowChoice::*field) {
   return values;
 }
 
-double condition_of(const std::vector<double>& values) {
-  if (values.back() == 0) return std::numeric_limits<double>::infinity();
-  return values.front() / values.back();
-}
-
 }  // namespace
 
 Conditioning find_conditioning(const AttentionSpec& spec, const AttentionWeights& weights) {
@@ -79,12 +83,13 @@ Conditioning find_conditioning(const AttentionSpec& spec, const AttentionWeights
     return found;
   }
   const Tensor value_weight = plain_weight(weights.v);
-  const Svd keys = svd(to_dense(key_weight, "key"));
-  found.condition_k = condition_of(keys.values);
-  for (const int64_t spill : distinct(&RowChoice::spill)) {
-    if (spill >= spec.width) continue;
+  std::vector<int64_t> spills = distinct(&RowChoice::spill);
+  std::erase_if(spills, [&](int64_t spill) { return spill >= spec.width; });
+  const ValueMaps maps(to_dense(key_weight, "key"), to_dense(value_weight, "value"), spills.back());
+  found.condition_k = maps.condition();
+  for (const int64_t spill : spills) {
     try {
-      const KeyErrors errors(keys, key_weight, value_weight, spill);
+      const KeyErrors errors(maps.at(spill), key_weight, value_weight);
       for (const int64_t rank : distinct(&RowChoice::rank)) {
         errors.append(spec, spill, rank, found.key_errors);
       }

@@ -7,8 +7,8 @@
 namespace slim {
 
 // The condition number of W_K; and where keys are turned and could be sealed, the errors predicted
-// for all key_choices(). Takes the input as white. Cost: an SVD of W_K, and for each spill about
-// 8 e^3 operations more: 2 s at a width of 512. Weights that are not finite: Error{bad_file}.
+// for all key_choices(). Takes the input as white. Cost: about 8 e^3 operations, and for each
+// spill and rank a few hundred rank e^2 more. Weights that are not finite: Error{bad_file}.
 Conditioning find_conditioning(const AttentionSpec& spec, const AttentionWeights& weights);
 
 // For sealed rows M is rounded to i16, shaped; for others it is f32. Throws

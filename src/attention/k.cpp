@@ -135,8 +135,9 @@ std::vector<RowChoice> key_choices() {
   std::vector<RowChoice> choices;
   for (const RowType type : {RowType::i4, RowType::i5, RowType::i6, RowType::i8, RowType::i10,
                              RowType::i12, RowType::i16}) {
-    for (const int64_t spill : {0, 8, 16, 32}) {
-      for (const int64_t rank : {0, 32, 64}) choices.push_back({type, spill, rank});
+    choices.push_back({type, 0, 0});
+    for (const int64_t spill : {8, 16, 32}) {
+      for (const int64_t rank : {0, 64}) choices.push_back({type, spill, rank});
     }
   }
   return choices;

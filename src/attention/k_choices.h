@@ -8,7 +8,7 @@
 
 namespace slim {
 
-// i4 to i16; r of 0, 8, 16, 32; rank 0, 32, 64. What Conditioning::key_errors should cover.
+// i4 to i16; r of 8, 16, 32; rank 0, 64; and no spill. What Conditioning::key_errors should cover.
 std::vector<RowChoice> key_choices();
 
 // What is chosen where nothing is known of the weights: no trained layer has been seen that needs

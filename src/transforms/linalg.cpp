@@ -3,6 +3,7 @@
 #include "transforms/linalg.h"
 
 #include <cblas.h>
+#include <dlfcn.h>
 #include <lapacke.h>
 
 #include <algorithm>
@@ -15,24 +16,38 @@
 namespace slim {
 namespace {
 
-lapack_int to_lapack(int64_t size) {
+constexpr const char* kNoSvd = "The singular values of a weight matrix could not be computed.";
+constexpr int64_t kSpareVectors = 16;
+constexpr int kMostIterations = 40;
+
+// Layers are transformed side by side, one a thread. OpenBLAS, where the system's BLAS is it, would
+// start threads of its own for each of them, which wait for one another: three times slower.
+bool keep_blas_to_one_thread() {
+  using SetThreads = void (*)(int);
+  void* const found = dlsym(RTLD_DEFAULT, "openblas_set_num_threads");
+  if (found != nullptr) reinterpret_cast<SetThreads>(found)(1);
+  return found != nullptr;
+}
+
+}  // namespace
+
+static_assert(sizeof(lapack_int) == sizeof(int32_t));
+
+int32_t to_lapack(int64_t size) {
+  [[maybe_unused]] static const bool alone = keep_blas_to_one_thread();
   check(size >= 0 && size <= 1 << 20, "a matrix has a size that LAPACK can count");
   return static_cast<lapack_int>(size);
 }
 
 // LAPACKE reports failed workspace allocation by two special codes; any other negative one means
 // an argument of ours was wrong; a positive one is the numerical failure that `failure` describes.
-void check_status(lapack_int status, const char* failure) {
+void check_lapack(int32_t status, const char* failure) {
   if (status == LAPACK_WORK_MEMORY_ERROR || status == LAPACK_TRANSPOSE_MEMORY_ERROR) {
     throw Error(ErrorCode::out_of_memory, "There is no memory to decompose a weight matrix.");
   }
   check(status >= 0, "LAPACK accepts its arguments");
   if (status > 0) throw Error(ErrorCode::unsupported_model, failure);
 }
-
-constexpr const char* kNoSvd = "The singular values of a weight matrix could not be computed.";
-
-}  // namespace
 
 Dense to_dense(const Tensor& weight, std::string_view name) {
   check(weight.shape().size() == 2, "a weight is a matrix");
@@ -68,6 +83,13 @@ Dense copy(DenseBlock block) {
     std::copy_n(block.data + i * block.stride, block.columns, result.row(i));
   }
   return result;
+}
+
+void subtract(Dense& from, const Dense& other) {
+  check(from.rows == other.rows && from.columns == other.columns,
+        "the sizes of a difference agree");
+  std::transform(from.values.begin(), from.values.end(), other.values.begin(), from.values.begin(),
+                 std::minus<>());
 }
 
 Dense transpose(DenseBlock block) {
@@ -109,46 +131,60 @@ Svd svd(const Dense& matrix) {
              Dense(count, matrix.columns)};
   Dense work = matrix;
   // a^T = v^T diag(values) u^T: LAPACK's U is our v, and its V^T our u.
-  check_status(LAPACKE_dgesdd(LAPACK_COL_MAJOR, 'S', columns, rows, work.values.data(), columns,
+  check_lapack(LAPACKE_dgesdd(LAPACK_COL_MAJOR, 'S', columns, rows, work.values.data(), columns,
                               result.values.data(), result.v.values.data(), columns,
                               result.u.values.data(), to_lapack(count)),
                kNoSvd);
   return result;
 }
 
-std::vector<double> singular_values(const Dense& matrix) {
-  const lapack_int rows = to_lapack(matrix.rows);
-  const lapack_int columns = to_lapack(matrix.columns);
-  std::vector<double> values(static_cast<size_t>(std::min(matrix.rows, matrix.columns)));
-  Dense work = matrix;
-  check_status(LAPACKE_dgesdd(LAPACK_COL_MAJOR, 'N', columns, rows, work.values.data(), columns,
-                              values.data(), nullptr, columns, nullptr, rows),
-               kNoSvd);
-  return values;
-}
-
-Eigen largest_eigenpairs(const Dense& symmetric, int64_t count) {
-  check(symmetric.rows == symmetric.columns && count >= 0 && count <= symmetric.rows,
-        "eigenpairs are of a square matrix");
-  Eigen result{std::vector<double>(static_cast<size_t>(symmetric.rows)),
-               Dense(count, symmetric.rows)};
-  if (count == 0) return {};
-  const lapack_int size = to_lapack(symmetric.rows);
-  Dense work = symmetric;
-  Dense ascending(count, symmetric.rows);
-  lapack_int found = 0;
-  std::vector<lapack_int> support(static_cast<size_t>(2 * count));
-  check_status(LAPACKE_dsyevr(LAPACK_COL_MAJOR, 'V', 'I', 'L', size, work.values.data(), size, 0, 0,
-                              size - to_lapack(count) + 1, size, 0, &found, result.values.data(),
-                              ascending.values.data(), size, support.data()),
-               "The eigenvalues of a symmetric matrix could not be computed.");
-  check(found == to_lapack(count), "LAPACK finds the eigenvalues asked for");
-  result.values.resize(static_cast<size_t>(count));
-  std::reverse(result.values.begin(), result.values.end());
-  for (int64_t i = 0; i < count; ++i) {
-    std::copy_n(ascending.row(count - 1 - i), ascending.columns, result.vectors.row(i));
+Dense random_rows(int64_t rows, int64_t columns) {
+  Dense result(rows, columns);
+  uint64_t state = 1;
+  for (double& value : result.values) {
+    state = state * 6364136223846793005U + 1442695040888963407U;
+    value = std::ldexp(static_cast<double>(state >> 11), -52) - 1;
   }
   return result;
+}
+
+void orthonormalize(Dense& rows) {
+  check(rows.rows <= rows.columns, "a basis has no more rows than columns");
+  if (rows.rows == 0) return;
+  const lapack_int length = to_lapack(rows.columns);
+  const lapack_int count = to_lapack(rows.rows);
+  std::vector<double> tau(static_cast<size_t>(count));
+  constexpr const char* kFailure = "A basis could not be computed.";
+  check_lapack(
+      LAPACKE_dgeqrf(LAPACK_COL_MAJOR, length, count, rows.values.data(), length, tau.data()),
+      kFailure);
+  check_lapack(LAPACKE_dorgqr(LAPACK_COL_MAJOR, length, count, count, rows.values.data(), length,
+                              tau.data()),
+               kFailure);
+}
+
+LargestSingular largest_singular(const Dense& matrix, int64_t count, double tolerance) {
+  const int64_t rank = std::min(matrix.rows, matrix.columns);
+  check(count >= 0 && count <= rank, "a matrix has as many singular values as its smaller side");
+  Dense right = random_rows(std::min(rank, count + kSpareVectors), matrix.columns);
+  orthonormalize(right);
+  double before = 0;
+  for (int i = 0;; ++i) {
+    const Dense left = product(right, matrix, Transposed::second);
+    double sum = 0;
+    for (const double value : left.values) sum += value * value;
+    if (sum - before <= tolerance * sum || i == kMostIterations) {
+      const Svd parts = svd(left);
+      const Dense turned = product(parts.u, right, Transposed::first);
+      LargestSingular result;
+      result.values.assign(parts.values.begin(), parts.values.begin() + count);
+      result.right = copy(DenseBlock(turned, 0, count, 0, matrix.columns));
+      return result;
+    }
+    before = sum;
+    right = product(left, matrix);
+    orthonormalize(right);
+  }
 }
 
 Dense cholesky(const Dense& symmetric) {
@@ -156,7 +192,7 @@ Dense cholesky(const Dense& symmetric) {
   Dense lower = symmetric;
   const lapack_int size = to_lapack(symmetric.rows);
   // By columns LAPACK's upper triangle R, a = R^T R, is by rows our lower L = R^T.
-  check_status(LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'U', size, lower.values.data(), size),
+  check_lapack(LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'U', size, lower.values.data(), size),
                "A matrix of second moments is not positive definite.");
   for (int64_t i = 0; i < lower.rows; ++i) {
     std::fill(lower.row(i) + i + 1, lower.row(i) + lower.columns, 0.0);
@@ -170,7 +206,7 @@ Dense solve(const Dense& a, const Dense& b) {
   Dense solution = b;
   std::vector<lapack_int> pivots(static_cast<size_t>(a.rows));
   // By rows, for b by columns would be its transpose, not the same bytes.
-  check_status(LAPACKE_dgesv(LAPACK_ROW_MAJOR, to_lapack(a.rows), to_lapack(b.columns),
+  check_lapack(LAPACKE_dgesv(LAPACK_ROW_MAJOR, to_lapack(a.rows), to_lapack(b.columns),
                              factor.values.data(), to_lapack(a.columns), pivots.data(),
                              solution.values.data(), to_lapack(b.columns)),
                "A matrix to be solved for is singular.");

@@ -28,6 +28,11 @@ struct Dense {
   double at(int64_t i, int64_t j) const { return row(i)[j]; }
 };
 
+// For callers of LAPACK: a size as it counts; and its status, where memory gives
+// Error{out_of_memory} and a numerical failure Error{unsupported_model} with the sentence given.
+int32_t to_lapack(int64_t size);
+void check_lapack(int32_t status, const char* failure);
+
 // Part of a matrix, by reference.
 struct DenseBlock {
   const double* data = nullptr;
@@ -56,6 +61,7 @@ Dense to_dense(const Tensor& weight, std::string_view name);
 Tensor to_tensor(const Dense& matrix, DType type);
 
 Dense copy(DenseBlock block);
+void subtract(Dense& from, const Dense& other);  // element by element
 Dense transpose(DenseBlock block);
 // The rows of `above`, then those of `below`.
 Dense stack(DenseBlock above, DenseBlock below);
@@ -72,15 +78,21 @@ struct Svd {
 };
 // About 20 n^3 operations. Throws Error{unsupported_model} if it does not converge.
 Svd svd(const Dense& matrix);
-std::vector<double> singular_values(const Dense& matrix);  // about 8/3 n^3
 
-// The `count` largest eigenvalues of a symmetric matrix, descending, and their unit eigenvectors
-// as rows [count, n]. About 4/3 n^3 operations.
-struct Eigen {
+// The `count` largest singular values of a matrix [rows, n], descending, and their right vectors
+// as rows [count, n]: subspace iteration on count + 16 vectors until the sum of the squares of the
+// values changes by less than `tolerance` of itself (at most 40 times). Errors in the vectors are
+// among those whose values are close. An iteration: 4 (count + 16) rows n operations.
+struct LargestSingular {
   std::vector<double> values;
-  Dense vectors;
+  Dense right;
 };
-Eigen largest_eigenpairs(const Dense& symmetric, int64_t count);
+LargestSingular largest_singular(const Dense& matrix, int64_t count, double tolerance);
+
+// Numbers in [-1, 1), the same ones each time: where iterations start.
+Dense random_rows(int64_t rows, int64_t columns);
+// Makes the rows, no more than columns, an orthonormal basis of what they span.
+void orthonormalize(Dense& rows);
 
 // The lower L of a symmetric positive definite matrix = L L^T. Throws Error{unsupported_model} if
 // it is not positive definite.

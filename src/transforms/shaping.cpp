@@ -31,28 +31,39 @@ std::vector<double> score_weights(const std::vector<double>& powers, int64_t key
   return weights;
 }
 
-// U: the strongest part of `damage` [n, n] (lambda N N^T / var(v)) once its channels are scaled to
-// the errors that rounding makes in them.
-Dense strongest_part(const Dense& damage, const std::vector<double>& powers, int64_t rank) {
-  const int64_t width = damage.rows;
+// U: the strongest part of weight * N^T N once its channels are scaled to the errors that rounding
+// makes in them. `row_map` is N^T; which vectors stand for values close together hardly matters.
+Dense strongest_part(const Dense& row_map, double weight, const std::vector<double>& powers,
+                     int64_t rank) {
+  constexpr double kTolerance = 1e-3;
   std::vector<double> range;
   for (const double power : powers) range.push_back(std::sqrt(std::max(power, 0.0)));
-  Dense scaled = damage;
-  for (int64_t i = 0; i < width; ++i) {
-    for (int64_t j = 0; j < width; ++j) {
-      scaled.at(i, j) *= range[static_cast<size_t>(i)] * range[static_cast<size_t>(j)];
-    }
+  Dense scaled = row_map;
+  for (int64_t i = 0; i < scaled.rows; ++i) {
+    std::transform(scaled.row(i), scaled.row(i) + scaled.columns, range.begin(), scaled.row(i),
+                   std::multiplies<>());
   }
-  const Eigen pairs = largest_eigenpairs(scaled, rank);
-  Dense low_rank(width, rank);
-  for (int64_t i = 0; i < width; ++i) {
+  const int64_t found = std::min(rank, row_map.rows);
+  const LargestSingular parts = largest_singular(scaled, found, kTolerance);
+  Dense low_rank(row_map.columns, rank);
+  for (int64_t i = 0; i < low_rank.rows; ++i) {
     const double back = range[static_cast<size_t>(i)];
-    for (int64_t c = 0; c < rank && back > 0; ++c) {
-      const double strength = std::sqrt(std::max(pairs.values[static_cast<size_t>(c)], 0.0));
-      low_rank.at(i, c) = pairs.vectors.at(c, i) * strength / back;
+    for (int64_t c = 0; c < found && back > 0; ++c) {
+      const double strength = std::sqrt(weight) * parts.values[static_cast<size_t>(c)];
+      low_rank.at(i, c) = parts.right.at(c, i) * strength / back;
     }
   }
   return low_rank;
+}
+
+// The diagonal of N^T N.
+std::vector<double> column_squares(const Dense& matrix) {
+  std::vector<double> squares(static_cast<size_t>(matrix.columns));
+  for (int64_t i = 0; i < matrix.rows; ++i) {
+    const double* row = matrix.row(i);
+    for (size_t j = 0; j < squares.size(); ++j) squares[j] += row[j] * row[j];
+  }
+  return squares;
 }
 
 // Rising: rounding goes from the last to the first.
@@ -147,18 +158,17 @@ ExactShaping exact_shaping(const Dense& row_map, const RowPowers& powers,
   check(powers.row.size() == static_cast<size_t>(width), "powers are of whole rows");
   check(options.rank > 0 && options.rank <= width && options.lambda >= 0,
         "the factor of shaped rounding has a rank");
-  Dense damage = product(row_map, row_map, Transposed::first);
-  const double factor_of = powers.value > 0 ? options.lambda / powers.value : 0;
-  for (double& value : damage.values) value *= factor_of;
+  const double weight = powers.value > 0 ? options.lambda / powers.value : 0;
+  const std::vector<double> damage = column_squares(row_map);
 
   ExactShaping shaping;
   shaping.lambda = options.lambda;
-  shaping.low_rank = strongest_part(damage, powers.row, options.rank);
+  shaping.low_rank = strongest_part(row_map, weight, powers.row, options.rank);
   shaping.diagonal = score_weights(powers.row, powers.keys);
   for (int64_t j = 0; j < width; ++j) {
     const double* u = shaping.low_rank.row(j);
-    const double left = damage.at(j, j) - dot(u, u, options.rank);
-    shaping.residual.push_back(std::max(left, 1e-6 * damage.at(j, j)));
+    const double whole = weight * damage[static_cast<size_t>(j)];
+    shaping.residual.push_back(std::max(whole - dot(u, u, options.rank), 1e-6 * whole));
     shaping.diagonal[static_cast<size_t>(j)] += shaping.residual.back();
   }
   shaping.order = rounding_order(shaping.diagonal, shaping.low_rank, powers.row);

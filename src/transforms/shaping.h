@@ -38,7 +38,7 @@ struct ShapingFactor {
   int64_t bytes() const { return u.bytes() + g.bytes() + order.bytes(); }
 };
 
-// Cost: 2 (e + r)^2 e operations for N N^T and about as many for its eigenpairs.
+// Cost: an iteration of largest_singular() on N, about 10 times.
 ShapingFactor shaping_factor(const ValueMap& map, const RowPowers& powers,
                              const ShapingOptions& options);
 

@@ -13,73 +13,116 @@
 namespace slim {
 namespace {
 
-// How many singular values are zero to double precision.
-int64_t nullity(const std::vector<double>& values, int64_t size) {
-  const double zero =
-      values.front() * static_cast<double>(size) * std::numeric_limits<double>::epsilon();
-  return std::count_if(values.begin(), values.end(), [&](double value) { return value <= zero; });
+constexpr int64_t kSpare = 8;  // singular values beyond the spill that are looked at
+
+double largest_value(const Dense& matrix) {
+  return largest_singular(matrix, 1, 1e-10).values.front();
 }
 
-void check_spill(const Svd& keys, int64_t spill) {
-  const int64_t width = keys.v.columns;
-  if (spill > width) {
-    throw Error(
-        ErrorCode::bad_request,
-        fmt::format("The spill of a layer with {} inputs cannot have {} columns.", width, spill));
-  }
-  const int64_t lost = nullity(keys.values, keys.u.rows);
-  if (lost <= spill) return;
+// Singular values up to this are zero to double precision.
+double zero_beside(double largest, int64_t size) {
+  if (largest == 0) return std::numeric_limits<double>::infinity();
+  return largest * static_cast<double>(size) * std::numeric_limits<double>::epsilon();
+}
+
+double condition(double largest, double smallest, int64_t size) {
+  if (smallest <= zero_beside(largest, size)) return std::numeric_limits<double>::infinity();
+  return std::max(1.0, largest / smallest);
+}
+
+// Rows less what they have along an orthonormal basis; returns that, [rows, basis].
+Dense project_out(const Dense& basis, Dense& rows) {
+  Dense along = product(rows, basis, Transposed::second);
+  subtract(rows, product(along, basis));
+  return along;
+}
+
+const Dense& check_tall(const Dense& key_weight) {
+  if (key_weight.rows >= key_weight.columns) return key_weight;
   throw Error(ErrorCode::unsupported_model,
-              fmt::format("The key weight is singular to double precision: its rank is {} of {}. "
-                          "Values cannot be computed from keys and {} spill columns; it takes {}.",
-                          width - lost, width, spill, lost));
+              fmt::format("A value map needs keys at least as wide as the layer's input; this "
+                          "key weight has {} outputs and {} inputs.",
+                          key_weight.rows, key_weight.columns));
 }
 
 }  // namespace
 
 double condition_number(const Tensor& weight) {
-  const std::vector<double> values = singular_values(to_dense(weight, "key"));
-  if (values.back() == 0) return std::numeric_limits<double>::infinity();
-  return values.front() / values.back();
+  Dense matrix = to_dense(weight, "key");
+  if (matrix.rows < matrix.columns) matrix = transpose(matrix);
+  const double smallest = TallFactor(matrix).smallest(1).values.front();
+  return condition(largest_value(matrix), smallest, matrix.rows);
+}
+
+ValueMaps::ValueMaps(const Dense& key_weight, const Dense& value_weight, int64_t most)
+    : keys_(check_tall(key_weight)), most_(most) {
+  const int64_t width = key_weight.columns;
+  check(width == value_weight.columns && most >= 0, "W_K and W_V have one input");
+  if (most > width) {
+    throw Error(
+        ErrorCode::bad_request,
+        fmt::format("The spill of a layer with {} inputs cannot have {} columns.", width, most));
+  }
+  small_ = keys_.smallest(std::min(width, most + kSpare));
+  const double largest = largest_value(key_weight);
+  condition_ = slim::condition(largest, small_.values.front(), key_weight.rows);
+  const double zero = zero_beside(largest, key_weight.rows);
+  nullity_ = std::count_if(small_.values.begin(), small_.values.end(),
+                           [&](double value) { return value <= zero; });
+  small_.left = copy(DenseBlock(small_.left, 0, most, 0, key_weight.rows));
+  small_.right = copy(DenseBlock(small_.right, 0, most, 0, width));
+  Dense rest = value_weight;
+  along_ = project_out(small_.right, rest);
+  rest_ = keys_.through_inverse(std::move(rest));
+  project_out(small_.left, rest_);
+}
+
+void ValueMaps::check_spill(int64_t spill) const {
+  check(spill >= 0 && spill <= most_, "value maps are made for as much spill as is asked of them");
+  if (nullity_ <= spill) return;
+  const int64_t width = keys_.width();
+  const bool seen = nullity_ < std::ssize(small_.values);
+  throw Error(ErrorCode::unsupported_model,
+              fmt::format("The key weight is singular to double precision: its rank is {}{} of {}. "
+                          "Values cannot be computed from keys and {} spill columns; it takes {}.",
+                          seen ? "" : "at most ", width - nullity_, width, spill, nullity_));
+}
+
+// With the rows u_i of small_.right, v_i of small_.left, i = 1 the smallest:
+//   M_r^T = rest - B^T P^T (without u_1 .. u_most) A^+ + sum over r < i <= most of
+//           (W_V^T u_i - B^T P^T u_i) v_i^T / s_i
+// which divides by no singular value that is left out; the first two are small as s_(most + 1).
+ExactValueMap ValueMaps::at(int64_t spill) const {
+  check_spill(spill);
+  const int64_t width = keys_.width();
+  ExactValueMap result;
+  result.map = rest_;
+  Dense carried = along_;  // what the value map owes each of the smallest directions
+  if (spill > 0) {
+    const DenseBlock left_out(small_.right, 0, spill, 0, width);  // U_r^T
+    result.spill = to_dense(to_tensor(copy(left_out), DType::f16), "spill");
+    const Dense right = transpose(DenseBlock(along_, 0, along_.rows, 0, spill));  // U_r^T W_V
+    result.spill_map = transpose(solve(product(left_out, result.spill, Transposed::second), right));
+    Dense spilled = result.spill;
+    subtract(carried, product(result.spill_map, project_out(small_.right, spilled)));
+    spilled = keys_.through_inverse(std::move(spilled));
+    project_out(small_.left, spilled);
+    subtract(result.map, product(result.spill_map, spilled));
+  }
+  if (spill == most_) return result;
+  for (int64_t i = 0; i < carried.rows; ++i) {
+    for (int64_t j = spill; j < most_; ++j) {
+      carried.at(i, j) /= -small_.values[static_cast<size_t>(j)];
+    }
+  }
+  subtract(result.map,
+           product(DenseBlock(carried, 0, carried.rows, spill, most_ - spill),
+                   DenseBlock(small_.left, spill, most_ - spill, 0, small_.left.columns)));
+  return result;
 }
 
 ExactValueMap exact_value_map(const Dense& key_weight, const Dense& value_weight, int64_t spill) {
-  if (key_weight.rows < key_weight.columns) {
-    throw Error(ErrorCode::unsupported_model,
-                fmt::format("A value map needs keys at least as wide as the layer's input; this "
-                            "key weight has {} outputs and {} inputs.",
-                            key_weight.rows, key_weight.columns));
-  }
-  return exact_value_map(svd(key_weight), value_weight, spill);
-}
-
-// W_K^T = u diag(s) v: the rows of v are the U of value_map.h, the columns of u its V.
-ExactValueMap exact_value_map(const Svd& keys, const Dense& value_weight, int64_t spill) {
-  const int64_t width = keys.v.columns;
-  check(width == value_weight.columns && width == keys.v.rows && spill >= 0,
-        "W_K and W_V have one input, no wider than the keys");
-  check_spill(keys, spill);
-  const int64_t kept = width - spill;
-
-  ExactValueMap result;
-  Dense rest = value_weight;  // (W_V - P B)^T
-  if (spill > 0) {
-    const DenseBlock small(keys.v, kept, spill, 0, width);  // U_r^T
-    result.spill = to_dense(to_tensor(copy(small), DType::f16), "spill");
-    const Dense right = product(small, value_weight, Transposed::second);  // U_r^T W_V
-    result.spill_map = transpose(solve(product(small, result.spill, Transposed::second), right));
-    const Dense spilled = product(result.spill_map, result.spill);
-    std::transform(rest.values.begin(), rest.values.end(), spilled.values.begin(),
-                   rest.values.begin(), std::minus<>());
-  }
-  const DenseBlock large(keys.v, 0, kept, 0, width);
-  Dense turned = product(rest, large, Transposed::second);  // (W_V - P B)^T U_k
-  for (int64_t i = 0; i < turned.rows; ++i) {
-    for (int64_t j = 0; j < kept; ++j) turned.at(i, j) /= keys.values[static_cast<size_t>(j)];
-  }
-  result.map = product(turned, DenseBlock(keys.u, 0, keys.u.rows, 0, kept), Transposed::second);
-  result.singular_values = std::move(keys.values);
-  return result;
+  return ValueMaps(key_weight, value_weight, spill).at(spill);
 }
 
 ValueMap value_map(const Tensor& key_weight, const Tensor& value_weight,
@@ -98,7 +141,6 @@ ValueMap value_map(const Tensor& key_weight, const Tensor& value_weight,
     result.spill = to_tensor(exact.spill, DType::f16);
     result.spill_map = to_tensor(exact.spill_map, DType::f32);
   }
-  result.singular_values = std::move(exact.singular_values);
   return result;
 }
 

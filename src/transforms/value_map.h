@@ -16,11 +16,12 @@
 #include "tensor/tensor.h"
 #include "transforms/linalg.h"
 #include "transforms/moments.h"
+#include "transforms/tall_factor.h"
 
 namespace slim {
 
-// Largest over smallest singular value of a weight matrix [outputs, inputs], in double precision
-// (LAPACK dgesdd). Infinity if singular. Cost O(d^3): about 0.2 s at d = 512, 3 s at d = 1280.
+// Largest over smallest singular value of a weight matrix [outputs, inputs]. Infinity if singular
+// to double precision. Cost: about 2 d^3 operations.
 double condition_number(const Tensor& weight);
 
 struct ValueMapOptions {
@@ -30,17 +31,16 @@ struct ValueMapOptions {
 };
 
 struct ValueMap {
-  Tensor map;                           // M^T [E, e]: i16 or f32
-  Tensor scale;                         // [E] f32, of i16; else empty
-  Tensor spill;                         // P^T [r, D] f16; empty if r = 0
-  Tensor spill_map;                     // B^T [E, r] f32; empty if r = 0
-  std::vector<double> singular_values;  // of W_K, all of them, descending
+  Tensor map;        // M^T [E, e]: i16 or f32
+  Tensor scale;      // [E] f32, of i16; else empty
+  Tensor spill;      // P^T [r, D] f16; empty if r = 0
+  Tensor spill_map;  // B^T [E, r] f32; empty if r = 0
 
   int64_t bytes() const { return map.bytes() + scale.bytes() + spill.bytes() + spill_map.bytes(); }
 };
 
-// From W_K^T [e, D] and W_V^T [E, D], of any weight type; e >= D. Cost: about 30 e D^2 operations
-// (SVD), and e^2 E more if rounded. Throws Error{unsupported_model} if e < D (keys then hold less
+// From W_K^T [e, D] and W_V^T [E, D], of any weight type; e >= D. Cost: about 8 e D^2 operations,
+// and 4 e^2 E more if rounded. Throws Error{unsupported_model} if e < D (keys then hold less
 // than the input) or more than r singular values of W_K are zero to double precision;
 // Error{bad_file} if a weight is not finite.
 ValueMap value_map(const Tensor& key_weight, const Tensor& value_weight,
@@ -53,11 +53,29 @@ struct ExactValueMap {
   Dense map;        // M^T [E, e]
   Dense spill;      // P^T [r, D], as rounded to f16
   Dense spill_map;  // B^T [E, r]
-  std::vector<double> singular_values;
 };
 ExactValueMap exact_value_map(const Dense& key_weight, const Dense& value_weight, int64_t spill);
-// From svd(key_weight), so that several r cost one SVD.
-ExactValueMap exact_value_map(const Svd& keys, const Dense& value_weight, int64_t spill);
+
+// The maps of one layer for several r. Errors as value_map's.
+class ValueMaps {
+ public:
+  // For r up to `most`.
+  ValueMaps(const Dense& key_weight, const Dense& value_weight, int64_t most);
+
+  double condition() const noexcept { return condition_; }  // of W_K, as condition_number()
+  ExactValueMap at(int64_t spill) const;                    // about 2 E (D + e) most operations
+
+ private:
+  void check_spill(int64_t spill) const;
+
+  TallFactor keys_;
+  TallFactor::Triples small_;  // the `most` smallest, and the next
+  int64_t most_;
+  int64_t nullity_ = 0;  // singular values that are zero to double precision
+  double condition_ = 0;
+  Dense along_;  // W_V^T U: the values that the smallest directions carry [E, most]
+  Dense rest_;   // M^T with all of `most` left out, B = 0
+};
 
 // [M^T, B^T] [E, e + r] as stored: what turns a cached row into a value.
 Dense row_map(const ValueMap& map);

@@ -196,7 +196,7 @@ TEST(Plan, KeysAreTheSmallestWithinTheBudget) {
   EXPECT_EQ(mixed[1].rows, (RowChoice{RowType::i10, 32, 64}));
   EXPECT_EQ(plan(both, {.budget = 8.0})[1].rows, mixed[0].rows);
   EXPECT_EQ(plan(both, {.spill = 0, .rank = 0})[0].rows, (RowChoice{RowType::i16, 0, 0}));
-  EXPECT_EQ(plan(both, {.row_type = RowType::i12})[0].rows, (RowChoice{RowType::i12, 8, 32}));
+  EXPECT_EQ(plan(both, {.row_type = RowType::i12})[0].rows, (RowChoice{RowType::i12, 8, 64}));
 }
 
 TEST(Plan, KeysAboveTheBudgetAreReplacedOrNamed) {

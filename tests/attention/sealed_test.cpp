@@ -261,7 +261,7 @@ TEST_P(SealedRows, SpillAndShapingKeepTheirPromise) {
     if (!tested.spec.rotary) continue;
     const Tensor x = random_tensor({150, tested.spec.width}, 370);
     const std::vector<Tensor> answer{textbook(tested.spec, weights_of(tested), x)};
-    for (const RowChoice& rows : {RowChoice{RowType::i10, 8, 0}, RowChoice{RowType::i8, 16, 32}}) {
+    for (const RowChoice& rows : {RowChoice{RowType::i10, 8, 0}, RowChoice{RowType::i8, 16, 64}}) {
       const std::optional<double> allowed = bound(tested, rows);
       if (!allowed) continue;
       for (const int64_t chunk : {10, 90}) {
