@@ -61,9 +61,9 @@ struct WorkerMemory {
   WorkerMemory(const Attend& step, int64_t tokens, int64_t heads, Carver& carver) {
     const int64_t queries = tokens * heads;
     const int64_t grouped = tokens * (step.value_stride == 0 ? heads : step.heads_per_key);
-    const int64_t row = keeps_tile(step) ? step.keys.format.width : step.key_width;
-    kernel.keys =
-        carver.take<float>((keeps_tile(step) ? kTileRows : kStripRows) * tile_stride(row));
+    const int64_t kept = keeps_tile(step) ? kTileRows * tile_stride(step.keys.format.width) : 0;
+    kernel.tile = carver.take<float>(kept);
+    kernel.keys = carver.take<float>(kStripRows * tile_stride(step.key_width));
     kernel.columns = carver.take<float>(step.key_width * kColumnStride);
     kernel.values = carver.take<float>(kTileRows * tile_stride(kMixColumns));
     kernel.turns = carver.take<float>(step.rotations.empty() ? 0 : kTileRows * step.key_width);

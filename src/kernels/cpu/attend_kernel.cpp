@@ -82,8 +82,8 @@ class BlockKernel {
         batch_heads_(block.batch_heads()),
         key_heads_(step_.key_stride == 0 ? group_heads_ : step_.heads_per_key),
         transposed_(key_queries() >= kManyQueries && step_.key_width <= kTransposedWidth),
-        in_place_(rotation_ == nullptr && step_.key_gain == nullptr && step_.key_bias == nullptr &&
-                  !step_.keys.format.sealed()),
+        turned_(rotation_ != nullptr || step_.key_gain != nullptr || step_.key_bias != nullptr),
+        in_place_(!turned_ && !step_.keys.format.sealed()),
         tile_is_kept_(keeps_tile(step_) && !transposed_ && !read_in_place(step_.keys.format)) {}
 
   void run(const RowRange& range) {
@@ -243,11 +243,12 @@ class BlockKernel {
     for (int64_t begin = seen_.begin / kStripRows * kStripRows; begin < seen_.end;
          begin += kStripRows) {
       const int64_t end = std::min(begin + kStripRows, seen_.end);
+      if (tile_is_kept_) keep_rows(begin, end);
       for (int64_t head = batch; head < batch + batch_heads_; head += key_heads_) {
         const int64_t column = key_column(head);
         Tile<Element> keys;
         if constexpr (std::is_void_v<T>) {
-          keys = tile_is_kept_ ? kept_rows(begin, end) : turned_keys(column, begin, end);
+          keys = turned_keys(column, begin, end);
         } else {
           keys = rows_in_place<T>(step_.keys, column);
         }
@@ -284,19 +285,21 @@ class BlockKernel {
   }
 
   // Rows of the tile that is kept: decoded here, read again when they are mixed.
-  Tile<float> kept_rows(int64_t begin, int64_t end) const {
+  void keep_rows(int64_t begin, int64_t end) const {
     const int64_t stride = tile_stride(step_.keys.format.width);
     decode(step_.keys.format, page(step_.keys, row_), {begin, end, 0, step_.keys.format.width},
-           {memory_.keys + begin * stride, stride});
-    return {memory_.keys, stride};
+           {memory_.tile + begin * stride, stride});
   }
+  Tile<float> kept_rows() const { return {memory_.tile, tile_stride(step_.keys.format.width)}; }
 
-  // Keys of one head as they are scored.
+  // Rows [begin, end) of one head's keys as they are scored.
   Tile<float> turned_keys(int64_t column, int64_t begin, int64_t end) const {
+    if (tile_is_kept_ && !turned_) return {kept_rows().data + column, kept_rows().stride};
     const Tile<float> keys =
-        decoded(step_.keys, column, step_.key_width, {begin, end}, memory_.keys);
+        tile_is_kept_ ? copied_keys(column, begin, end)
+                      : decoded(step_.keys, column, step_.key_width, {begin, end}, memory_.keys);
     const bool shifted = step_.key_gain != nullptr || step_.key_bias != nullptr;
-    for (int64_t s = begin; s < end && (shifted || rotation_ != nullptr); ++s) {
+    for (int64_t s = begin; s < end && turned_; ++s) {
       float* key = memory_.keys + (keys.row(s) - memory_.keys);
       if (shifted) {
         scale_and_shift(step_.key_gain == nullptr ? nullptr : step_.key_gain + column,
@@ -307,6 +310,16 @@ class BlockKernel {
       turn_head(*rotation_, memory_.turns + s * rotation_->width(), key);
     }
     return keys;
+  }
+
+  Tile<float> copied_keys(int64_t column, int64_t begin, int64_t end) const {
+    const int64_t stride = tile_stride(step_.key_width);
+    const Tile<float> copies{memory_.keys - begin * stride, stride};
+    for (int64_t s = begin; s < end; ++s) {
+      std::copy_n(kept_rows().row(s) + column, step_.key_width,
+                  memory_.keys + (s - begin) * stride);
+    }
+    return copies;
   }
 
   // Scores become weights. Queries with something to mix are listed.
@@ -359,7 +372,7 @@ class BlockKernel {
       if constexpr (!std::is_void_v<T>) {
         values = rows_in_place<T>(step_.values, column);
       } else if (tile_is_kept_) {
-        values = {memory_.keys + column, tile_stride(step_.keys.format.width)};
+        values = {kept_rows().data + column, kept_rows().stride};
       } else {
         values = decoded(step_.values, column, width, seen_, memory_.values);
       }
@@ -402,7 +415,8 @@ class BlockKernel {
   const int64_t batch_heads_;  // that are scored before the first of them mixes
   const int64_t key_heads_;    // of a group, that score the same columns
   const bool transposed_;      // keys are, for scoring
-  const bool in_place_;        // keys are scored as they are
+  const bool turned_;          // keys get gain, bias or rotation before they are scored
+  const bool in_place_;        // keys are scored where they lie
   const bool tile_is_kept_;    // decoded once, to be scored and mixed
   // The tile at hand: its first row, how many it has, those that some query sees.
   int64_t row_ = 0;

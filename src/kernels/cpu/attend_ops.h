@@ -95,25 +95,23 @@ constexpr int64_t tile_stride(int64_t width) {
 }
 
 // Whether a tile of keys that needs decoding is decoded as a whole and serves as values, too: where
-// heads score and mix whole rows as they are, and would decode each column twice. Up to 1536
-// columns: 393 KB, for the second-level cache.
+// heads mix whole rows, and would decode each column twice. Up to 1536 columns: 393 KB, for the
+// second-level cache.
 inline bool keeps_tile(const Attend& step) {
-  return step.keys.format.width <= 1536 && same_rows(step) && step.key_stride == 0 &&
-         step.value_stride == 0 && step.rotations.empty() && step.key_gain == nullptr &&
-         step.key_bias == nullptr;
+  return step.keys.format.width <= 1536 && same_rows(step) && step.value_stride == 0;
 }
 
 // Working memory of one block, whose groups have G = tokens * group_heads queries, batches B.
 struct AttendMemory {
-  float* keys = nullptr;  // [kStripRows, tile_stride(key_width)] decoded and turned; or, where the
-                          // tile is kept, [kTileRows, tile_stride(width)]
-  float* columns = nullptr;             // [key_width, kColumnStride]: keys, transposed
-  float* values = nullptr;              // [kTileRows, tile_stride(kMixColumns)], decoded
-  float* turns = nullptr;               // [kTileRows, key_width]: cos and sin of the tile's rows
-  float* turned = nullptr;              // [R, key_width]: queries, turned and scaled
-  float* weights = nullptr;             // [G, kTileRows]
-  const float** queries = nullptr;      // [R] queries in the order that scoring takes them,
-  float** query_weights = nullptr;      // [R] and their rows of `weights`
+  float* tile = nullptr;            // [kTileRows, tile_stride(width)], decoded, where it is kept
+  float* keys = nullptr;            // [kStripRows, tile_stride(key_width)], decoded and turned
+  float* columns = nullptr;         // [key_width, kColumnStride]: keys, transposed
+  float* values = nullptr;          // [kTileRows, tile_stride(kMixColumns)], decoded
+  float* turns = nullptr;           // [kTileRows, key_width]: cos and sin of the tile's rows
+  float* turned = nullptr;          // [R, key_width]: queries, turned and scaled
+  float* weights = nullptr;         // [G, kTileRows]
+  const float** queries = nullptr;  // [R] queries in the order that scoring takes them,
+  float** query_weights = nullptr;  // [R] and their rows of `weights`
   const float** mix_weights = nullptr;  // [G] the same for queries that mix the tile,
   float** mixed = nullptr;              // [G] their mixtures,
   Seen* mix_rows = nullptr;             // [G] and the rows they see
