@@ -230,6 +230,52 @@ HWY_INLINE void multiply_dots(const ConstMatrix& x, int64_t row, const ConstMatr
   }
 }
 
+// One row of x with rows of the weight one after another, in the order of memory: what the hardware
+// fetches ahead by itself. Four sums hide the latency of an addition. (57 MB of f16 a step, one
+// Zen 4 core: 16.5 GB/s; 12.5 for eight rows side by side with memory asked for ahead, as above.)
+template <typename T>
+void multiply_stream(const ConstMatrix& x, const ConstMatrix& weight, const Tile& tile) {
+  constexpr int kOutputs = 8;  // whose sums are folded together
+  constexpr int kSums = 4;
+
+  const float* values = x.row<float>(0);
+  const int64_t depth = x.columns;
+  for (int64_t first = 0; first < weight.rows; first += kOutputs) {
+    const int64_t count = HWY_MIN(kOutputs, weight.rows - first);
+    Vector totals[kOutputs];
+    for (auto& total : totals) total = hn::Zero(Floats());
+    for (int64_t n = 0; n < count; ++n) {
+      const T* row = weight.row<T>(first + n);
+      Vector sums[kSums];
+      for (auto& sum : sums) sum = hn::Zero(Floats());
+      int64_t k = 0;
+      for (; k + kSums * kLanes <= depth; k += kSums * kLanes) {
+        for (int i = 0; i < kSums; ++i) {
+          const int64_t at = k + i * kLanes;
+          sums[i] = hn::MulAdd(load(values + at), load(row + at), sums[i]);
+        }
+      }
+      for (; k + kLanes <= depth; k += kLanes) {
+        sums[0] = hn::MulAdd(load(values + k), load(row + k), sums[0]);
+      }
+      if (k < depth) {
+        sums[1] =
+            hn::MulAdd(load_first(values + k, depth - k), load_first(row + k, depth - k), sums[1]);
+      }
+      totals[n] = hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3]));
+    }
+    float* out = tile.sums + first;
+    if (count == kOutputs) {
+      add_lanes(totals, tile.accumulate, out);
+    } else {
+      for (int64_t n = 0; n < count; ++n) {
+        const Vector one[] = {totals[n]};
+        add_lanes(one, tile.accumulate, out + n);
+      }
+    }
+  }
+}
+
 template <int rows, int outputs, typename T>
 void multiply_all(const ConstMatrix& x, const ConstMatrix& weight, const Tile& tile) {
   const int64_t end = even_groups(x.rows).end;
@@ -257,7 +303,7 @@ constexpr int kNarrow = kManyRegisters ? 6 : 2;
 template <typename T>
 void multiply_plain(const ConstMatrix& x, const ConstMatrix& weight, const Tile& tile) {
   const int64_t most = even_groups(x.rows).size;
-  if (most == 1) return multiply_all<1, 8, T>(x, weight, tile);
+  if (most == 1) return multiply_stream<T>(x, weight, tile);
   if (most == 2) return multiply_all<2, kWide, T>(x, weight, tile);
   if (most == 3) return multiply_all<3, kWide, T>(x, weight, tile);
   multiply_all<4, kNarrow, T>(x, weight, tile);
