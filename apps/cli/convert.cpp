@@ -24,6 +24,7 @@ Action add_convert(CLI::App& app) {
     const Conversion result =
         convert(options->model.model, options->directory, options->model.engine);
     print_layers(result.layers);
+    print_calibration(result.calibration);
     const double growth =
         100 *
         (static_cast<double>(result.written_bytes) / static_cast<double>(result.source_bytes) - 1);

@@ -29,6 +29,7 @@ void print_json(const Inspection& inspection) {
                                       {"weight_bytes", inspection.weight_bytes},
                                       {"derived_bytes", inspection.derived_bytes},
                                       {"layers", layers_json(inspection.layers)},
+                                      {"calibration", calibration_json(inspection.calibration)},
                                       {"context_tokens", inspection.context_tokens},
                                       {"context_bytes", context_json(inspection.context)},
                                       {"context_bf16_bytes", inspection.context_bf16_bytes}};
@@ -58,6 +59,7 @@ void print_model(const Inspection& inspection) {
 void print_table(const Inspection& inspection) {
   print_model(inspection);
   print_layers(inspection.layers);
+  print_calibration(inspection.calibration);
   std::printf("\ncontext   %lld tokens", static_cast<long long>(inspection.context_tokens));
   if (inspection.mel_bins > 0) {
     std::printf(", %lld encoder positions", static_cast<long long>(inspection.encoder_positions));

@@ -108,6 +108,9 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
   app.add_option("--cache-budget", options.engine.cache_budget,
                  "Largest predicted error of k, relative to that of kv in bf16")
       ->capture_default_str();
+  app.add_option("--calibration", options.engine.calibration,
+                 "Text to choose rows of k on, by measured instead of predicted error")
+      ->type_name("FILE");
   app.add_option("--spill", options.engine.spill, "Columns beside the keys (default: chosen)");
   app.add_option("--rank", options.engine.rank,
                  "Rank of shaped rounding (0: plain; default: chosen)");

@@ -59,6 +59,24 @@ void print_layers(const std::vector<LayerReport>& layers) {
   }
 }
 
+nlohmann::ordered_json calibration_json(const std::optional<Calibration>& calibration) {
+  if (!calibration) return nullptr;
+  return {{"tokens", calibration->tokens},
+          {"kv_kl", calibration->kv_kl},
+          {"kl", calibration->kl},
+          {"predicted_budget", calibration->predicted_budget}};
+}
+
+void print_calibration(const std::optional<Calibration>& calibration) {
+  if (!calibration) return;
+  std::printf("\nplan      measured on %lld tokens: KL mean %.2e nats; kv in bf16: %.2e",
+              static_cast<long long>(calibration->tokens), calibration->kl, calibration->kv_kl);
+  if (calibration->predicted_budget > 0) {
+    std::printf("; of predicted error %.3g at most", calibration->predicted_budget);
+  }
+  std::printf("\n");
+}
+
 double percent(int64_t part, int64_t whole) {
   return whole > 0 ? 100 * static_cast<double>(part) / static_cast<double>(whole) : 0;
 }

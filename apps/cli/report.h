@@ -2,6 +2,7 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <vector>
 
 #include "slim/slim.h"
@@ -11,6 +12,8 @@ namespace slim::cli {
 nlohmann::ordered_json layers_json(const std::vector<LayerReport>& layers);
 nlohmann::ordered_json context_json(const ContextBytes& context);
 void print_layers(const std::vector<LayerReport>& layers);
-double percent(int64_t part, int64_t whole);  // 0 of nothing
+nlohmann::ordered_json calibration_json(const std::optional<Calibration>& calibration);
+void print_calibration(const std::optional<Calibration>& calibration);  // a line, or nothing
+double percent(int64_t part, int64_t whole);                            // 0 of nothing
 
 }  // namespace slim::cli

@@ -32,6 +32,17 @@ struct LayerReport {
   std::string reason;
 };
 
+// How a plan was chosen by measurement, on EngineOptions::calibration. KL: the mean over its
+// tokens, in nats, from kv in f32.
+struct Calibration {
+  int64_t tokens = 0;  // scored
+  double kv_kl = 0;    // of kv in bf16; the plan's is to be within cache_budget^2 times it
+  double kl = 0;       // of the plan
+  // The predicted error, relative to that of kv in bf16, that led to the plan; 0: kv, because no
+  // sealed keys that were tried are within the budget.
+  double predicted_budget = 0;
+};
+
 struct Inspection {
   std::string model;
   std::string family;
@@ -43,6 +54,7 @@ struct Inspection {
   // What the cache kinds add to the weights (value maps, spill, shaping), less what they replace.
   int64_t derived_bytes = 0;
   std::vector<LayerReport> layers;
+  std::optional<Calibration> calibration;  // if the plan was measured
   int64_t context_tokens = 0;
   ContextBytes context;            // so many tokens, from pages really allocated, hot ones included
   int64_t context_bf16_bytes = 0;  // a standard cache in bf16, in the same pages
@@ -116,6 +128,7 @@ struct Conversion {
   int64_t source_bytes = 0;   // of the tensors read
   int64_t written_bytes = 0;  // of the tensors written
   std::vector<LayerReport> layers;
+  std::optional<Calibration> calibration;  // if the plan was measured
 };
 
 }  // namespace slim

@@ -26,11 +26,17 @@ namespace slim {
 const char* version();  // "0.1.0"
 
 struct EngineOptions {
-  std::string device = "cpu";    // one of devices()
-  int threads = 0;               // 0: one per processor this process may use
-  std::string cache = "auto";    // auto, kv, x, k
-  std::string cache_type;        // "" (by the plan), or one of cache_types()
-  double cache_budget = 1.0;     // largest predicted error, relative to that of kv in bf16
+  std::string device = "cpu";  // one of devices()
+  int threads = 0;             // 0: one per processor this process may use
+  std::string cache = "auto";  // auto, kv, x, k
+  std::string cache_type;      // "" (by the plan), or one of cache_types()
+  double cache_budget = 1.0;   // largest predicted error, relative to that of kv in bf16
+  // A text file of 128 tokens at least (1024 are used), for language models whose plan may seal
+  // keys: then their rows are chosen by the KL measured on it instead of the predicted error, at
+  // most cache_budget^2 times that of kv in bf16. Loading takes a few passes over the text more,
+  // and the memory of one more plan beside kv in f32. Error{bad_request} if nothing is left to
+  // choose: speech, a converted model, other kinds, rows given altogether.
+  std::string calibration;
   std::optional<int64_t> spill;  // columns beside the keys, for every k layer; none: chosen
   std::optional<int64_t> rank;   // of shaped rounding, likewise
   int64_t context = 0;           // most tokens of a sequence; 0: what the model was made for

@@ -139,14 +139,14 @@ Conversion convert(const std::string& model, const std::string& directory,
                 "Only a model directory in safetensors that has not been converted yet can be.",
                 model);
   }
-  const ModelWeights weights(files.spec, *files.checkpoint);
-  const std::vector<LayerPlan> layers = plan_layers(files, &weights, options);
+  const PlannedModel planned = plan_model(model, files, options);
   NewFolder folder(directory);
-  const std::vector<NamedTensor> tensors = converted(*files.checkpoint, weights, layers);
+  const std::vector<NamedTensor> tensors =
+      converted(*files.checkpoint, *planned.weights, planned.plan);
   write_safetensors(folder.partial() / "model.safetensors", tensors,
                     {{"format", "slim"}, {"slim_version", version()}});
   copy_beside(files.directory, folder.partial());
-  const std::string text = write_plan(layers);
+  const std::string text = write_plan(planned.plan);
   NewFile plan_file(folder.partial() / kPlanFile);
   plan_file.write(std::as_bytes(std::span(text)));
   plan_file.finish();
@@ -158,7 +158,8 @@ Conversion convert(const std::string& model, const std::string& directory,
     result.source_bytes += files.checkpoint->get(name).bytes();
   }
   result.written_bytes = bytes_of(tensors);
-  result.layers = layer_reports(layers);
+  result.layers = layer_reports(planned.plan);
+  result.calibration = planned.calibration;
   return result;
 }
 

@@ -26,9 +26,7 @@ std::string Transcription::text() const {
 
 Inspection inspect(const std::string& model, const EngineOptions& options) {
   const ModelFiles files = open_model(model);
-  std::unique_ptr<ModelWeights> weights;
-  if (files.checkpoint) weights = std::make_unique<ModelWeights>(files.spec, *files.checkpoint);
-  Inspection inspection = inspect_model(files, weights.get(), options);
+  Inspection inspection = inspect_model(files, plan_model(model, files, options), options.context);
   inspection.model = model;
   return inspection;
 }

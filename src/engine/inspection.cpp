@@ -148,22 +148,36 @@ int64_t bf16_context(const ModelSpec& spec, int64_t tokens, int64_t positions) {
   return allocate_rows(tokens, bytes) + allocate_rows(positions, bytes);
 }
 
-std::vector<LayerPlan> plan_layers(const ModelFiles& files, const ModelWeights* weights,
-                                   const EngineOptions& options) {
-  const size_t sides = files.spec.has_encoder() ? 2 : 1;
-  const std::vector<AttentionSpec> specs = attention_layers(files.spec);
+std::vector<LayerPlan> plan_layers(const ModelSpec& spec, const ModelWeights* weights,
+                                   const CacheChoice& choice) {
+  const size_t sides = spec.has_encoder() ? 2 : 1;
+  const std::vector<AttentionSpec> specs = attention_layers(spec);
   std::vector<LayerRequest> requests;
   for (size_t i = 0; i < specs.size(); ++i) {
     const Conditioning conditioning = weights ? weights->conditioning().at(i) : Conditioning{};
     requests.push_back({static_cast<int64_t>(i / sides), specs[i], conditioning});
   }
-  return plan(requests, cache_choice(options, files));
+  return plan(requests, choice);
 }
 
-Inspection inspect_model(const ModelFiles& files, const ModelWeights* weights,
-                         const EngineOptions& options) {
+PlannedModel plan_model(const std::string& model, const ModelFiles& files,
+                        const EngineOptions& options) {
+  if (!options.calibration.empty()) {
+    Runtime runtime(model, options);
+    return {runtime.shared_weights(), runtime.model().plan(), runtime.calibration()};
+  }
+  PlannedModel planned;
+  if (files.checkpoint) {
+    planned.weights = std::make_shared<const ModelWeights>(files.spec, *files.checkpoint);
+  }
+  planned.plan = plan_layers(files.spec, planned.weights.get(), cache_choice(options, files));
+  return planned;
+}
+
+Inspection inspect_model(const ModelFiles& files, const PlannedModel& planned, int64_t context) {
   const ModelSpec& spec = files.spec;
-  const std::vector<LayerPlan> layers = plan_layers(files, weights, options);
+  const ModelWeights* weights = planned.weights.get();
+  const std::vector<LayerPlan>& layers = planned.plan;
 
   Inspection inspection;
   inspection.model = files.directory.string();
@@ -183,7 +197,8 @@ Inspection inspect_model(const ModelFiles& files, const ModelWeights* weights,
     inspection.derived_bytes += added_bytes(spec, layer, weights);
   }
   inspection.layers = layer_reports(layers);
-  inspection.context_tokens = context_of(spec, options.context);
+  inspection.calibration = planned.calibration;
+  inspection.context_tokens = context_of(spec, context);
   inspection.context = context_bytes(layers, inspection.context_tokens, spec.encoder.positions);
   inspection.context_bf16_bytes =
       bf16_context(spec, inspection.context_tokens, spec.encoder.positions);

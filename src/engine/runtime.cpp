@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/stopwatch.h"
+#include "engine/calibration.h"
 #include "engine/gguf_text.h"
 #include "engine/plan_file.h"
 
@@ -124,7 +125,13 @@ Runtime::Runtime(const std::string& model, const EngineOptions& options) : name_
             : read_text_tokens(files_.directory, vocabulary, *tokenizer_);
   }
   weights_ = std::make_shared<const ModelWeights>(files_.spec, *files_.checkpoint);
-  this->model();
+  if (options.calibration.empty()) {
+    this->model();
+  } else {
+    MeasuredModel measured = measure_plan(*this, options.calibration);
+    calibration_ = measured.calibration;
+    models_[key_of(choice_)] = std::move(measured.model);
+  }
   load_seconds_ = clock.seconds();
 }
 
@@ -133,6 +140,18 @@ const Model& Runtime::model(const CacheChoice& choice) {
   std::unique_ptr<Model>& slot = models_[key_of(choice)];
   if (!slot) slot = std::make_unique<Model>(files_.spec, weights_, *kernels_, choice, context_);
   return *slot;
+}
+
+std::unique_ptr<Model> Runtime::new_model(std::vector<LayerPlan> plan) const {
+  return std::make_unique<Model>(files_.spec, weights_, *kernels_, std::move(plan), context_);
+}
+
+std::vector<LayerPlan> Runtime::plan(const CacheChoice& choice) const {
+  return plan_layers(files_.spec, weights_.get(), choice);
+}
+
+std::vector<LayerPlan> Runtime::unseen_plan(const CacheChoice& choice) const {
+  return plan_layers(files_.spec, nullptr, choice);
 }
 
 }  // namespace slim

@@ -33,18 +33,27 @@ class Runtime {
   bool hears() const noexcept { return spec().has_encoder(); }
   int64_t context() const noexcept { return context_; }
   const ModelWeights& weights() const noexcept { return *weights_; }
+  std::shared_ptr<const ModelWeights> shared_weights() const noexcept { return weights_; }
   const Tokenizer& tokenizer() const noexcept { return *tokenizer_; }
   std::shared_ptr<const Tokenizer> shared_tokenizer() const noexcept { return tokenizer_; }
   const SpeechTokens& tokens() const { return speech_tokens_.value(); }   // of speech models
   const TextTokens& text_tokens() const { return text_tokens_.value(); }  // of language models
   Kernels& kernels() const noexcept { return *kernels_; }
   const CacheChoice& choice() const noexcept { return choice_; }
+  // If the plan of model() was measured.
+  const std::optional<Calibration>& calibration() const noexcept { return calibration_; }
   double load_seconds() const noexcept { return load_seconds_; }
 
   // The model under the options' cache, and under another. Built on first use, then kept.
   // Thread-safe.
   const Model& model() { return model(choice_); }
   const Model& model(const CacheChoice& choice);
+  // One more model over the same weights, which is the caller's: what its plan derives and its
+  // pages go with it.
+  std::unique_ptr<Model> new_model(std::vector<LayerPlan> plan) const;
+  std::vector<LayerPlan> plan(const CacheChoice& choice) const;
+  // The same without a look at the weights, at no cost: which kinds and types layers can have.
+  std::vector<LayerPlan> unseen_plan(const CacheChoice& choice) const;
 
  private:
   std::string name_;
@@ -56,6 +65,7 @@ class Runtime {
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::optional<SpeechTokens> speech_tokens_;
   std::optional<TextTokens> text_tokens_;
+  std::optional<Calibration> calibration_;
   double load_seconds_ = 0;
   std::mutex mutex_;
   std::map<std::string, std::unique_ptr<Model>> models_;
@@ -64,8 +74,9 @@ class Runtime {
 // From the public options, and the plan of a converted model. Throws Error{bad_request} for an
 // unknown cache or type, and for one that a converted model has no weights for.
 CacheChoice cache_choice(const EngineOptions& options, const ModelFiles& files);
-std::vector<LayerPlan> plan_layers(const ModelFiles& files, const ModelWeights* weights,
-                                   const EngineOptions& options);
+// `weights` may be null.
+std::vector<LayerPlan> plan_layers(const ModelSpec& spec, const ModelWeights* weights,
+                                   const CacheChoice& choice);
 // The standard cache in rows of this type.
 CacheChoice kv_choice(RowType type);
 // The longest sequence: what was asked for, or what the model was made for.
@@ -107,8 +118,16 @@ std::vector<BenchRow> bench_text(Runtime& runtime, const BenchOptions& options);
 
 // ---- Both ------------------------------------------------------------------------------------
 
-Inspection inspect_model(const ModelFiles& files, const ModelWeights* weights,
-                         const EngineOptions& options);
+// A model's plan, and what it was made of.
+struct PlannedModel {
+  std::shared_ptr<const ModelWeights> weights;  // null for a config alone
+  std::vector<LayerPlan> plan;
+  std::optional<Calibration> calibration;
+};
+// `files`: those of `model`. Loads it only where the plan is to be measured.
+PlannedModel plan_model(const std::string& model, const ModelFiles& files,
+                        const EngineOptions& options);
+Inspection inspect_model(const ModelFiles& files, const PlannedModel& planned, int64_t context);
 // The figures of a divergence, and of a plan.
 Verification verification_of(const Divergence& divergence, const Model& candidate);
 std::vector<LayerReport> layer_reports(const std::vector<LayerPlan>& plan);

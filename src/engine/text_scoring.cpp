@@ -1,12 +1,29 @@
-// Two models advance pass by pass, so that the logits of one pass are all that is held.
+// Models advance pass by pass, so that the logits of one pass are all that is held.
 #include "engine/text_scoring.h"
 
 #include <algorithm>
 #include <numeric>
 
 #include "base/check.h"
+#include "base/mapped_file.h"
+#include "engine/logits.h"
+#include "engine/runtime.h"
 
 namespace slim {
+namespace {
+
+constexpr int64_t kContext = 1024;  // of a sequence, unless asked for
+
+int64_t sequence_length(const Runtime& runtime, int64_t asked) {
+  const int64_t limit = runtime.context();
+  if (asked == 0) return std::min(kContext, limit);
+  if (asked >= 2 && asked <= limit) return asked;
+  throw Error(ErrorCode::bad_request,
+              "Sequences can have between 2 and " + std::to_string(limit) + " tokens.",
+              std::to_string(asked));
+}
+
+}  // namespace
 
 std::vector<std::vector<int32_t>> cut_text(std::span<const int32_t> tokens,
                                            std::span<const int32_t> begin, int64_t context) {
@@ -55,6 +72,56 @@ void score_sequence(std::span<const Model* const> models, std::span<const int32_
       score(static_cast<size_t>(first + i), logits);
     }
   }
+}
+
+TextSequences read_sequences(const Runtime& runtime, const std::string& path,
+                             const ScoreOptions& options) {
+  if (options.max_tokens < 0 || options.step_tokens < 0) {
+    throw Error(ErrorCode::bad_request, "The number of tokens must not be negative.");
+  }
+  const int64_t length = sequence_length(runtime, options.context);
+  const auto file = MappedFile::open(path);
+  const std::string_view text(reinterpret_cast<const char*>(file->bytes().data()),
+                              file->bytes().size());
+  const TextTokens& ids = runtime.text_tokens();
+  std::vector<int32_t> begin;
+  if (ids.begins) begin.push_back(*ids.begin);
+  std::vector<int32_t> tokens = runtime.tokenizer().encode(text);
+  if (options.max_tokens > 0) {
+    tokens.resize(std::min(tokens.size(), static_cast<size_t>(options.max_tokens)));
+  }
+  TextSequences sequences = cut_text(tokens, begin, length);
+  if (sequences.empty()) {
+    throw Error(ErrorCode::bad_request, "There are not two tokens of text in it.", path);
+  }
+  return sequences;
+}
+
+int64_t score_text(std::span<const Model* const> models, const TextSequences& sequences,
+                   const ScoreOptions& options, ScoreTextToken score) {
+  const int64_t step = options.step_tokens > 0 ? options.step_tokens
+                                               : scoring_step(models.front()->spec().vocabulary);
+  int64_t total = 0;
+  for (const auto& tokens : sequences) total += static_cast<int64_t>(tokens.size());
+  int64_t done = 0;
+  int64_t count = 0;
+  for (const auto& tokens : sequences) {
+    score_sequence(models, tokens, step, [&](size_t i, std::span<const std::span<float>> logits) {
+      score(tokens, i, logits);
+    });
+    ++count;
+    done += static_cast<int64_t>(tokens.size());
+    if (options.on_progress && !options.on_progress(done, total)) break;
+  }
+  return count;
+}
+
+int64_t add_divergence(const std::array<const Model*, 2>& models, const TextSequences& sequences,
+                       const ScoreOptions& options, Divergence& divergence) {
+  return score_text(models, sequences, options, [&](const auto&, size_t, auto logits) {
+    check_logits(logits[0]);
+    divergence.add(logits[0], logits[1]);
+  });
 }
 
 }  // namespace slim

@@ -82,6 +82,7 @@ TEST_F(Cli, BadOptionsAreRefused) {
   expect_failure("transcribe -m model --threads -3 speech.wav", 2, "--threads");
   expect_failure("transcribe -m model --language xx speech.wav", 2, "xx");
   expect_failure("transcribe -m model --cache k --cache-type bf16 speech.wav", 2, "cond");
+  expect_failure("transcribe -m model --calibration text.txt speech.wav", 2, "calibration");
 }
 
 TEST_F(Cli, TranscribesEveryFormToStdoutAndFiles) {

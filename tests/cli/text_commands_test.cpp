@@ -167,6 +167,25 @@ TEST_F(TextCommands, InspectPrintsThePlan) {
   EXPECT_NE(run("inspect -m model/config.json").out.find("context"), std::string::npos);
 }
 
+TEST_F(TextCommands, APlanCanBeMeasured) {
+  const std::string trained = std::string(SLIM_TEST_DATA) + "/golden/trained";
+  const std::string measured = " --calibration " + trained + "/heldout.txt";
+  const auto all = json("inspect --json -m " + trained + measured);
+  const auto& calibration = all.at("calibration");
+  EXPECT_EQ(calibration.at("tokens"), 1024);
+  EXPECT_GT(calibration.at("kl"), 0);
+  EXPECT_LE(calibration.at("kl").get<double>(), calibration.at("kv_kl").get<double>());
+  EXPECT_GT(calibration.at("predicted_budget"), 0);
+  EXPECT_TRUE(json("inspect --json -m " + trained).at("calibration").is_null());
+  const Outcome made = run("convert -o measured -m " + trained + measured);
+  EXPECT_EQ(made.status, 0) << made.err;
+  EXPECT_NE(made.out.find("measured on 1024 tokens"), std::string::npos) << made.out;
+  EXPECT_EQ(json("inspect --json -m measured").at("layers").at(0).at("row_type"),
+            all.at("layers").at(0).at("row_type"));
+  expect_failure("inspect -m model --calibration nowhere.txt", 4, "nowhere.txt");
+  expect_failure("generate -m model -p a --cache kv --calibration text.txt", 2, "calibration");
+}
+
 TEST_F(TextCommands, ConvertStoresWhatGenerateThenUses) {
   const std::string keys = " --cache k --cache-type i16 --force-cache";
   const Outcome made = run("convert -m model -o stored" + keys);
