@@ -6,8 +6,8 @@
 // within 256 KB, half of a 512 KB second-level cache. Blocks of one key head follow one another, so
 // that its columns of a whole prompt stay in that cache.
 //
-// Parts are 192 rows (3 pages; 8 parts make an encoder's 1500 rows), or a sixteenth of the rows
-// where there are more than 3072. They are computed from an empty state and joined from the first
+// Parts are 192 rows (3 pages; 8 parts make an encoder's 1500 rows) or, of sealed rows, which cost
+// more to read, one page; a sixteenth of the rows where that is more. They are computed from an empty state and joined from the first
 // to the last whether one thread does them all or several do: the split depends on the slice alone
 // (its rows, tokens, position and window), so results are the same to the bit for any number of
 // threads and any company in the batch. Joining costs 2 operations a part and mixture value,
@@ -28,6 +28,7 @@ constexpr int64_t kMixedFloats = 65536;  // of one block: 256 KB
 constexpr int64_t kMaxTokens = 32;       // of one block with all heads
 constexpr int64_t kHeadTokens = 128;     // of one block with some heads: its weights are 32 KB
 constexpr int64_t kPartRows = 3 * kPageRows;
+constexpr int64_t kSealedPartRows = kPageRows;
 constexpr int64_t kMaxParts = 16;
 constexpr int64_t kWholeTokens = 32;  // from here on a slice has blocks enough without parts
 
@@ -91,7 +92,8 @@ struct Cut {
     begin = all.hidden(0) / kPageRows * kPageRows;
     const int64_t rows = std::max<int64_t>(0, slice.rows - begin);
     const int64_t most = slice.count >= kWholeTokens ? 1 : kMaxParts;
-    length = std::max(kPartRows, ceil_div(rows, most * kPageRows) * kPageRows);
+    const int64_t least = step.values.format.sealed() ? kSealedPartRows : kPartRows;
+    length = std::max(least, ceil_div(rows, most * kPageRows) * kPageRows);
     parts = ceil_div(rows, length);
   }
   int64_t begin = 0;
