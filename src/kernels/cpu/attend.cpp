@@ -7,11 +7,11 @@
 // that its columns of a whole prompt stay in that cache.
 //
 // Parts are 192 rows (3 pages; 8 parts make an encoder's 1500 rows) or, of sealed rows, which cost
-// more to read, one page; a sixteenth of the rows where that is more. They are computed from an empty state and joined from the first
-// to the last whether one thread does them all or several do: the split depends on the slice alone
-// (its rows, tokens, position and window), so results are the same to the bit for any number of
-// threads and any company in the batch. Joining costs 2 operations a part and mixture value,
-// against 2 * 192 for its rows.
+// more to read, one page; a sixteenth of the rows where that is more. They are computed from an
+// empty state and joined from the first to the last whether one thread does them all or several do:
+// the split depends on the slice alone (its rows, tokens, position and window) and the format, so
+// results are the same to the bit for any number of threads and any company in the batch. Joining
+// costs 2 operations a part and mixture value, against 2 * 64 for its rows.
 #include "kernels/cpu/attend.h"
 
 #include <algorithm>
