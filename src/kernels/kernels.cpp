@@ -6,6 +6,7 @@
 #include <array>
 
 #include "kernels/cpu/cpu_kernels.h"
+#include "kernels/cuda/cuda_kernels.h"
 #include "kernels/reference/reference_kernels.h"
 #include "slim/error.h"
 
@@ -21,6 +22,7 @@ struct Implementation {
 constexpr std::array kImplementations{
     Implementation{[] { return std::vector<std::string>{"reference"}; }, make_reference_kernels},
     Implementation{cpu_kernel_names, make_cpu_kernels},
+    Implementation{cuda_kernel_names, make_cuda_kernels},
 };
 
 std::string_view target_of(std::string_view name) {

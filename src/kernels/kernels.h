@@ -1,6 +1,6 @@
 // Kernels: everything a device can do, as one abstract class of coarse operations on plain argument
 // structs. Three implementations: reference (naive loops, double accumulation: the specification
-// and the oracle), cpu, and later cuda. Tests iterate kernel_names() and compare each with
+// and the oracle), cpu and cuda. Tests iterate kernel_names() and compare each with
 // reference. Kernels know matrices and paged rows; they do not know caches, layers or models.
 //
 // Shapes: T tokens of this step, N outputs, K inputs, H heads, G key heads, C head width, D model
@@ -8,6 +8,10 @@
 // never expanded as a whole; those of i8 and i16 have one f32 scale per output beside them.
 // Accumulation is at least f32. NaN and infinity propagate. Results do not depend on the number of
 // threads, nor on the other sequences of a batch, beyond f32 rounding.
+//
+// Matrices, weights with their scales and biases, vectors of gains and slopes, and pages lie in the
+// memory of the kernels' device(). Spans, and the structs they hold, rotations and Shaping structs
+// lie in the host's; the addresses within them (pages, hot pages, u and g) are the device's.
 #pragma once
 
 #include <cstdint>
@@ -254,7 +258,8 @@ class Kernels {
 };
 
 // "reference", "cpu", and one "cpu:<target>" per instruction set that this machine has and that
-// can be forced ("cpu:scalar", "cpu:avx2", "cpu:avx3", ...). The first is the oracle.
+// can be forced ("cpu:scalar", "cpu:avx2", "cpu:avx3", ...); with a card, "cuda" and one
+// "cuda:<number>" per card. The first is the oracle.
 std::vector<std::string> kernel_names();
 
 // `name` from kernel_names(); `threads` as for ThreadPool. Throws Error{bad_request} naming the

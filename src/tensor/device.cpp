@@ -2,6 +2,7 @@
 #include "tensor/device.h"
 
 #include <cstdlib>
+#include <cstring>
 #include <new>
 #include <string>
 
@@ -35,6 +36,10 @@ Buffer::~Buffer() {
   device_.release(data_, size_);
   device_.allocated_ -= static_cast<int64_t>(size_);
 }
+
+void Device::copy(void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }
+
+void Device::clear(void* to, size_t bytes) { std::memset(to, 0, bytes); }
 
 std::shared_ptr<Buffer> Device::allocate(size_t bytes) {
   std::byte* data = acquire(bytes);

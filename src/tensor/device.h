@@ -33,6 +33,12 @@ class Device {
  public:
   virtual ~Device() = default;
   virtual std::string_view name() const = 0;
+  // Whether the processor itself can read and write its bytes.
+  virtual bool host() const noexcept { return true; }
+  // Copies bytes within the device, or between it and the host's memory, after all work that was
+  // asked of the device before. On return memory of the host may be read or changed.
+  virtual void copy(void* to, const void* from, size_t bytes);
+  virtual void clear(void* to, size_t bytes);  // to zero, in the same order
 
   // Uninitialised bytes. Throws Error{out_of_memory}, after which the device is still usable.
   std::shared_ptr<Buffer> allocate(size_t bytes);

@@ -1,6 +1,7 @@
 // Tables of cosines and sines.
 #include "tensor/rotation.h"
 
+#include <atomic>
 #include <cmath>
 
 #include "base/check.h"
@@ -21,11 +22,17 @@ std::vector<float> turns(int64_t rows, int64_t step, std::span<const double> fre
   return table;
 }
 
+uint64_t next_id() {
+  static std::atomic<uint64_t> last{0};
+  return ++last;
+}
+
 }  // namespace
 
 Rotation::Rotation(int64_t width, bool interleaved, std::span<const double> frequencies,
                    double magnitude, int64_t positions)
-    : width_(width),
+    : id_(next_id()),
+      width_(width),
       interleaved_(interleaved),
       magnitude_(static_cast<float>(magnitude)),
       positions_(positions),

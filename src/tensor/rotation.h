@@ -22,6 +22,9 @@ class Rotation {
   Rotation(int64_t width, bool interleaved, std::span<const double> frequencies, double magnitude,
            int64_t positions);
 
+  // Differs from that of every other Rotation of the process but its copies: devices keep tables by
+  // it.
+  uint64_t id() const noexcept { return id_; }
   int64_t width() const noexcept { return width_; }
   int64_t pairs() const noexcept { return width_ / 2; }
   bool interleaved() const noexcept { return interleaved_; }
@@ -40,6 +43,7 @@ class Rotation {
   void apply(int64_t position, const float* head, float* turned) const;
 
  private:
+  uint64_t id_;
   int64_t width_;
   bool interleaved_;
   float magnitude_;
