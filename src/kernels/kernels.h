@@ -229,6 +229,9 @@ class Kernels {
   virtual std::string_view name() const = 0;
   virtual Device& device() = 0;
   virtual int threads() const = 0;
+  // Whether sealed planes with Scaling::channel should be chunked, from 8 bits up. (Others do not
+  // read such planes but for the reference.)
+  virtual bool chunked() const { return false; }
 
   virtual void linear(const Linear& arguments) = 0;
   virtual void grouped_linear(const GroupedLinear& arguments) = 0;

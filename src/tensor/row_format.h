@@ -27,6 +27,12 @@
 //                     scale[j], exact.
 //   Scaling::group    per row, width / 32 bf16 scales then width / 32 bf16 middles, as in i8 rows:
 //                     value = n * scale[g] + middle[g]
+// Chunked bit planes (of 16, 8, 4 and 2 bits, with Scaling::channel; devices that want them say so,
+// Kernels::chunked) hold the same bits in another order, for 16-byte reads of many tokens: of the
+// first width / 64 * 64 columns, chunks of 16 bytes a token, [chunk][token]; the other columns
+// follow, [token][column] as in rows. A chunk holds 128 / b columns: of 16 bits in order; below, its
+// pairs of neighbours stand so that pair n is at place n % 8 * (8 / b) + n / 8: the eight pairs of
+// each 16 columns lie 2 bytes apart. Numbers of 16 bits are stored without sign as well.
 // A sealed plane is padded to a multiple of 64 bytes.
 #pragma once
 
@@ -49,6 +55,7 @@ struct RowFormat {
   int64_t width = 0;  // elements; a multiple of kGroupSize for groups, of 8 if sealed
   int bits = 0;       // 0: rows stand alone; else 16, 12, 10, 8, 6, 5 or 4
   Scaling scaling = Scaling::channel;
+  bool chunked = false;  // how bit planes lie
 
   constexpr bool sealed() const { return bits > 0; }
   // Of one row that stands alone.
@@ -79,6 +86,7 @@ struct RowFormat {
     if (!sealed()) return true;
     const bool known =
         bits == 16 || bits == 12 || bits == 10 || bits == 8 || bits == 6 || bits == 5 || bits == 4;
+    if (chunked && (bits < 8 || scaling != Scaling::channel)) return false;
     return known && type == DType::f32 && width % 8 == 0;
   }
   friend bool operator==(const RowFormat&, const RowFormat&) = default;

@@ -29,44 +29,56 @@ constexpr std::array<int, 2> bit_planes(int bits) {
   }
 }
 
-// Element `index` of a row's bit plane. i16 is stored as itself, all else without sign.
-void put_bits(std::byte* row, int64_t index, int bits, uint32_t value) {
-  if (bits == 16) {
-    const auto word = static_cast<uint16_t>(value);
-    std::memcpy(row + 2 * index, &word, 2);
-    return;
-  }
-  const int64_t bit = index * bits;
-  row[bit / 8] |= static_cast<std::byte>(value << (bit % 8));
+// Where in a bit plane the number of row `row` and column `j` begins, in bits.
+int64_t bit_of(const RowFormat& format, int bits, int64_t row, int64_t j) {
+  if (!format.chunked) return (row * format.width + j) * bits;
+  const int64_t whole = format.width / 64 * 64;
+  if (j >= whole) return (kPageRows * whole + row * (format.width - whole) + j - whole) * bits;
+  const int64_t columns = 128 / bits;
+  const int64_t chunk = (j / columns * kPageRows + row) * 128;
+  if (bits == 16) return chunk + j % columns * bits;
+  const int64_t pair = j % columns / 2;
+  return chunk + ((pair % 8 * (8 / bits) + pair / 8) * 2 + j % 2) * bits;
 }
 
-uint32_t get_bits(const std::byte* row, int64_t index, int bits) {
+// What is added to a number for storage: i16 in rows is stored as itself, all else without sign.
+int32_t storage_bias(const RowFormat& format) {
+  return format.bits == 16 && !format.chunked ? 0 : 1 << (format.bits - 1);
+}
+
+void put_bits(std::byte* plane, int64_t bit, int bits, uint32_t value) {
+  if (bits == 16) {
+    const auto word = static_cast<uint16_t>(value);
+    std::memcpy(plane + bit / 8, &word, 2);
+    return;
+  }
+  plane[bit / 8] |= static_cast<std::byte>(value << (bit % 8));
+}
+
+uint32_t get_bits(const std::byte* plane, int64_t bit, int bits) {
   if (bits == 16) {
     uint16_t word = 0;
-    std::memcpy(&word, row + 2 * index, 2);
+    std::memcpy(&word, plane + bit / 8, 2);
     return word;
   }
-  const int64_t bit = index * bits;
-  return (static_cast<uint32_t>(row[bit / 8]) >> (bit % 8)) & ((1U << bits) - 1U);
+  return (static_cast<uint32_t>(plane[bit / 8]) >> (bit % 8)) & ((1U << bits) - 1U);
 }
 
 // The integers of kPageRows rows, [row * width + j], into bit planes at `page`; and one of them.
 void pack(const RowFormat& format, const std::vector<int32_t>& numbers, std::byte* page) {
   const int64_t width = format.width;
   std::memset(page, 0, static_cast<size_t>(format.page_bytes()));
-  const int32_t bias = format.bits == 16 ? 0 : 1 << (format.bits - 1);
+  const int32_t bias = storage_bias(format);
   int left = format.bits;
   for (const int bits : bit_planes(format.bits)) {
     if (bits == 0) break;
     left -= bits;
-    for (int64_t row = 0; row < kPageRows; ++row, page += width * bits / 8) {
-      for (int64_t j = 0; j < width; ++j) {
-        const auto number =
-            static_cast<uint32_t>(numbers[static_cast<size_t>(row * width + j)] + bias);
-        const uint32_t mask = bits == 16 ? 0xFFFFU : (1U << bits) - 1U;
-        put_bits(page, j, bits, (number >> left) & mask);
-      }
+    const uint32_t mask = bits == 16 ? 0xFFFFU : (1U << bits) - 1U;
+    for (int64_t i = 0; i < kPageRows * width; ++i) {
+      const auto number = static_cast<uint32_t>(numbers[static_cast<size_t>(i)] + bias);
+      put_bits(page, bit_of(format, bits, i / width, i % width), bits, (number >> left) & mask);
     }
+    page += kPageRows * width * bits / 8;
   }
 }
 
@@ -75,11 +87,10 @@ int32_t unpack(const RowFormat& format, const std::byte* page, int64_t row, int6
   uint32_t number = 0;
   for (const int bits : bit_planes(format.bits)) {
     if (bits == 0) break;
-    const int64_t row_bytes = format.width * bits / 8;
-    number = (number << bits) | get_bits(page + row * row_bytes, j, bits);
-    page += kPageRows * row_bytes;
+    number = (number << bits) | get_bits(page, bit_of(format, bits, row, j), bits);
+    page += kPageRows * format.width * bits / 8;
   }
-  if (format.bits == 16) return static_cast<int16_t>(number);
+  if (storage_bias(format) == 0) return static_cast<int16_t>(number);
   return static_cast<int32_t>(number);
 }
 
@@ -215,7 +226,7 @@ void decode_sealed_row(const RowFormat& format, const std::byte* page, int64_t r
     std::memcpy(&value, stored + 2 * index, 2);
     return to_float(value);
   };
-  const int32_t bias = format.bits == 16 ? 0 : 1 << (format.bits - 1);
+  const int32_t bias = storage_bias(format);
   for (int64_t j = 0; j < width; ++j) {
     const int32_t number = unpack(format, page, row, j);
     if (format.scaling == Scaling::group) {

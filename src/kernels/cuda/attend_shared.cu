@@ -1,8 +1,248 @@
-// Attention over one plane.
-#include "kernels/cuda/device_kernels.h"
+// Attention that scores and mixes the same rows. Sealed keys of common shapes go to the one-read
+// kernel (decode_sealed.cuh): the pages of all sequences are laid end to end and cut into equal runs,
+// one a cluster, so that no multiprocessor waits; what the runs of one query leave is merged here.
+// All else goes to attend_pair.
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "base/check.h"
+#include "kernels/cuda/decode_sealed.h"
 
 namespace slim {
+namespace {
 
-void CudaKernels::attend_shared(const Attend& arguments) { attend_pair(arguments); }
+using cuda::DecodeSegment;
+
+// Fewer pages are not worth a cluster: its sums cost as much to write and merge as reading two.
+constexpr int64_t kPagesPerCluster = 2;
+
+bool turns_alike(const Attend& a) {
+  for (const Rotation* rotation : a.rotations) {
+    if (rotation->width() != a.key_width || rotation->interleaved()) return false;
+  }
+  return a.rotations.size() <= 2;
+}
+
+bool is_one_read(const Attend& a, int architecture) {
+  const RowFormat& format = a.keys.format;
+  const int64_t spill = format.width - a.heads * a.key_width;
+  const bool whole = std::all_of(a.slices.begin(), a.slices.end(), [](const Slice& slice) {
+    return slice.rows % kPageRows == 0 && slice.base % kPageRows == 0;
+  });
+  // Its code is for sm_90 alone.
+  return architecture == 90 && format.sealed() && format.chunked &&
+         format.scaling == Scaling::channel && a.values.format == format &&
+         a.values.offset == a.keys.offset && !a.causal && a.heads_per_key == 1 &&
+         a.key_stride == a.key_width && a.value_stride == 0 && a.value_width == format.width &&
+         spill >= 0 && spill <= cuda::kMostSpill && a.heads % 8 == 0 &&
+         cuda::has_decode(format.bits, static_cast<int>(a.key_width),
+                          static_cast<int>(a.heads / 8)) &&
+         a.key_gain == nullptr && a.key_bias == nullptr && turns_alike(a) && whole;
+}
+
+// What a call brings to the card, in one array.
+class Work {
+ public:
+  Work(const Attend& attend, int64_t clusters);
+
+  int64_t clusters() const { return std::ssize(cluster_segments_) - 1; }
+  int64_t slots() const { return std::ssize(segments_); }
+  int64_t tokens() const { return std::ssize(tokens_); }
+
+  // The arrays, once uploaded.
+  struct OnCard {
+    const DecodeSegment* segments;
+    const int32_t* cluster_segments;
+    const int32_t* tokens;      // [tokens]: rows of the step
+    const int32_t* first_slot;  // [tokens + 1]
+  };
+  OnCard upload(CudaDevice& device);
+
+ private:
+  void cut(int64_t clusters);
+
+  struct Query {
+    int32_t token, position, regime, turn;
+    int64_t first_address;  // in addresses_
+    int64_t pages;
+  };
+  std::vector<Query> queries_;
+  std::vector<const std::byte*> addresses_;
+  std::vector<DecodeSegment> segments_;  // pages: indices of addresses_ until they are uploaded
+  std::vector<int64_t> segment_addresses_;
+  std::vector<int32_t> cluster_segments_;
+  std::vector<int32_t> tokens_;
+  std::vector<int32_t> first_slot_;
+};
+
+Work::Work(const Attend& attend, int64_t clusters) {
+  int64_t pages = 0;
+  for (const Slice& slice : attend.slices) {
+    const auto first = std::ssize(addresses_);
+    const int64_t count = slice.rows / kPageRows;
+    addresses_.insert(addresses_.end(), slice.pages, slice.pages + count);
+    for (int64_t i = 0; i < slice.count; ++i) {
+      queries_.push_back({static_cast<int32_t>(slice.first + i),
+                          static_cast<int32_t>(slice.position + i), slice.regime,
+                          static_cast<int32_t>(slice.base / kPageRows), first, count});
+      pages += count;
+    }
+  }
+  cut(std::clamp<int64_t>(pages / kPagesPerCluster, 1, clusters));
+}
+
+void Work::cut(int64_t clusters) {
+  int64_t pages = 0;
+  for (const Query& query : queries_) pages += query.pages;
+  int64_t cluster = 0;
+  int64_t done = 0;
+  cluster_segments_.push_back(0);
+  for (const Query& query : queries_) {
+    tokens_.push_back(query.token);
+    first_slot_.push_back(static_cast<int32_t>(segments_.size()));
+    for (int64_t page = 0; page < query.pages;) {
+      const int64_t end = pages * (cluster + 1) / clusters;  // of this cluster's run
+      const int64_t count = std::min(query.pages - page, end - done);
+      if (count > 0) {
+        segments_.push_back({nullptr, static_cast<int32_t>(count),
+                             static_cast<int32_t>(query.turn + page), query.token, query.position,
+                             query.regime, static_cast<int32_t>(segments_.size())});
+        segment_addresses_.push_back(query.first_address + page);
+      }
+      page += count;
+      done += count;
+      if (done == end && cluster + 1 < clusters) {
+        cluster_segments_.push_back(static_cast<int32_t>(segments_.size()));
+        ++cluster;
+      }
+    }
+  }
+  first_slot_.push_back(static_cast<int32_t>(segments_.size()));
+  cluster_segments_.resize(static_cast<size_t>(clusters + 1),
+                           static_cast<int32_t>(segments_.size()));
+}
+
+Work::OnCard Work::upload(CudaDevice& device) {
+  const std::byte* const* addresses =
+      device.upload(std::span<const std::byte* const>(addresses_));
+  for (size_t i = 0; i < segments_.size(); ++i) {
+    segments_[i].pages = addresses + segment_addresses_[i];
+  }
+  std::vector<int32_t> numbers = cluster_segments_;
+  numbers.insert(numbers.end(), tokens_.begin(), tokens_.end());
+  numbers.insert(numbers.end(), first_slot_.begin(), first_slot_.end());
+  const int32_t* const on_card = device.upload(std::span<const int32_t>(numbers));
+  return {device.upload(std::span<const DecodeSegment>(segments_)), on_card,
+          on_card + cluster_segments_.size(),
+          on_card + cluster_segments_.size() + tokens_.size()};
+}
+
+struct Merge {
+  const float* sums;
+  const float2* states;
+  const int32_t* tokens;
+  const int32_t* first_slot;
+  int heads;
+  int width;
+  float* mixed;
+  int64_t mixed_stride;
+  float* lse;  // or null
+  int64_t lse_stride;
+  bool merge;
+};
+
+// One block a head and query: log-sum-exp of its segments, and of what is there already.
+__global__ void merge_segments(Merge a) {
+  const int head = blockIdx.x;
+  const int begin = a.first_slot[blockIdx.y];
+  const int end = a.first_slot[blockIdx.y + 1];
+  const int64_t token = a.tokens[blockIdx.y];
+  float top = -INFINITY;
+  for (int i = begin; i < end; ++i) top = fmaxf(top, a.states[i * a.heads + head].x);
+  const float from = top == -INFINITY ? 0.0F : top;
+  float sum = 0.0F;
+  for (int i = begin; i < end; ++i) {
+    const float2 state = a.states[i * a.heads + head];
+    if (state.y != 0.0F) sum += state.y * exp2f(state.x - from);
+  }
+  float* const logarithm = a.lse == nullptr ? nullptr : a.lse + token * a.lse_stride + head;
+  // Sums are lifted by 2^14 (decode_sealed.cuh, kLift).
+  const float here = (from - 14.0F) * 0.69314718055994531F + logf(sum);
+  float before = 0.0F;
+  float now = 1.0F;
+  float all = here;
+  if (a.merge && *logarithm != -INFINITY) {
+    const float old = *logarithm;
+    const float most = fmaxf(old, here);
+    const float share = expf(old - most) + expf(here - most);
+    before = expf(old - most) / share;
+    now = expf(here - most) / share;
+    all = most + logf(share);
+  }
+  const float scale = sum == 0.0F ? 0.0F : now / sum;
+  float* const to = a.mixed + token * a.mixed_stride + static_cast<int64_t>(head) * a.width;
+  for (int i = threadIdx.x; i < a.width; i += blockDim.x) {
+    float mixed = 0.0F;
+    for (int slot = begin; slot < end; ++slot) {
+      const int64_t row = static_cast<int64_t>(slot) * a.heads + head;
+      const float2 state = a.states[row];
+      if (state.y != 0.0F) mixed += a.sums[row * a.width + i] * exp2f(state.x - from);
+    }
+    const float old = before == 0.0F ? 0.0F : before * to[i];
+    to[i] = fmaf(mixed, scale, old);
+  }
+  __syncthreads();  // all have read the old logarithm
+  if (logarithm != nullptr && threadIdx.x == 0) *logarithm = all;
+}
+
+}  // namespace
+
+void CudaKernels::attend_shared(const Attend& arguments) {
+  const Attend& a = arguments;
+  if (!is_one_read(a, device_.architecture())) return attend_pair(a);
+  device_.select();
+  cuda::DecodeLaunch launch{a.keys.format.bits, static_cast<int>(a.key_width),
+                            static_cast<int>(a.heads / 8), 0, device_.stream()};
+  const int64_t spill = a.keys.format.width - a.heads * a.key_width;
+  Work work(a, resident_clusters(launch, static_cast<int>(spill)));
+  if (work.tokens() == 0) return;
+  const Work::OnCard on_card = work.upload(device_);
+  const int64_t width = a.keys.format.width;
+  const auto sums = device_.allocate(static_cast<size_t>(work.slots() * a.heads * width * 4 + 16));
+  const auto states = device_.allocate(static_cast<size_t>(work.slots() * a.heads * 8 + 16));
+  cuda::DecodeArguments decode;
+  decode.queries = a.queries.row<float>(0);
+  decode.query_stride = a.queries.stride;
+  decode.segments = on_card.segments;
+  decode.cluster_segments = on_card.cluster_segments;
+  decode.sums = reinterpret_cast<float*>(sums->data());
+  decode.states = reinterpret_cast<float2*>(states->data());
+  decode.plane = a.keys.offset;
+  if (a.key_factors != nullptr) decode.factors = a.key_factors->offset;
+  decode.width = static_cast<int32_t>(width);
+  decode.spill = static_cast<int32_t>(spill);
+  decode.scale = a.scale;
+  decode.slopes = a.slopes;
+  decode.cap = a.cap;
+  decode.window = static_cast<int32_t>(a.window);
+  for (size_t i = 0; i < a.rotations.size(); ++i) decode.rotations[i] = rotation(*a.rotations[i]);
+  launch.clusters = static_cast<int>(work.clusters());
+  if (work.slots() > 0) decode_sealed(launch, decode);
+  const dim3 grid(static_cast<unsigned>(a.heads), static_cast<unsigned>(work.tokens()));
+  const Merge merge{decode.sums,
+                    decode.states,
+                    on_card.tokens,
+                    on_card.first_slot,
+                    static_cast<int>(a.heads),
+                    static_cast<int>(width),
+                    a.mixed.row<float>(0),
+                    a.mixed.stride,
+                    a.lse.rows == 0 ? nullptr : a.lse.row<float>(0),
+                    a.lse.stride,
+                    a.merge};
+  merge_segments<<<grid, 512, 0, device_.stream()>>>(merge);
+  check_cuda(cudaGetLastError(), "merge sums");
+}
 
 }  // namespace slim

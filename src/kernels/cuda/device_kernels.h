@@ -39,6 +39,7 @@ class CudaKernels final : public Kernels {
   std::string_view name() const override { return name_; }
   Device& device() override { return device_; }
   int threads() const override { return 1; }
+  bool chunked() const override { return true; }
 
   // products.cu
   void linear(const Linear& arguments) override;

@@ -1,0 +1,222 @@
+// The scoring warps of the one-read kernel (decode_sealed.cuh).
+#pragma once
+
+#include "kernels/cuda/decode_sealed.cuh"
+
+namespace slim::cuda {
+
+// What read_numbers() adds to a number, so that it needs no sum for each. Numbers stand in the
+// mantissa of 2^15, whose last bit is 2^-8: w's offsets take this off again, and what that rounds
+// is 2^-9 of the number's last bit. (16 bits: in the mantissa of 2^23, exactly, and taken off here.)
+template <class Shape>
+constexpr float kNumberBias =
+    Shape::kBits == 16 ? 0.0F : 32768.0F + static_cast<float>(1 << (Shape::kBits - 1));
+
+// kCount neighbouring numbers of one token, column `column` first, a multiple of kCount (4 or 8).
+template <class Shape, int kCount>
+__device__ __forceinline__ void read_numbers(const Stage<Shape>& stage, int token, int column,
+                                             float (&numbers)[kCount]) {
+  if constexpr (Shape::kBits == 16) {
+    const std::byte* at = stage.high() + column / 8 * 1024 + token * 16 + column % 8 * 2;
+    uint32_t words[kCount / 2];
+    if constexpr (kCount == 8) {
+      *reinterpret_cast<uint4*>(words) = *reinterpret_cast<const uint4*>(at);
+    } else {
+      *reinterpret_cast<uint2*>(words) = *reinterpret_cast<const uint2*>(at);
+    }
+    constexpr uint32_t kUnder = 0x4B000000U;
+    constexpr float kBias = 8388608.0F + 32768.0F;
+#pragma unroll
+    for (int i = 0; i < kCount / 2; ++i) {
+      numbers[2 * i] = __uint_as_float(__byte_perm(words[i], kUnder, 0x7610)) - kBias;
+      numbers[2 * i + 1] = __uint_as_float(__byte_perm(words[i], kUnder, 0x7632)) - kBias;
+    }
+    return;
+  }
+  constexpr uint32_t kUnder = 0x47000000U;
+  const std::byte* at = stage.high() + column / 16 * 1024 + token * 16 + column % 16;
+  uint32_t bytes[kCount / 4];
+  if constexpr (kCount == 8) {
+    *reinterpret_cast<uint2*>(bytes) = *reinterpret_cast<const uint2*>(at);
+  } else {
+    bytes[0] = *reinterpret_cast<const uint32_t*>(at);
+  }
+  if constexpr (Shape::kLow == 0) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      numbers[i] = __uint_as_float(__byte_perm(bytes[i / 4], kUnder, 0x7404 + i % 4 * 16));
+    }
+    return;
+  } else {
+    // The eight pairs of each 16 columns lie 2 bytes apart, each in its bits of the 16.
+    constexpr int kParts = 8 / Shape::kLow;
+    constexpr int kChunk = 16 * kParts;  // columns
+    const int pair = column % kChunk / 2;
+    const int shift = pair / 8 * 2 * Shape::kLow;
+    const std::byte* low = stage.low() + column / kChunk * 1024 + token * 16 + pair % 8 * 2;
+    uint32_t places[kCount / 4];
+    if constexpr (kCount == 8) {
+      *reinterpret_cast<uint2*>(places) = *reinterpret_cast<const uint2*>(low);
+    } else {
+      places[0] = *reinterpret_cast<const uint32_t*>(low);
+    }
+    constexpr uint32_t kMask = ((1U << Shape::kLow) - 1U) * 0x00010001U;
+#pragma unroll
+    for (int i = 0; i < kCount / 4; ++i) {
+      // Even columns of two pairs in one word, odd ones in another.
+      const uint32_t fine = places[i] >> shift;
+      const uint32_t even = (__byte_perm(bytes[i], 0, 0x4240) << Shape::kLow) | (fine & kMask);
+      const uint32_t odd = (__byte_perm(bytes[i], 0, 0x4341) << Shape::kLow) |
+                           (fine >> Shape::kLow & kMask);
+      numbers[4 * i] = __uint_as_float(__byte_perm(even, kUnder, 0x7104));
+      numbers[4 * i + 1] = __uint_as_float(__byte_perm(odd, kUnder, 0x7104));
+      numbers[4 * i + 2] = __uint_as_float(__byte_perm(even, kUnder, 0x7324));
+      numbers[4 * i + 3] = __uint_as_float(__byte_perm(odd, kUnder, 0x7324));
+    }
+  }
+}
+
+// What one lane prepares of each page for its warp: one pair of columns of one head.
+template <class Shape>
+struct PairOfPage {
+  int head, pair;       // of the block
+  float2 turned{0, 0};  // the query's, at its position, scaled to log2
+  float2 turn;
+
+  __device__ __forceinline__ PairOfPage(int warp, int lane)
+      : head(lane / Shape::kWarpPairs),
+        pair(warp * Shape::kWarpPairs + lane % Shape::kWarpPairs) {}
+
+  __device__ __forceinline__ void turn_query(const DecodeArguments& a, const DecodeSegment& segment, int rank) {
+    const float* query = a.queries + segment.token * a.query_stride +
+                         (rank * Shape::kHeads + head) * Shape::kHeadWidth;
+    const CudaRotation& rotation = a.rotations[segment.regime];
+    float factor = a.scale * 1.44269504088896341F;
+    turned = {query[pair], query[pair + Shape::kPairs]};
+    if (rotation.pairs > 0) {
+      const float* page = rotation.pages + segment.position / kRows * 2 * Shape::kPairs + pair;
+      const float* row = rotation.rows + segment.position % kRows * 2 * Shape::kPairs + pair;
+      const float c = page[0] * row[0] - page[Shape::kPairs] * row[Shape::kPairs];
+      const float s = page[Shape::kPairs] * row[0] + page[0] * row[Shape::kPairs];
+      turned = {turned.x * c - turned.y * s, turned.x * s + turned.y * c};
+      factor *= rotation.magnitude * rotation.magnitude;
+    }
+    turned.x *= factor;
+    turned.y *= factor;
+  }
+
+  // cos and sin of a page's start: asked for long before write() needs it.
+  __device__ __forceinline__ void fetch(const DecodeArguments& a, int regime, int page) {
+    const CudaRotation& rotation = a.rotations[regime];
+    turn = {1.0F, 0.0F};
+    if (rotation.pairs == 0) return;
+    const float* from = rotation.pages + page * 2 * Shape::kPairs + pair;
+    turn = {from[0], from[Shape::kPairs]};
+  }
+
+  __device__ __forceinline__ void write(DecodeShared<Shape>& shared,
+                                        const Stage<Shape>& stage) const {
+    const __nv_bfloat16* all = stage.scales() + head * Shape::kHeadWidth + pair;
+    const float2 scales = {__bfloat162float(all[0]), __bfloat162float(all[Shape::kPairs])};
+    // Turned back to the page's start.
+    const float x = turned.x * turn.x + turned.y * turn.y;
+    const float y = turned.y * turn.x - turned.x * turn.y;
+    const int at = head * Shape::kPairs + pair;
+    shared.products[at] = {x * scales.x, y * scales.y, y * scales.x, -x * scales.y};
+    if constexpr (Shape::kCentred) {
+      all += Shape::kColumns;
+      const float2 middles = {
+          fmaf(-kNumberBias<Shape>, scales.x, __bfloat162float(all[0])),
+          fmaf(-kNumberBias<Shape>, scales.y, __bfloat162float(all[Shape::kPairs]))};
+      shared.offsets[at] = {x * middles.x + y * middles.y, y * middles.x - x * middles.y};
+    }
+  }
+};
+
+// cos and sin of the rows of a page that a lane holds, for its warp's pairs.
+template <class Shape>
+struct RowTurns {
+  float2 turn[2][Shape::kWarpPairs];
+
+  __device__ __forceinline__ void fetch(const CudaRotation& rotation, int warp, int lane) {
+#pragma unroll
+    for (int i = 0; i < 2 * Shape::kWarpPairs; ++i) {
+      const int row = lane + i / Shape::kWarpPairs * 32;
+      const int pair = warp * Shape::kWarpPairs + i % Shape::kWarpPairs;
+      const float* from = rotation.rows + row * 2 * Shape::kPairs + pair;
+      turn[i / Shape::kWarpPairs][i % Shape::kWarpPairs] =
+          rotation.pairs > 0 ? float2{from[0], from[Shape::kPairs]} : float2{1.0F, 0.0F};
+    }
+  }
+};
+
+// This warp's share of the scores of tokens lane and lane + 32, for every head of the block.
+template <class Shape>
+__device__ __forceinline__ void score_parts(const DecodeBlock<Shape>& block,
+                                            const RowTurns<Shape>& rows, int warp) {
+  constexpr int kPairs = Shape::kWarpPairs;
+  const Stage<Shape> stage = block.stage();
+#pragma unroll
+  for (int head = 0; head < Shape::kHeads; ++head) {
+    float a[2][kPairs];
+    float b[2][kPairs];
+    const int column = head * Shape::kHeadWidth + warp * kPairs;
+#pragma unroll
+    for (int token = 0; token < 2; ++token) {
+      read_numbers<Shape, kPairs>(stage, block.lane + 32 * token, column, a[token]);
+      read_numbers<Shape, kPairs>(stage, block.lane + 32 * token, column + Shape::kPairs, b[token]);
+    }
+    float sums[2] = {0.0F, 0.0F};
+#pragma unroll
+    for (int i = 0; i < kPairs; ++i) {
+      const int at = head * Shape::kPairs + warp * kPairs + i;
+      const float4 w = block.shared.products[at];
+      float2 offset = {0.0F, 0.0F};
+      if constexpr (Shape::kCentred) offset = block.shared.offsets[at];
+#pragma unroll
+      for (int token = 0; token < 2; ++token) {
+        const float real = fmaf(a[token][i], w.x, fmaf(b[token][i], w.y, offset.x));
+        const float imaginary = fmaf(a[token][i], w.z, fmaf(b[token][i], w.w, offset.y));
+        sums[token] = fmaf(real, rows.turn[token][i].x, sums[token]);
+        sums[token] = fmaf(imaginary, rows.turn[token][i].y, sums[token]);
+      }
+    }
+    // The softmax warps have long read the last page's parts.
+    if (head == 0 && block.tile > 0) {
+      wait_barrier(&block.shared.parts_free, (block.tile - 1) & 1);
+    }
+    block.shared.parts[warp][head][block.lane] = sums[0];
+    block.shared.parts[warp][head][block.lane + 32] = sums[1];
+  }
+}
+
+template <class Shape>
+__device__ __forceinline__ void score_pages(DecodeBlock<Shape> block, PageWalk walk) {
+  const int warp = threadIdx.x / 32;
+  const int lane = block.lane;
+  const DecodeArguments& a = block.arguments;
+  PairOfPage<Shape> mine(warp, lane);
+  RowTurns<Shape> rows;
+  bool begins = true;
+  for (; !walk.done(); block.advance()) {
+    if (begins) {
+      rows.fetch(a.rotations[walk.regime()], warp, lane);
+      mine.turn_query(a, walk.now, block.rank);
+      mine.fetch(a, walk.regime(), walk.turn());
+    }
+    block.wait_full();
+    mine.write(block.shared, block.stage());
+    __syncwarp();
+    begins = walk.last();
+    walk.advance();
+    if (!begins) mine.fetch(a, walk.regime(), walk.turn());
+    score_parts(block, rows, warp);
+    __syncwarp();
+    if (lane == 0) {
+      arrive(&block.shared.parts_full);
+      arrive(&block.shared.free[block.stage_index]);
+    }
+  }
+}
+
+}  // namespace slim::cuda

@@ -1,0 +1,235 @@
+// The one-read kernel over sealed keys, for sm_90: all heads' scores and the sum of whole rows that
+// they weigh, from one read of a page. A cluster of blocks shares the columns, 512 a block, which
+// are whole heads. In each block
+//   eight warps score: a lane holds two tokens, a warp an eighth of every head's pairs of columns;
+//     scores are f32 throughout, and rotation by the position within the page is part of them:
+//       with z = x_a + i x_b a pair of a key and w = conj(q) e^(-i angle of the page),
+//       score += Re(w z) cos(angle of the row) - Im(w z) sin(angle of the row)
+//     (scales and middles of the page go into w, once a page);
+//   four warps, each for its heads, take the exponentials, send them to all blocks of the cluster as
+//     f16 with 2^14 at the running maximum, and mix the spill columns in f32;
+//   eight warps mix: 64 columns each, all heads, integers as exact f16 (16 bits: as two), summed
+//     over a page in f32 by tensor cores and then scaled by the page's scales. One lane of them
+//     asks for the next page when all have done with a stage.
+// No barrier holds all warps: the three groups run pages ahead of one another as far as stages and
+// buffers allow. Pages are chunked (tensor/row_format.h).
+#pragma once
+
+#include <cuda_bf16.h>
+
+#include "kernels/cuda/cluster_memory.cuh"
+#include "kernels/cuda/decode_sealed.h"
+
+namespace slim::cuda {
+
+constexpr int kScoreWarps = 8;
+constexpr int kMixWarps = 8;
+constexpr int kSoftmaxWarps = 4;
+constexpr int kDecodeThreads = (kScoreWarps + kMixWarps + kSoftmaxWarps) * 32;
+constexpr int kBuffers = 2;    // of probabilities
+constexpr int kRows = 64;      // of a page
+constexpr int kPitch = 72;     // halves from one head's probabilities to the next's
+constexpr float kLift = 14.0F;  // log2 of the largest probability as it is sent
+constexpr float kLogTwo = 0.69314718055994531F;
+
+template <int kBits_, int kHeadWidth_, int kHeadTiles_>
+struct DecodeShape {
+  static constexpr int kBits = kBits_;
+  static constexpr int kHeadWidth = kHeadWidth_;
+  static constexpr int kHeadTiles = kHeadTiles_;
+  static constexpr int kColumns = kDecodeColumns;
+  static constexpr int kHeads = kColumns / kHeadWidth;  // of a block
+  static constexpr int kAllHeads = 8 * kHeadTiles;
+  static constexpr int kCluster = kAllHeads / kHeads;
+  static constexpr int kPairs = kHeadWidth / 2;
+  static constexpr int kWarpPairs = kPairs / kScoreWarps;
+  static constexpr int kHigh = kBits == 16 ? 16 : 8;  // bits of the first plane
+  static constexpr int kLow = kBits - kHigh;
+  static constexpr bool kCentred = kBits < 16;
+  static constexpr int kHighBytes = kRows * kColumns * kHigh / 8;
+  static constexpr int kLowBytes = kRows * kColumns * kLow / 8;
+  static constexpr int kScaleBytes = kColumns * 2 * (kCentred ? 2 : 1);
+};
+
+// What is in shared memory beside the stages.
+template <class Shape>
+struct DecodeShared {
+  alignas(16) float4 products[Shape::kColumns / 2];  // w of each pair of columns; its warp's own
+  float2 offsets[Shape::kCentred ? Shape::kColumns / 2 : 1];
+  float parts[kScoreWarps][Shape::kHeads][kRows];  // of scores
+  alignas(16) __half p[kBuffers][Shape::kAllHeads][kPitch];
+  alignas(16) float2 states[kBuffers][Shape::kAllHeads];  // the running maximum, and the page's sum
+  Barrier p_full[kBuffers], p_free[kBuffers];
+  Barrier parts_full, parts_free;
+  Barrier full[8], free[8];
+  // The next page to load: in memory, for one lane in thousands has no registers to spare for it.
+  const DecodeSegment* next_segment;
+  const DecodeSegment* end_segment;
+  int next_page;
+
+  static constexpr int kSentBytes = Shape::kAllHeads * (kRows * 2 + 8);
+};
+
+// A page's part for one block, as it lies in shared memory.
+template <class Shape>
+struct Stage {
+  std::byte* at;
+  __device__ __forceinline__ const std::byte* high() const { return at; }
+  __device__ __forceinline__ const std::byte* low() const { return at + Shape::kHighBytes; }
+  __device__ __forceinline__ const __nv_bfloat16* scales() const {
+    return reinterpret_cast<const __nv_bfloat16*>(at + Shape::kHighBytes + Shape::kLowBytes);
+  }
+  __device__ __forceinline__ std::byte* spill() const {
+    return at + Shape::kHighBytes + Shape::kLowBytes + Shape::kScaleBytes;
+  }
+  // Scales and middles of the spill columns follow their numbers.
+  static __host__ __device__ constexpr int bytes(int spill) {
+    const int numbers = kRows * spill * Shape::kBits / 8;
+    const int all = Shape::kHighBytes + Shape::kLowBytes + Shape::kScaleBytes + numbers + 4 * spill;
+    return (all + 127) / 128 * 128;
+  }
+};
+
+// Over the pages of a cluster's segments; the one it stands in is kept in registers.
+struct PageWalk {
+  const DecodeSegment* segment;
+  const DecodeSegment* end;
+  DecodeSegment now;
+  int page = 0;
+
+  __device__ __forceinline__ PageWalk(const DecodeSegment* first, const DecodeSegment* last)
+      : segment(first), end(last) {
+    if (!done()) now = *segment;
+  }
+  __device__ __forceinline__ bool done() const { return segment == end; }
+  __device__ __forceinline__ bool last() const { return page + 1 == now.page_count; }
+  __device__ __forceinline__ const std::byte* address(int64_t plane) const { return now.pages[page] + plane; }
+  __device__ __forceinline__ int turn() const { return now.turn + page; }
+  __device__ __forceinline__ int regime() const { return now.regime; }
+  __device__ __forceinline__ void advance() {
+    if (!last()) {
+      ++page;
+      return;
+    }
+    ++segment;
+    page = 0;
+    if (!done()) now = *segment;
+  }
+};
+
+// Where one warp stands among the stages and the buffers.
+template <class Shape>
+struct DecodeBlock {
+  const DecodeArguments& arguments;
+  DecodeShared<Shape>& shared;
+  std::byte* stages;
+  int stage_bytes;
+  int stage_count;
+  int rank;
+  int lane;
+  int tile = 0;
+  int stage_index = 0;
+  int stage_phase = 0;
+
+  __device__ __forceinline__ Stage<Shape> stage() const { return {stages + stage_index * stage_bytes}; }
+  __device__ __forceinline__ int buffer() const { return tile % kBuffers; }
+  __device__ __forceinline__ int buffer_phase() const { return tile / kBuffers & 1; }
+  __device__ __forceinline__ void wait_full() { wait_barrier(&shared.full[stage_index], stage_phase); }
+  __device__ __forceinline__ void free_stage() {
+    __syncwarp();
+    if (lane == 0) arrive(&shared.free[stage_index]);
+  }
+  __device__ __forceinline__ void advance() {
+    ++tile;
+    if (++stage_index < stage_count) return;
+    stage_index = 0;
+    stage_phase ^= 1;
+  }
+};
+
+// Asks for the block's columns, scales and spill columns of one page.
+template <class Shape>
+__device__ __forceinline__ void load_page(const DecodeBlock<Shape>& block, int stage,
+                                          const std::byte* plane) {
+  const DecodeArguments& a = block.arguments;
+  const int keys = a.width - a.spill;
+  const int spill_high = kRows * a.spill * Shape::kHigh / 8;
+  const int spill_low = kRows * a.spill * Shape::kLow / 8;
+  Barrier* const full = &block.shared.full[stage];
+  expect_bytes(full, Shape::kHighBytes + Shape::kLowBytes + Shape::kScaleBytes + spill_high +
+                         spill_low + 2 * a.spill * (Shape::kCentred ? 2 : 1));
+  const Stage<Shape> to{block.stages + stage * block.stage_bytes};
+  copy_bulk(to.at, plane + block.rank * Shape::kHighBytes, Shape::kHighBytes, full);
+  const int64_t row_bits = int64_t{kRows} / 8 * a.width;
+  const std::byte* low = plane + row_bits * Shape::kHigh;
+  const std::byte* scales = plane + row_bits * Shape::kBits;
+  if constexpr (Shape::kLow > 0) {
+    copy_bulk(to.at + Shape::kHighBytes, low + block.rank * Shape::kLowBytes, Shape::kLowBytes,
+              full);
+  }
+  std::byte* scales_to = to.at + Shape::kHighBytes + Shape::kLowBytes;
+  const int first = block.rank * Shape::kColumns * 2;
+  copy_bulk(scales_to, scales + first, Shape::kColumns * 2, full);
+  if constexpr (Shape::kCentred) {
+    copy_bulk(scales_to + Shape::kColumns * 2, scales + 2 * a.width + first, Shape::kColumns * 2,
+              full);
+  }
+  if (a.spill == 0) return;
+  std::byte* spill = to.spill();
+  copy_bulk(spill, plane + int64_t{kRows} / 8 * keys * Shape::kHigh, spill_high, full);
+  if constexpr (Shape::kLow > 0) {
+    copy_bulk(spill + spill_high, low + int64_t{kRows} / 8 * keys * Shape::kLow, spill_low, full);
+  }
+  spill += spill_high + spill_low;
+  copy_bulk(spill, scales + 2 * keys, 2 * a.spill, full);
+  if constexpr (Shape::kCentred) {
+    copy_bulk(spill + 2 * a.spill, scales + 2 * a.width + 2 * keys, 2 * a.spill, full);
+  }
+}
+
+// The next page of the cluster's segments, if there is one, into a free stage.
+template <class Shape>
+__device__ __forceinline__ void load_next(const DecodeBlock<Shape>& block, int stage) {
+  DecodeShared<Shape>& shared = block.shared;
+  const DecodeSegment* const segment = shared.next_segment;
+  if (segment == shared.end_segment) return;
+  const int page = shared.next_page;
+  load_page(block, stage, segment->pages[page] + block.arguments.plane);
+  const bool last = page + 1 == segment->page_count;
+  shared.next_page = last ? 0 : page + 1;
+  if (last) shared.next_segment = segment + 1;
+}
+
+template <class Shape>
+__device__ __forceinline__ DecodeBlock<Shape> decode_block(const DecodeArguments& arguments,
+                                                           std::byte* memory, int stage_count) {
+  int rank = 0;
+  asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  const int stage_bytes = Stage<Shape>::bytes(arguments.spill);
+  auto& shared = *reinterpret_cast<DecodeShared<Shape>*>(memory + stage_bytes * stage_count);
+  return {arguments,   shared, memory, stage_bytes, stage_count, rank,
+          static_cast<int>(threadIdx.x % 32)};
+}
+
+template <class Shape>
+__device__ __forceinline__ void init_barriers(DecodeBlock<Shape>& block) {
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < block.stage_count; ++i) {
+      init_barrier(&block.shared.full[i], 1);
+      init_barrier(&block.shared.free[i], kScoreWarps + kMixWarps + kSoftmaxWarps);
+    }
+    for (int i = 0; i < kBuffers; ++i) {
+      init_barrier(&block.shared.p_full[i], 1);
+      init_barrier(&block.shared.p_free[i], kMixWarps * Shape::kCluster);
+    }
+    init_barrier(&block.shared.parts_full, kScoreWarps);
+    init_barrier(&block.shared.parts_free, kSoftmaxWarps);
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    for (int i = 0; i < kBuffers; ++i) {
+      expect_bytes(&block.shared.p_full[i], DecodeShared<Shape>::kSentBytes);
+    }
+  }
+  sync_cluster();
+}
+
+}  // namespace slim::cuda

@@ -1,0 +1,78 @@
+// The one-read kernel over sealed keys: its arguments, and its entries by format. Every cluster of
+// blocks walks a run of pages; a sequence may be cut into several segments, each of which leaves an
+// unnormalised sum for merge_segments() to add up.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/cuda/device_kernels.h"
+
+namespace slim::cuda {
+
+constexpr int kDecodeColumns = 512;  // of keys, that one block holds
+constexpr int kMostSpill = 32;       // columns beside the keys
+
+// Neighbouring pages of one sequence, for one query.
+struct DecodeSegment {
+  const std::byte* const* pages = nullptr;  // on the card; the first of the segment
+  int32_t page_count = 0;
+  int32_t turn = 0;      // position of its first row / kPageRows
+  int32_t token = 0;     // row of the queries
+  int32_t position = 0;  // of the query
+  int32_t regime = 0;
+  int32_t slot = 0;  // of the results: segments of one token are neighbours
+};
+
+struct DecodeArguments {
+  const float* queries = nullptr;  // [T, H*C], not turned
+  int64_t query_stride = 0;
+  const DecodeSegment* segments = nullptr;
+  const int32_t* cluster_segments = nullptr;  // [clusters + 1]: where each cluster's begin
+  float* sums = nullptr;                      // [slots, H, e + spill]
+  float2* states = nullptr;                   // [slots, H]: maximum (of log2) and sum
+  int64_t plane = 0;                          // bytes from the start of a page
+  int64_t factors = -1;                       // the same of the plane of factors, or none
+  int32_t width = 0;                          // e + spill
+  int32_t spill = 0;
+  CudaRotation rotations[2];  // by regime; no pairs: keys are not turned
+  float scale = 1.0F;
+  const float* slopes = nullptr;
+  float cap = 0.0F;
+  int32_t window = 0;
+};
+
+struct DecodeLaunch {
+  int bits = 0;        // 16, 12, 10, 8
+  int head_width = 0;  // 64, 128
+  int head_tiles = 0;  // heads / 8: 1, 2, 4
+  int clusters = 0;
+  cudaStream_t stream = nullptr;
+};
+
+// Blocks in a cluster.
+constexpr int cluster_of(int head_width, int head_tiles) {
+  return 8 * head_tiles * head_width / kDecodeColumns;
+}
+bool has_decode(int bits, int head_width, int head_tiles);
+// How many clusters of this shape the card runs at once (CudaDevice: the current one).
+int resident_clusters(const DecodeLaunch& launch, int spill);
+void decode_sealed(const DecodeLaunch& launch, const DecodeArguments& arguments);
+
+// A shape's kernel and what it needs of shared memory.
+struct DecodeEntry {
+  int head_width = 0;
+  int head_tiles = 0;
+  const void* kernel = nullptr;
+  int (*stage_bytes)(int spill) = nullptr;
+  int fixed_bytes = 0;
+};
+// By bits: decode_sealed_16.cu and its like. Null if there is no such shape.
+const DecodeEntry* find_decode_16(int head_width, int head_tiles);
+const DecodeEntry* find_decode_12(int head_width, int head_tiles);
+const DecodeEntry* find_decode_10(int head_width, int head_tiles);
+const DecodeEntry* find_decode_8(int head_width, int head_tiles);
+
+}  // namespace slim::cuda
