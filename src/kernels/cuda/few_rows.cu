@@ -110,7 +110,7 @@ __device__ inline void store_output(const FewRows& a, int64_t row, int64_t outpu
 }
 
 template <DType kType, int kRows>
-__global__ void __launch_bounds__(kWarps* kWarp) few_rows(const FewRows a) {
+__global__ void __launch_bounds__(kWarps* kWarp, 2) few_rows(const FewRows a) {
   static_assert(kRows * kOutputs <= kWarp, "a lane finishes one sum");
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
