@@ -27,8 +27,8 @@ struct FewRows {
   int64_t x_step;  // from one group's x to the next's
   int64_t inputs;
   int64_t outputs;  // of a group
-  int64_t tiles;    // of kOutputs, of a group
-  int64_t all_tiles;
+  int tiles;        // of kOutputs, of a group
+  int all_tiles;
   int rows;
   int row_tiles;
   int split;  // warps that share outputs: 1, 2, 4 or 8
@@ -63,13 +63,15 @@ template <DType kType, int kRows, bool kWide>
 __device__ inline void walk(const Work<kRows>& work, int64_t pieces, int64_t start, int64_t step,
                             float (&sums)[kRows][kOutputs]) {
   using Pieces = WeightPieces<kType>;
+  // With few rows there are registers to have the loads of two pieces under way.
+#pragma unroll(kRows <= 2 ? 2 : 1)
   for (int64_t piece = start; piece < pieces; piece += step) {
+    const PiecePlaces places = Pieces::places(piece, pieces);
     float weights[kOutputs][kPiece];
 #pragma unroll
     for (int n = 0; n < kOutputs; ++n) {
-      Pieces::template decode<kWide>(work.weight[n], piece, weights[n]);
+      Pieces::template decode<kWide>(work.weight[n], piece, places, weights[n]);
     }
-    const PiecePlaces places = Pieces::places(piece);
 #pragma unroll
     for (int t = 0; t < kRows; ++t) {
       const float4 first = load_quad<kWide>(work.x[t] + places.first);
@@ -101,6 +103,29 @@ __device__ inline void walk_rest(const Work<kRows>& work, int64_t inputs,
   }
 }
 
+// The sums of kCount values each over a warp: lane i * 32 / kCount, and those after it, get sum i.
+// Halves of the values change lanes while there are several, so that 32 sums take 31 exchanges and
+// not 160.
+template <int kCount, int kOffset = kWarp / 2>
+__device__ inline float scatter_sums(float* values, int lane) {
+  if constexpr (kOffset == 0) {
+    return values[0];
+  } else if constexpr (kCount == 1) {
+    values[0] += __shfl_xor_sync(0xFFFFFFFFU, values[0], kOffset);
+    return scatter_sums<1, kOffset / 2>(values, lane);
+  } else {
+    constexpr int kHalf = kCount / 2;
+    const bool upper = (lane & kOffset) != 0;
+#pragma unroll
+    for (int i = 0; i < kHalf; ++i) {
+      const float sent = upper ? values[i] : values[i + kHalf];
+      const float kept = upper ? values[i + kHalf] : values[i];
+      values[i] = kept + __shfl_xor_sync(0xFFFFFFFFU, sent, kOffset);
+    }
+    return scatter_sums<kHalf, kOffset / 2>(values, lane);
+  }
+}
+
 __device__ inline void store_output(const FewRows& a, int64_t row, int64_t output, float sum) {
   if (a.scale != nullptr) sum *= __ldg(a.scale + output);
   if (a.bias != nullptr) sum += __ldg(a.bias + output);
@@ -110,18 +135,17 @@ __device__ inline void store_output(const FewRows& a, int64_t row, int64_t outpu
 }
 
 template <DType kType, int kRows>
-__global__ void __launch_bounds__(kWarps* kWarp, 2) few_rows(const FewRows a) {
-  static_assert(kRows * kOutputs <= kWarp, "a lane finishes one sum");
+__global__ void __launch_bounds__(kWarps* kWarp, kRows <= 2 ? 3 : 2) few_rows(const FewRows a) {
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int part = warp % a.split;
   // Tiles of rows are neighbours in the grid: the weights of all but the first come from the cache.
-  const int64_t first_row = static_cast<int64_t>(blockIdx.x % a.row_tiles) * kRows;
-  const int64_t tile =
-      static_cast<int64_t>(blockIdx.x / a.row_tiles) * (kWarps / a.split) + warp / a.split;
-  const int64_t used_tile = min(tile, a.all_tiles - 1);
+  const auto row_tile = static_cast<int>(blockIdx.x) % a.row_tiles;
+  const int tile = static_cast<int>(blockIdx.x) / a.row_tiles * (kWarps / a.split) + warp / a.split;
+  const int used_tile = min(tile, a.all_tiles - 1);
+  const int64_t first_row = int64_t{row_tile} * kRows;
   const int64_t group = used_tile / a.tiles;
-  const int64_t first_output = used_tile % a.tiles * kOutputs;
+  const int64_t first_output = int64_t{used_tile % a.tiles} * kOutputs;
 
   Work<kRows> work;
 #pragma unroll
@@ -145,23 +169,17 @@ __global__ void __launch_bounds__(kWarps* kWarp, 2) few_rows(const FewRows a) {
   }
   if (part == 0) walk_rest<kType, kRows>(work, a.inputs, sums);
 
-  // Lane t * kOutputs + n takes the sum [t][n].
-  float own = 0.0F;
-#pragma unroll
-  for (int t = 0; t < kRows; ++t) {
-#pragma unroll
-    for (int n = 0; n < kOutputs; ++n) {
-      const float sum = reduce_warp(sums[t][n], Sum());
-      if (lane == t * kOutputs + n) own = sum;
-    }
-  }
+  // Lane i * kShare and those after it get sum i.
+  constexpr int kSums = kRows * kOutputs;
+  constexpr int kShare = kWarp / kSums;
+  float own = scatter_sums<kSums>(&sums[0][0], lane);
   __shared__ float partial[kWarps][kWarp];
   partial[warp][lane] = own;
   __syncthreads();
-  if (part != 0 || tile >= a.all_tiles || lane >= kRows * kOutputs) return;
+  if (part != 0 || tile >= a.all_tiles || lane % kShare != 0) return;
   for (int other = 1; other < a.split; ++other) own += partial[warp + other][lane];
-  const int64_t row = first_row + lane / kOutputs;
-  const int64_t output = first_output + lane % kOutputs;
+  const int64_t row = first_row + lane / kShare / kOutputs;
+  const int64_t output = first_output + lane / kShare % kOutputs;
   if (row < a.rows && output < a.outputs) store_output(a, row, group * a.outputs + output, own);
 }
 
@@ -180,7 +198,7 @@ template <DType kType>
 void launch(const CudaDevice& device, FewRows& a) {
   const int tile_rows = a.rows <= 2 ? a.rows : a.rows <= 4 ? 4 : kMostRows;
   a.row_tiles = (a.rows + tile_rows - 1) / tile_rows;
-  a.split = warps_sharing(device, a.all_tiles * a.row_tiles, a.inputs);
+  a.split = warps_sharing(device, int64_t{a.all_tiles} * a.row_tiles, a.inputs);
   const int64_t tiles = kWarps / a.split;
   const int64_t blocks = (a.all_tiles + tiles - 1) / tiles * a.row_tiles;
   const auto run = [&](auto kernel) {
@@ -219,8 +237,8 @@ void multiply_few_rows(CudaDevice& device, const Product& product) {
               .x_step = product.step(),
               .inputs = product.inputs(),
               .outputs = product.outputs(),
-              .tiles = tiles,
-              .all_tiles = tiles * product.groups,
+              .tiles = static_cast<int>(tiles),
+              .all_tiles = static_cast<int>(tiles * product.groups),
               .rows = static_cast<int>(product.x.rows),
               .row_tiles = 1,
               .split = 1,

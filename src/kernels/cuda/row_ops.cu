@@ -183,13 +183,13 @@ __global__ void __launch_bounds__(kThreads) embed_rows(const EmbedRows a) {
     }
     return;
   }
+  const PiecePlaces places = Pieces::places(piece, a.columns / kPiece);
   float values[kPiece];
   if (a.wide) {
-    Pieces::template decode<true>(row, piece, values);
+    Pieces::template decode<true>(row, piece, places, values);
   } else {
-    Pieces::template decode<false>(row, piece, values);
+    Pieces::template decode<false>(row, piece, places, values);
   }
-  const PiecePlaces places = Pieces::places(piece);
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     store_embedded(a, values[i], places.first + i);

@@ -54,9 +54,12 @@ template <DType kType, bool kWide>
 __device__ inline void split_piece(const Split& a, const std::byte* row, uint16_t* to,
                                    int64_t piece) {
   using Pieces = WeightPieces<kType>;
+  const int64_t pieces = a.columns / kPiece;
   float values[kPiece] = {};
-  if ((piece + 1) * kPiece <= a.columns) {
-    Pieces::template decode<kWide>(row, piece, values);
+  PiecePlaces places = {piece * kPiece, piece * kPiece + 4};
+  if (piece < pieces) {
+    places = Pieces::places(piece, pieces);
+    Pieces::template decode<kWide>(row, piece, places, values);
   } else if constexpr (!is_block_type(kType)) {
 #pragma unroll
     for (int i = 0; i < kPiece; ++i) {
@@ -64,7 +67,6 @@ __device__ inline void split_piece(const Split& a, const std::byte* row, uint16_
       if (k < a.columns) values[i] = Pieces::element(row, k);
     }
   }
-  const PiecePlaces places = Pieces::places(piece);
   store_quad<Pieces::kParts>(values, to + places.first, a.part);
   store_quad<Pieces::kParts>(values + 4, to + places.second, a.part);
 }

@@ -1,9 +1,10 @@
 // Decoding of weights in registers, eight at a time: the numbers of tensor/weight_blocks.h and of
 // the plain types, to the last bit (integers by plain value).
 //
-// The unit is a piece: eight elements as two quads of neighbours. Where a byte holds two elements
-// of different runs the quads lie apart, so that four bytes give a whole piece. The pieces of a row
-// are numbered; 32 neighbours lie in neighbouring bytes, so a warp's load is coalesced.
+// The unit is a piece: eight elements as two quads of neighbours. The pieces of a row are numbered,
+// and 32 of them, from a multiple of 32 on, are the work of a warp: its first quads lie side by
+// side, and so do its second ones, so that what the warp loads at once is coalesced, of weights and
+// of the activations beside them. In blocks quads lie where four bytes hold the halves of both.
 #pragma once
 
 #include <cuda_fp16.h>
@@ -83,126 +84,138 @@ __device__ inline void centred_bytes(uint32_t word, float scale, float middle, f
   values[3] = scale * (unsigned_byte<3>(word) - middle);
 }
 
-// WeightPieces<type>: places(piece), decode<kWide>(row, piece, values) where kWide promises the
-// alignment kWideBytes of every row, and kParts: how many bf16 numbers the sum of which is exactly
-// a value. Plain types also have element(row, k).
+// WeightPieces<type>: places(piece, pieces) of a row of so many pieces; decode<kWide>(row, piece,
+// places, values), where kWide promises the alignment kWideBytes of every row; and kParts: how many
+// bf16 numbers the sum of which is exactly a value. Plain types also have element(row, k).
 template <DType kType>
 struct WeightPieces;
 
-// Types whose elements stand alone. Element is what lies in memory.
-template <typename Element>
+// Types whose elements stand alone; Word holds four of them. Element is what lies in memory.
+template <typename Element, typename Word>
 struct PlainPieces {
-  static constexpr int kWideBytes = sizeof(Element) >= 2 ? 16 : 8;
-  using Word = std::conditional_t<sizeof(Element) == 1, uint2, uint4>;
-  static constexpr int kWords = kPiece * sizeof(Element) / sizeof(Word);
+  static constexpr int kWideBytes = sizeof(Word);
 
-  static __device__ PiecePlaces places(int64_t piece) {
-    return {piece * kPiece, piece * kPiece + 4};
+  static __device__ PiecePlaces places(int64_t piece, int64_t pieces) {
+    const int64_t group = piece / 32 * 32;
+    const int64_t first = group * kPiece + piece % 32 * 4;
+    return {first, first + min(pieces - group, int64_t{32}) * 4};
   }
-  // The words of a piece.
   template <bool kWide>
-  static __device__ void load(const std::byte* row, int64_t piece, uint32_t* words) {
-    const std::byte* at = row + piece * (kPiece * static_cast<int64_t>(sizeof(Element)));
-#pragma unroll
-    for (int i = 0; i < kWords; ++i) {
-      Word word;
-      if constexpr (kWide) {
-        word = load_streamed<Word>(at + i * sizeof(Word));
-      } else {
-        word = assemble<Word, Element>(at + i * sizeof(Word));
-      }
-      __builtin_memcpy(words + i * (sizeof(Word) / 4), &word, sizeof(word));
-    }
+  static __device__ Word quad(const std::byte* row, int64_t place) {
+    const std::byte* at = row + place * static_cast<int64_t>(sizeof(Element));
+    if constexpr (kWide) return load_streamed<Word>(at);
+    return assemble<Word, Element>(at);
   }
 };
 
 template <>
-struct WeightPieces<DType::f32> : PlainPieces<uint32_t> {
+struct WeightPieces<DType::f32> : PlainPieces<uint32_t, uint4> {
   static constexpr int kParts = 3;
   static __device__ float element(const std::byte* row, int64_t k) {
     return __ldg(reinterpret_cast<const float*>(row) + k);
   }
   template <bool kWide>
-  static __device__ void decode(const std::byte* row, int64_t piece, float* values) {
-    uint32_t words[8];
-    load<kWide>(row, piece, words);
-#pragma unroll
-    for (int i = 0; i < kPiece; ++i) values[i] = __uint_as_float(words[i]);
+  static __device__ void decode(const std::byte* row, int64_t /*piece*/, const PiecePlaces& places,
+                                float* values) {
+    convert(quad<kWide>(row, places.first), values);
+    convert(quad<kWide>(row, places.second), values + 4);
+  }
+
+ private:
+  static __device__ void convert(const uint4& words, float* values) {
+    values[0] = __uint_as_float(words.x);
+    values[1] = __uint_as_float(words.y);
+    values[2] = __uint_as_float(words.z);
+    values[3] = __uint_as_float(words.w);
   }
 };
 
 template <>
-struct WeightPieces<DType::f16> : PlainPieces<uint16_t> {
+struct WeightPieces<DType::f16> : PlainPieces<uint16_t, uint2> {
   static constexpr int kParts = 2;
   static __device__ float element(const std::byte* row, int64_t k) {
     return half_value(__ldg(reinterpret_cast<const uint16_t*>(row) + k));
   }
   template <bool kWide>
-  static __device__ void decode(const std::byte* row, int64_t piece, float* values) {
-    uint32_t words[4];
-    load<kWide>(row, piece, words);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      values[2 * i] = half_value(words[i] & 0xFFFFU);
-      values[2 * i + 1] = half_value(words[i] >> 16);
-    }
+  static __device__ void decode(const std::byte* row, int64_t /*piece*/, const PiecePlaces& places,
+                                float* values) {
+    convert(quad<kWide>(row, places.first), values);
+    convert(quad<kWide>(row, places.second), values + 4);
+  }
+
+ private:
+  static __device__ void convert(const uint2& words, float* values) {
+    values[0] = half_value(words.x & 0xFFFFU);
+    values[1] = half_value(words.x >> 16);
+    values[2] = half_value(words.y & 0xFFFFU);
+    values[3] = half_value(words.y >> 16);
   }
 };
 
 template <>
-struct WeightPieces<DType::bf16> : PlainPieces<uint16_t> {
+struct WeightPieces<DType::bf16> : PlainPieces<uint16_t, uint2> {
   static constexpr int kParts = 1;
   static __device__ float element(const std::byte* row, int64_t k) {
     return __uint_as_float(static_cast<uint32_t>(__ldg(reinterpret_cast<const uint16_t*>(row) + k))
                            << 16);
   }
   template <bool kWide>
-  static __device__ void decode(const std::byte* row, int64_t piece, float* values) {
-    uint32_t words[4];
-    load<kWide>(row, piece, words);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      values[2 * i] = __uint_as_float(words[i] << 16);
-      values[2 * i + 1] = __uint_as_float(words[i] & 0xFFFF0000U);
-    }
+  static __device__ void decode(const std::byte* row, int64_t /*piece*/, const PiecePlaces& places,
+                                float* values) {
+    convert(quad<kWide>(row, places.first), values);
+    convert(quad<kWide>(row, places.second), values + 4);
+  }
+
+ private:
+  static __device__ void convert(const uint2& words, float* values) {
+    values[0] = __uint_as_float(words.x << 16);
+    values[1] = __uint_as_float(words.x & 0xFFFF0000U);
+    values[2] = __uint_as_float(words.y << 16);
+    values[3] = __uint_as_float(words.y & 0xFFFF0000U);
   }
 };
 
 template <>
-struct WeightPieces<DType::i16> : PlainPieces<uint16_t> {
+struct WeightPieces<DType::i16> : PlainPieces<uint16_t, uint2> {
   static constexpr int kParts = 2;
   static __device__ float element(const std::byte* row, int64_t k) {
     return static_cast<float>(__ldg(reinterpret_cast<const int16_t*>(row) + k));
   }
   template <bool kWide>
-  static __device__ void decode(const std::byte* row, int64_t piece, float* values) {
-    uint32_t words[4];
-    load<kWide>(row, piece, words);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      values[2 * i] = static_cast<float>(static_cast<int16_t>(words[i]));
-      values[2 * i + 1] = static_cast<float>(static_cast<int16_t>(words[i] >> 16));
-    }
+  static __device__ void decode(const std::byte* row, int64_t /*piece*/, const PiecePlaces& places,
+                                float* values) {
+    convert(quad<kWide>(row, places.first), values);
+    convert(quad<kWide>(row, places.second), values + 4);
+  }
+
+ private:
+  static __device__ void convert(const uint2& words, float* values) {
+    values[0] = static_cast<float>(static_cast<int16_t>(words.x));
+    values[1] = static_cast<float>(static_cast<int16_t>(words.x >> 16));
+    values[2] = static_cast<float>(static_cast<int16_t>(words.y));
+    values[3] = static_cast<float>(static_cast<int16_t>(words.y >> 16));
   }
 };
 
 template <>
-struct WeightPieces<DType::i8> : PlainPieces<uint8_t> {
+struct WeightPieces<DType::i8> : PlainPieces<uint8_t, uint32_t> {
   static constexpr int kParts = 1;
   static __device__ float element(const std::byte* row, int64_t k) {
     return static_cast<float>(__ldg(reinterpret_cast<const signed char*>(row) + k));
   }
   template <bool kWide>
-  static __device__ void decode(const std::byte* row, int64_t piece, float* values) {
-    uint32_t words[2];
-    load<kWide>(row, piece, words);
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      values[4 * i] = signed_byte<0>(words[i]);
-      values[4 * i + 1] = signed_byte<1>(words[i]);
-      values[4 * i + 2] = signed_byte<2>(words[i]);
-      values[4 * i + 3] = signed_byte<3>(words[i]);
-    }
+  static __device__ void decode(const std::byte* row, int64_t /*piece*/, const PiecePlaces& places,
+                                float* values) {
+    convert(quad<kWide>(row, places.first), values);
+    convert(quad<kWide>(row, places.second), values + 4);
+  }
+
+ private:
+  static __device__ void convert(uint32_t word, float* values) {
+    values[0] = signed_byte<0>(word);
+    values[1] = signed_byte<1>(word);
+    values[2] = signed_byte<2>(word);
+    values[3] = signed_byte<3>(word);
   }
 };
 
@@ -222,11 +235,12 @@ struct HalfwordBlocks {
 template <>
 struct WeightPieces<DType::q8_0> : HalfwordBlocks {
   static constexpr int kParts = 3;
-  static __device__ PiecePlaces places(int64_t piece) {
+  static __device__ PiecePlaces places(int64_t piece, int64_t /*pieces*/) {
     return {piece * kPiece, piece * kPiece + 4};
   }
   template <bool kWide>
-  static __device__ void decode(const std::byte* row, int64_t piece, float* values) {
+  static __device__ void decode(const std::byte* row, int64_t piece, const PiecePlaces& /*places*/,
+                                float* values) {
     const std::byte* block = row + piece / 4 * 34;
     const std::byte* at = block + 2 + piece % 4 * 8;
     const float scale = half<kWide>(block);
@@ -244,12 +258,13 @@ struct WeightPieces<DType::q8_0> : HalfwordBlocks {
 template <>
 struct WeightPieces<DType::q4_0> : HalfwordBlocks {
   static constexpr int kParts = 2;  // 11 bits of scale, 4 of the integer: 15
-  static __device__ PiecePlaces places(int64_t piece) {
+  static __device__ PiecePlaces places(int64_t piece, int64_t /*pieces*/) {
     const int64_t first = piece / 4 * 32 + piece % 4 * 4;
     return {first, first + 16};
   }
   template <bool kWide>
-  static __device__ void decode(const std::byte* row, int64_t piece, float* values) {
+  static __device__ void decode(const std::byte* row, int64_t piece, const PiecePlaces& /*places*/,
+                                float* values) {
     const std::byte* block = row + piece / 4 * 18;
     const float scale = half<kWide>(block);
     const uint32_t nibbles = word<kWide>(block + 2 + piece % 4 * 4);
@@ -263,7 +278,7 @@ struct RunBlocks {
   static constexpr int kParts = 3;
   static constexpr int kWideBytes = 16;
 
-  static __device__ PiecePlaces places(int64_t piece) {
+  static __device__ PiecePlaces places(int64_t piece, int64_t /*pieces*/) {
     const int64_t first = piece / 32 * 256 + piece % 32 / 8 * 64 + piece % 8 * 4;
     return {first, first + 32};
   }
@@ -294,7 +309,8 @@ struct RunBlocks {
 template <>
 struct WeightPieces<DType::q4_k> : RunBlocks {
   template <bool kWide>
-  static __device__ void decode(const std::byte* row, int64_t piece, float* values) {
+  static __device__ void decode(const std::byte* row, int64_t piece, const PiecePlaces& /*places*/,
+                                float* values) {
     const std::byte* block = row + piece / 32 * 144;
     const auto within = static_cast<int>(piece % 32);
     const auto nibbles = word<kWide, uint32_t>(block + 16 + within * 4);
@@ -307,7 +323,8 @@ struct WeightPieces<DType::q4_k> : RunBlocks {
 template <>
 struct WeightPieces<DType::q5_k> : RunBlocks {
   template <bool kWide>
-  static __device__ void decode(const std::byte* row, int64_t piece, float* values) {
+  static __device__ void decode(const std::byte* row, int64_t piece, const PiecePlaces& /*places*/,
+                                float* values) {
     const std::byte* block = row + piece / 32 * 176;
     const auto within = static_cast<int>(piece % 32);
     const int pair = within / 8;
@@ -327,12 +344,13 @@ struct WeightPieces<DType::q5_k> : RunBlocks {
 template <>
 struct WeightPieces<DType::q6_k> : HalfwordBlocks {
   static constexpr int kParts = 3;
-  static __device__ PiecePlaces places(int64_t piece) {
+  static __device__ PiecePlaces places(int64_t piece, int64_t /*pieces*/) {
     const int64_t first = piece / 16 * 128 + piece % 16 * 4;
     return {first, first + 64};
   }
   template <bool kWide>
-  static __device__ void decode(const std::byte* row, int64_t piece, float* values) {
+  static __device__ void decode(const std::byte* row, int64_t piece, const PiecePlaces& /*places*/,
+                                float* values) {
     const std::byte* block = row + piece / 32 * 210;
     const auto half_index = static_cast<int>(piece % 32 / 16);
     const auto within = static_cast<int>(piece % 16);
