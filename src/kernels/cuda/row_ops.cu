@@ -197,7 +197,7 @@ __global__ void __launch_bounds__(kThreads) embed_rows(const EmbedRows a) {
   }
 }
 
-// One block a row. Vocabularies have up to 256k columns, 256 for each of 1024 threads.
+// One block a row, for short rows.
 template <int kWide>
 __global__ void __launch_bounds__(kWide)
     log_softmax_rows(Rows<const float> x, Rows<float> y, int64_t columns) {
@@ -212,6 +212,67 @@ __global__ void __launch_bounds__(kWide)
   // Subtracted one after the other: largest + log(sum) would round away digits of the logarithm.
   const float logarithm = logf(reduce_block<kWide>(sum, scratch, Sum()));
   for (int64_t i = threadIdx.x; i < columns; i += kWide) to[i] = from[i] - largest - logarithm;
+}
+
+// Long rows, vocabularies, are cut into up to 32 stretches of whole blocks: one multiprocessor
+// would need 80 us to read 256k columns three times.
+struct Stretches {
+  Rows<const float> x;
+  Rows<float> y;
+  float2* sums;  // [rows, count]: the largest value, and the sum of exp(x - largest)
+  int64_t columns;
+  int64_t length;
+  int count;
+
+  __device__ int64_t begin() const { return blockIdx.y * length + threadIdx.x; }
+  __device__ int64_t end() const { return min(columns, (blockIdx.y + 1) * length); }
+};
+constexpr int64_t kShortRow = 4096;
+
+__global__ void __launch_bounds__(kThreads) sum_stretches(const Stretches a) {
+  __shared__ float scratch[kWarp];
+  const float* from = a.x[blockIdx.x];
+  float largest = Largest::kNeutral;
+#pragma unroll 8
+  for (int64_t i = a.begin(); i < a.end(); i += kThreads) largest = fmaxf(largest, from[i]);
+  largest = reduce_block<kThreads>(largest, scratch, Largest());
+  // Where all is minus infinity the sum is zero, not NaN: other stretches may have more.
+  const float shift = largest == -INFINITY ? 0.0F : largest;
+  float sum = 0.0F;
+#pragma unroll 4
+  for (int64_t i = a.begin(); i < a.end(); i += kThreads) sum += expf(from[i] - shift);
+  sum = reduce_block<kThreads>(sum, scratch, Sum());
+  if (threadIdx.x == 0) a.sums[blockIdx.x * a.count + blockIdx.y] = {largest, sum};
+}
+
+__global__ void __launch_bounds__(kThreads) subtract_sums(const Stretches a) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  float2 own = {Largest::kNeutral, 0.0F};
+  if (lane < a.count) own = a.sums[blockIdx.x * a.count + lane];
+  const float largest = reduce_warp(own.x, Largest());
+  const float share = lane < a.count ? own.y * expf(own.x - largest) : 0.0F;
+  const float logarithm = logf(reduce_warp(share, Sum()));
+  const float* from = a.x[blockIdx.x];
+  float* to = a.y[blockIdx.x];
+#pragma unroll 4
+  for (int64_t i = a.begin(); i < a.end(); i += kThreads) to[i] = from[i] - largest - logarithm;
+}
+
+void long_log_softmax(CudaDevice& device, const LogSoftmax& arguments) {
+  const ConstMatrix& x = arguments.x;
+  const int64_t least = (x.columns + kWarp - 1) / kWarp;
+  const int64_t length = std::max(kShortRow, (least + kThreads - 1) / kThreads * kThreads);
+  const auto count = static_cast<int>((x.columns + length - 1) / length);
+  const auto scratch = device.allocate(static_cast<size_t>(x.rows * count) * sizeof(float2));
+  const Stretches a{.x = rows_of(x),
+                    .y = rows_of(arguments.y),
+                    .sums = reinterpret_cast<float2*>(scratch->data()),
+                    .columns = x.columns,
+                    .length = length,
+                    .count = count};
+  const dim3 grid(static_cast<unsigned>(x.rows), static_cast<unsigned>(count));
+  sum_stretches<<<grid, kThreads, 0, device.stream()>>>(a);
+  subtract_sums<<<grid, kThreads, 0, device.stream()>>>(a);
 }
 
 }  // namespace
@@ -308,9 +369,11 @@ void CudaKernels::log_softmax(const LogSoftmax& arguments) {
   if (x.columns <= 1024) {
     log_softmax_rows<kWarp>
         <<<blocks, kWarp, 0, device_.stream()>>>(rows_of(x), rows_of(arguments.y), x.columns);
-  } else {
+  } else if (x.columns <= kShortRow) {
     log_softmax_rows<1024>
         <<<blocks, 1024, 0, device_.stream()>>>(rows_of(x), rows_of(arguments.y), x.columns);
+  } else {
+    long_log_softmax(device_, arguments);
   }
   check_cuda(cudaGetLastError(), "take the logarithm of a softmax");
 }
