@@ -1,9 +1,72 @@
-// Products: the handle and the workspace of the library of matrix products, for one card.
+// Products: how activations meet weights on a card. Few rows of activations (a decoding step) have
+// a kernel of their own that reads the weights once (few_rows.cu); many rows go through cuBLASLt,
+// whose handle and workspace Products owns, as sums of exact products of bf16 parts
+// (weight_parts.cu).
 #pragma once
 
+#include <cublasLt.h>
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+
 #include "kernels/cuda/cuda_device.h"
+#include "kernels/kernels.h"
 
 namespace slim {
+
+// What linear and grouped_linear have together.
+struct Product : GroupedLinear {
+  Activation activation = Activation::none;
+
+  int64_t outputs() const { return weight.rows / groups; }  // of one group
+  int64_t inputs() const { return weight.columns; }
+  int64_t step() const { return x_stride == 0 ? inputs() : x_stride; }  // from x to x
+};
+
+// few_rows.cu: any number of rows, eight at a time; made for few.
+void multiply_few_rows(CudaDevice& device, const Product& product);
+
+// Numbers as sums of bf16 parts, largest first, each the rest rounded to nearest. Of each part the
+// rows stand `stride` apart, a multiple of 8; a row holds `groups` stretches of `width` columns, a
+// multiple of 8, filled up with zeros.
+struct Parts {
+  std::byte* data = nullptr;
+  int64_t count = 0;
+  int64_t rows = 0;
+  int64_t groups = 1;
+  int64_t width = 0;
+
+  int64_t stride() const { return groups * width; }
+  int64_t part_bytes() const { return rows * stride() * 2; }
+  std::byte* part(int64_t index) const { return data + index * part_bytes(); }
+};
+// How many parts hold the values of a type exactly: 1 to 3.
+int64_t parts_of(DType type);
+// weight_parts.cu: columns [g * step, g * step + columns) of `from` become stretch g of `to`, whose
+// count is parts_of(from.type).
+void split_parts(CudaDevice& device, const ConstMatrix& from, int64_t step, const Parts& to);
+
+// weight_parts.cu: the end of a product of many rows.
+// y[t, g*N + n] = activation(scale * (high + rest) + bias) + (accumulate ? y : 0)
+struct Finish {
+  const float* high = nullptr;  // group g from column g * high_pitch on; may be y itself
+  int64_t high_stride = 0;
+  int64_t high_pitch = 0;
+  const float* rest = nullptr;  // the same, or none
+  int64_t rest_stride = 0;
+  int64_t rest_pitch = 0;
+  int64_t groups = 1;
+  int64_t outputs = 0;           // N
+  const float* scale = nullptr;  // [groups * N] or none
+  const float* bias = nullptr;   // the same
+  Matrix y;
+  Activation activation = Activation::none;
+  bool accumulate = false;
+};
+void finish_product(CudaDevice& device, const Finish& finish);
 
 class Products {
  public:
@@ -12,8 +75,35 @@ class Products {
   Products(const Products&) = delete;
   Products& operator=(const Products&) = delete;
 
+  void multiply_many_rows(const Product& product);
+
  private:
+  // sum[t, n] = (add ? sum[t, n] : 0) + sum_k x[t, k] * weight[n, k], for each group, all with
+  // strides in elements. Weights and x are both bf16 or both f32.
+  struct Call {
+    const void* weight = nullptr;
+    const void* x = nullptr;
+    float* sum = nullptr;
+    int64_t outputs = 0, rows = 0, inputs = 0;
+    int64_t weight_stride = 0, x_stride = 0, sum_stride = 0;
+    int64_t groups = 1;
+    int64_t weight_step = 0, x_step = 0, sum_step = 0;
+    bool bf16 = false;
+    bool add = false;
+  };
+  using Key = std::array<int64_t, 15>;
+  struct Plan;
+
+  void call(const Call& call);
+  Plan& plan(const Call& call);
+  void multiply_floats(const Product& product);
+  void multiply_parts(const Product& product);
+
   CudaDevice& device_;
+  std::mutex mutex_;  // of all below
+  cublasLtHandle_t handle_ = nullptr;
+  std::shared_ptr<Buffer> workspace_;
+  std::map<Key, std::unique_ptr<Plan>> plans_;
 };
 
 }  // namespace slim
