@@ -1,6 +1,6 @@
 // AttendState: a softmax over scores that arrive in parts, on the card. With m the largest score of
-// a part and l = sum exp(score - m), the weights of two parts with mixtures a = sum exp(score - m) *
-// value join as
+// a part and l = sum exp(score - m), the weights of two parts with mixtures a = sum exp(score - m)
+// * value join as
 //   m = max(m1, m2),   l = l1 exp(m1 - m) + l2 exp(m2 - m),   a = a1 exp(m1 - m) + a2 exp(m2 - m)
 // and the result is a / l.
 //
@@ -40,13 +40,6 @@ struct AttendState {
   // is 0, or NaN.
   __device__ float share(float origin) const {
     return maximum == -CUDART_INF_F ? 0.0F : attend_weight(maximum, origin);
-  }
-
-  __device__ void join(const AttendState& other) {
-    const float largest = fmaxf(maximum, other.maximum);
-    const float from = largest == -CUDART_INF_F ? 0.0F : largest;
-    sum = sum * share(from) + other.sum * other.share(from);
-    maximum = largest;
   }
 
   // log(sum exp(score)) over scores of which there is one at least: NaN if all are -infinity.

@@ -194,8 +194,8 @@ struct RowReader<kCode, std::enable_if_t<kCode == RowCode::f16 || kCode == RowCo
 
   __device__ static float element(const PlaneView& plane, const std::byte* page, int row,
                                   int column) {
-    return value(load_at<unsigned short>(page + row * plane.row_bytes +
-                                         2 * static_cast<int64_t>(column)));
+    return value(
+        load_at<unsigned short>(page + row * plane.row_bytes + 2 * static_cast<int64_t>(column)));
   }
 };
 
@@ -311,9 +311,9 @@ struct RowReader<kCode, std::enable_if_t<is_sealed(kCode)>> {
       raw.high[0] = load_at<uint32_t>(high);
     }
     if constexpr (Bits::kLow > 0) {
-      using Word = std::conditional_t<
-          Bits::kLow == 4, uint32_t,
-          std::conditional_t<Bits::kLow == 2, unsigned short, unsigned char>>;
+      using Word =
+          std::conditional_t<Bits::kLow == 4, uint32_t,
+                             std::conditional_t<Bits::kLow == 2, unsigned short, unsigned char>>;
       raw.low = load_at<Word>(page + Bits::low_at(plane.width, row, column));
     }
     if (plane.grouped) {

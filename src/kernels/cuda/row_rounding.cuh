@@ -56,8 +56,8 @@ struct ValueRange {
 
 // group_scale.
 __device__ inline ScaleBits group_scale_bits(const ValueRange& range, int largest) {
-  const float middle = __fadd_rn(
-      __fadd_rn(__fmul_rn(0.5F, range.lowest), __fmul_rn(0.5F, range.highest)), 0.0F);
+  const float middle =
+      __fadd_rn(__fadd_rn(__fmul_rn(0.5F, range.lowest), __fmul_rn(0.5F, range.highest)), 0.0F);
   if (range.nan || !isfinite(middle)) return {kBf16NaN, kBf16NaN};
   const uint32_t bits = __float_as_uint(middle) >> 16;
   const float rounded = __uint_as_float(bits << 16);

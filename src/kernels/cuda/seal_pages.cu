@@ -58,8 +58,8 @@ __global__ void __launch_bounds__(kThreads) scale_channels(Sealing seal) {
   const int channel = static_cast<int>(blockIdx.y) * kStrip + thread % kStrip;
   if (channel < seal.width) {
     constexpr int kPart = kRows / (kThreads / kStrip);
-    const float* from = seal.rows(page) +
-                        static_cast<int64_t>(thread / kStrip * kPart) * seal.width + channel;
+    const float* from =
+        seal.rows(page) + static_cast<int64_t>(thread / kStrip * kPart) * seal.width + channel;
     ValueRange range = ValueRange::of(*from);
     for (int row = 1; row < kPart; ++row) {
       range.join(ValueRange::of(from[static_cast<int64_t>(row) * seal.width]));
@@ -95,7 +95,8 @@ __device__ uint32_t gather(const uint32_t* numbers, int shift) {
 
 // Eight neighbours, as stored, into their bit planes.
 template <int kBits>
-__device__ void put_octet(std::byte* plane, int64_t width, int2 place, const int (&signed_numbers)[8]) {
+__device__ void put_octet(std::byte* plane, int64_t width, int2 place,
+                          const int (&signed_numbers)[8]) {
   using Bits = SealedBits<kBits>;
   uint32_t numbers[8];
 #pragma unroll
@@ -112,9 +113,8 @@ __device__ void put_octet(std::byte* plane, int64_t width, int2 place, const int
     *reinterpret_cast<uint32_t*>(high) = gather<4, 8>(numbers, Bits::kLow);
   }
   if constexpr (Bits::kLow > 0) {
-    using Word =
-        std::conditional_t<Bits::kLow == 4, uint32_t,
-                           std::conditional_t<Bits::kLow == 2, uint16_t, uint8_t>>;
+    using Word = std::conditional_t<Bits::kLow == 4, uint32_t,
+                                    std::conditional_t<Bits::kLow == 2, uint16_t, uint8_t>>;
     *reinterpret_cast<Word*>(plane + Bits::low_at(width, place.x, place.y)) =
         static_cast<Word>(gather<Bits::kLow, 8>(numbers, 0));
   }
@@ -155,7 +155,8 @@ __global__ void __launch_bounds__(kThreads) seal_groups(Sealing seal) {
   const int2 place = octet_of_thread(seal.width);
   clear_padding(seal, page);
   const bool some = place.x < kRows;
-  const float* from = seal.rows(page) + (some ? static_cast<int64_t>(place.x) * seal.width + place.y : 0);
+  const float* from =
+      seal.rows(page) + (some ? static_cast<int64_t>(place.x) * seal.width + place.y : 0);
   float values[8];
 #pragma unroll
   for (int i = 0; i < 8; ++i) values[i] = from[i];
@@ -204,8 +205,8 @@ __device__ float direction(const Half* from, const Shape& shape, int channel, in
 // What a warp needs for 32 channels; ranks are filled up with zeros.
 template <int kRank>
 struct ShapeTile {
-  float g[kRank][kLanes];         // of channel j
-  float u[kLanes][kRank];         // of channel i
+  float g[kRank][kLanes];          // of channel j
+  float u[kLanes][kRank];          // of channel i
   float coupling[kLanes][kLanes];  // g_j . u_i for j after i, else 0
 };
 
@@ -353,11 +354,10 @@ void shape_pages(CudaDevice& device, const Sealing& seal, const Shape& shape, in
   auto* tiles = reinterpret_cast<Tile*>(memory->data());
   make_tiles<kRank><<<static_cast<unsigned>(count), kThreads, 0, device.stream()>>>(shape, tiles);
   check_cuda(cudaGetLastError(), "prepare shaped rounding");
-  constexpr auto kShared =
-      static_cast<int>(2 * sizeof(Tile) + kWarps * kRank * sizeof(float));
-  check_cuda(cudaFuncSetAttribute(shape_rows<kRank>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  kShared),
-             "give a block its memory");
+  constexpr auto kShared = static_cast<int>(2 * sizeof(Tile) + kWarps * kRank * sizeof(float));
+  check_cuda(
+      cudaFuncSetAttribute(shape_rows<kRank>, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared),
+      "give a block its memory");
   const auto blocks = static_cast<unsigned>(pages * kRows / kWarps);
   shape_rows<kRank><<<blocks, kThreads, kShared, device.stream()>>>(seal, shape, tiles, numbers);
   check_cuda(cudaGetLastError(), "shape the rounding of rows");
@@ -385,8 +385,8 @@ void seal_channels(CudaDevice& device, const Sealing& seal, const SealPages& cal
                       static_cast<int>(shaping.rank)};
     shape_by_rank(device, seal, shape, pages, numbers);
   }
-  const dim3 octets(count, static_cast<unsigned>(
-                               (kPageRows * seal.width / 8 + kThreads - 1) / kThreads));
+  const dim3 octets(count,
+                    static_cast<unsigned>((kPageRows * seal.width / 8 + kThreads - 1) / kThreads));
   visit_row_code(call.to.format, [&](auto tag) {
     constexpr RowCode kCode = decltype(tag)::value;
     if constexpr (is_sealed(kCode)) {
@@ -397,9 +397,8 @@ void seal_channels(CudaDevice& device, const Sealing& seal, const SealPages& cal
 }
 
 void seal_grouped(CudaDevice& device, const Sealing& seal, const SealPages& call, int64_t pages) {
-  const dim3 octets(
-      static_cast<unsigned>(pages),
-      static_cast<unsigned>((kPageRows * seal.width / 8 + kThreads - 1) / kThreads));
+  const dim3 octets(static_cast<unsigned>(pages),
+                    static_cast<unsigned>((kPageRows * seal.width / 8 + kThreads - 1) / kThreads));
   visit_row_code(call.to.format, [&](auto tag) {
     constexpr RowCode kCode = decltype(tag)::value;
     if constexpr (is_sealed(kCode)) {
@@ -419,7 +418,8 @@ void CudaKernels::seal_pages(const SealPages& arguments) {
   const bool grouped = format.scaling == Scaling::group;
   check(shaping == nullptr || !grouped, "rounding is shaped where channels have scales");
   check(shaping == nullptr || shaping->width == format.width, "rounding is shaped over whole rows");
-  check(shaping == nullptr || shaping->rank <= kMostRank, "shaped rounding has a rank of 128 at most");
+  check(shaping == nullptr || shaping->rank <= kMostRank,
+        "shaped rounding has a rank of 128 at most");
   device_.select();
   const int64_t most = shaping == nullptr
                            ? int64_t{1} << 20

@@ -43,9 +43,7 @@ class Parcel {
   }
 
   // Sends all that was added.
-  void send(CudaDevice& device) {
-    data_ = device.upload(std::span<const std::byte>(bytes_));
-  }
+  void send(CudaDevice& device) { data_ = device.upload(std::span<const std::byte>(bytes_)); }
   template <typename T>
   const T* at(size_t offset) const {
     return reinterpret_cast<const T*>(data_ + offset);

@@ -103,8 +103,9 @@ void CudaKernels::store_rows(const StoreRows& arguments) {
     check(slice.count <= slice.rows, "stored rows are among those of their slice");
     for (int64_t i = 0; i < slice.count; ++i) {
       const int64_t row = slice.rows - slice.count + i;
-      rows.push_back({slice.pages[row / kPageRows] + plane.offset + row % kPageRows * format.bytes(),
-                      slice.first + i});
+      rows.push_back(
+          {slice.pages[row / kPageRows] + plane.offset + row % kPageRows * format.bytes(),
+           slice.first + i});
     }
   }
   if (rows.empty()) return;
