@@ -51,7 +51,8 @@ __global__ void __launch_bounds__(kThreads)
     const float2 turn = Turning::angle(rotation, slice.position + item.token, pair);
     const float turned = left ? from[c] * turn.x - from[c + step] * turn.y
                               : from[c - step] * turn.y + from[c] * turn.x;
-    to[c] = rotation.magnitude * turned;
+    // The keys' magnitude is in here too (key_rows.cuh).
+    to[c] = rotation.magnitude * rotation.magnitude * turned;
   }
 }
 

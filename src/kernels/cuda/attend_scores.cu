@@ -15,29 +15,39 @@ constexpr int kFewColumns = 512;  // of queries that are in shared memory at a t
 constexpr int kManyColumns = 32;
 constexpr int kPadded = kRows + 4;  // rows of tiles: vectors of four stay aligned
 
-// The score of a query and a row, from their product.
-struct Scoring {
-  const AttendView& view;
-  const AttendTile& tile;
+// What turns products of one query into scores.
+struct QueryScoring {
+  int begin, end;  // the rows that it sees
+  int distance;    // from its position to that of row 0
+  float slope;
+  float* scores;  // by rows of page 0
 
-  __device__ float score(float product, int query, int page, int row) const {
-    const int64_t at = static_cast<int64_t>(page) * kPageRows + row;
+  __device__ QueryScoring(const AttendView& view, const AttendTile& tile, int query)
+      : begin(0), end(0), distance(0), slope(0.0F), scores(nullptr) {
+    if (query >= tile.count) return;
     const int token = tile.token_of(query);
     const longlong2 seen = view.visible(tile.slice, token);
-    if (at < seen.x || at >= seen.y) return -CUDART_INF_F;
-    // Not fused with what follows, so that all bodies give the same bits.
-    float score = __fmul_rn(view.scale, product);
-    if (view.factors >= 0) {
-      score *= load_at<float>(tile.page(view, page) + view.factors + 4 * row);
-    }
-    if (view.cap != 0.0F) score = view.cap * tanhf(score / view.cap);
-    if (view.slopes != nullptr) {
-      const int64_t distance = tile.slice.base + at - tile.slice.position - token;
-      score = fmaf(view.slopes[tile.head_of(query)], static_cast<float>(distance), score);
-    }
-    return score;
+    begin = static_cast<int>(seen.x);
+    end = static_cast<int>(seen.y);
+    distance = static_cast<int>(tile.slice.base - tile.slice.position - token);
+    if (view.slopes != nullptr) slope = view.slopes[tile.head_of(query)];
+    scores = tile.scores(view, query, 0);
+  }
+
+  // `row` of the slice. Fused by hand, so that all bodies give the same bits.
+  __device__ float score(const AttendView& view, float product, float factor, int row) const {
+    if (row < begin || row >= end) return -CUDART_INF_F;
+    float score = __fmul_rn(__fmul_rn(view.scale, product), factor);
+    if (view.cap != 0.0F) score = __fmul_rn(view.cap, tanhf(score / view.cap));
+    if (view.slopes == nullptr) return score;
+    return fmaf(slope, static_cast<float>(distance + row), score);
   }
 };
+
+__device__ float key_factor(const AttendView& view, const AttendTile& tile, int page, int row) {
+  if (view.factors < 0) return 1.0F;
+  return load_at<float>(tile.page(view, page) + view.factors + 4 * row);
+}
 
 __device__ const float* query_row(const AttendView& view, const AttendTile& tile, int query) {
   const int64_t token = tile.slice.first + tile.token_of(query);
@@ -60,13 +70,19 @@ __device__ void load_few_queries(const AttendView& view, const AttendTile& tile,
   }
 }
 
+// The queries of a tile, in shared memory.
+struct FewQueries {
+  const float (*columns)[kFewColumns];
+  int count;
+};
+
 template <int kQueries>
-__device__ void multiply_octet(const float (&key)[8], const float (*queries)[kFewColumns],
-                               int column, int count, float (&sums)[kQueries]) {
+__device__ void multiply_octet(const float (&key)[8], const FewQueries& queries, int column,
+                               float (&sums)[kQueries]) {
 #pragma unroll
   for (int q = 0; q < kQueries; ++q) {
-    if (q >= count) break;
-    const auto* from = reinterpret_cast<const float4*>(&queries[q][column]);
+    if (q >= queries.count) break;
+    const auto* from = reinterpret_cast<const float4*>(&queries.columns[q][column]);
     const float4 low = from[0];
     const float4 high = from[1];
     float sum = sums[q];
@@ -81,17 +97,71 @@ __device__ void multiply_octet(const float (&key)[8], const float (*queries)[kFe
   }
 }
 
+// Octets of a row that are multiplied as they are stored: several are on their way at a time.
+template <RowCode kCode, int kQueries>
+__device__ void multiply_stored(const PlaneView& plane, const KeyRow& row, int first, int width,
+                                const FewQueries& queries, float (&sums)[kQueries]) {
+  using Reader = RowReader<kCode>;
+  constexpr int kAhead = 4;
+  for (int begin = 8 * (static_cast<int>(threadIdx.x) % 4); begin < width; begin += 32 * kAhead) {
+    typename Reader::Raw raw[kAhead];
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      const int column = begin + 32 * i < width ? begin + 32 * i : begin;
+      raw[i] = Reader::fetch(plane, row.page, row.row, first + column);
+    }
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      const int column = begin + 32 * i;
+      if (column >= width) break;
+      float key[8];
+      Reader::expand(plane, raw[i], Reader::share(plane, row.page, first + column), key);
+      multiply_octet<kQueries>(key, queries, column, sums);
+    }
+  }
+}
+
+// Columns [begin, begin + width) of a head's key, by the queries in shared memory.
+template <RowCode kCode, int kQueries>
+__device__ void multiply_key(const AttendView& view, const KeyColumns& keys, const KeyRow& row,
+                             int2 columns, const FewQueries& queries, float (&sums)[kQueries]) {
+  const int lane = static_cast<int>(threadIdx.x) % 4;
+  const bool stored = view.keys.octets && view.key_gain == nullptr && view.key_bias == nullptr;
+  if (stored && keys.rotation.pairs == 0) {
+    multiply_stored<kCode, kQueries>(view.keys, row, keys.first + columns.x, columns.y, queries,
+                                     sums);
+    return;
+  }
+  int begin = 0;
+  if (keys.paired() && columns.y == view.key_width) {
+    begin = 2 * keys.rotation.pairs;
+    for (int column = 8 * lane; column < keys.rotation.pairs; column += 32) {
+      float left[8];
+      float right[8];
+      keys.pair<kCode>(view, row, column, left, right);
+      multiply_octet<kQueries>(left, queries, column, sums);
+      multiply_octet<kQueries>(right, queries, column + keys.rotation.pairs, sums);
+    }
+  }
+  for (int column = begin + 8 * lane; column < columns.y; column += 32) {
+    float key[8];
+    keys.octet<kCode>(view, row, columns.x + column, key);
+    multiply_octet<kQueries>(key, queries, column, sums);
+  }
+}
+
 template <RowCode kCode, int kQueries>
 __global__ void __launch_bounds__(kAttendThreads)
     score_few(AttendView view, const AttendItem* items, HeadTiles tiles) {
   __shared__ __align__(16) float queries[kQueries][kFewColumns];
   const AttendTile tile(view, items[blockIdx.x], tiles, static_cast<int>(blockIdx.y));
   const KeyColumns keys(view, tile);
-  const Scoring scoring{view, tile};
   const int row = static_cast<int>(threadIdx.x) / 4;
   const int lane = static_cast<int>(threadIdx.x) % 4;
+  // Each of a row's four threads writes a quarter of its scores.
+  const QueryScoring scorings[2] = {{view, tile, lane}, {view, tile, lane + 4}};
   for (int page = tile.page_begin; page < tile.page_end; ++page) {
-    const bool some = static_cast<int64_t>(page) * kPageRows + row < tile.slice.rows;
+    const int at = page * kRows + row;
     const KeyRow key_row = keys.row(view, tile, page, row);
     float sums[kQueries] = {};
     for (int begin = 0; begin < view.key_width; begin += kFewColumns) {
@@ -100,21 +170,19 @@ __global__ void __launch_bounds__(kAttendThreads)
         load_few_queries<kQueries>(view, tile, begin, queries);
         __syncthreads();
       }
-      const int end = some ? min(view.key_width, begin + kFewColumns) : 0;
-      for (int column = begin + 8 * lane; column < end; column += 32) {
-        float key[8];
-        keys.octet<kCode>(view, key_row, column, key);
-        multiply_octet<kQueries>(key, queries, column - begin, tile.count, sums);
-      }
+      if (at >= tile.slice.rows) continue;
+      multiply_key<kCode, kQueries>(view, keys, key_row,
+                                    {begin, min(kFewColumns, view.key_width - begin)},
+                                    {queries, tile.count}, sums);
     }
+    const float factor = key_factor(view, tile, page, row);
 #pragma unroll
     for (int q = 0; q < kQueries; ++q) {
       if (q >= tile.count) break;
       sums[q] += __shfl_xor_sync(kAll, sums[q], 1);
       sums[q] += __shfl_xor_sync(kAll, sums[q], 2);
-      if (q % 4 == lane) {
-        tile.scores(view, q, page)[row] = scoring.score(sums[q], q, page, row);
-      }
+      const QueryScoring& scoring = scorings[q / 4];
+      if (q % 4 == lane) scoring.scores[at] = scoring.score(view, sums[q], factor, at);
     }
   }
 }
@@ -175,19 +243,24 @@ __device__ void multiply_tiles(const Tile& queries, const Tile& keys, float (&su
   }
 }
 
-__device__ void put_scores(const Scoring& scoring, int page, const float (&sums)[4][4]) {
+// The scores of a page, by four queries and four rows a thread.
+__device__ void put_scores(const AttendView& view, const AttendTile& tile, int page,
+                           const QueryScoring (&scorings)[4], const float (&sums)[4][4]) {
   const int x = 4 * (static_cast<int>(threadIdx.x) % 16);
-  const int y = 4 * (static_cast<int>(threadIdx.x) / 16);
+  const int at = page * kRows + x;
+  float factors[4];
+#pragma unroll
+  for (int b = 0; b < 4; ++b) factors[b] = key_factor(view, tile, page, x + b);
 #pragma unroll
   for (int a = 0; a < 4; ++a) {
-    const int query = y + a;
-    if (query >= scoring.tile.count) continue;
+    const QueryScoring& scoring = scorings[a];
+    if (scoring.scores == nullptr) continue;
     float4 scores;
-    scores.x = scoring.score(sums[a][0], query, page, x);
-    scores.y = scoring.score(sums[a][1], query, page, x + 1);
-    scores.z = scoring.score(sums[a][2], query, page, x + 2);
-    scores.w = scoring.score(sums[a][3], query, page, x + 3);
-    *reinterpret_cast<float4*>(scoring.tile.scores(scoring.view, query, page) + x) = scores;
+    scores.x = scoring.score(view, sums[a][0], factors[0], at);
+    scores.y = scoring.score(view, sums[a][1], factors[1], at + 1);
+    scores.z = scoring.score(view, sums[a][2], factors[2], at + 2);
+    scores.w = scoring.score(view, sums[a][3], factors[3], at + 3);
+    *reinterpret_cast<float4*>(scoring.scores + at) = scores;
   }
 }
 
@@ -201,6 +274,9 @@ __global__ void __launch_bounds__(kAttendThreads)
   const OctetPlace place = OctetPlace::of_thread();
   const bool asked = place.row < tile.count;
   const float* query = asked ? query_row(view, tile, place.row) : nullptr;
+  const int y = 4 * (static_cast<int>(threadIdx.x) / 16);
+  const QueryScoring scorings[4] = {
+      {view, tile, y}, {view, tile, y + 1}, {view, tile, y + 2}, {view, tile, y + 3}};
   for (int page = tile.page_begin; page < tile.page_end; ++page) {
     const bool some = static_cast<int64_t>(page) * kPageRows + place.row < tile.slice.rows;
     const KeyRow key_row = keys.row(view, tile, page, place.row);
@@ -217,7 +293,7 @@ __global__ void __launch_bounds__(kAttendThreads)
       __syncthreads();
       multiply_tiles(queries, key_tile, sums);
     }
-    put_scores({view, tile}, page, sums);
+    put_scores(view, tile, page, scorings, sums);
   }
 }
 

@@ -1,4 +1,5 @@
 // Key rows as attention scores them: decoded, with gain and bias, and turned to their positions.
+// The magnitude of a rotation is left out: the turned queries have its square.
 #pragma once
 
 #include "kernels/cuda/attend_parts.cuh"
@@ -47,6 +48,27 @@ struct KeyColumns {
     }
   }
 
+  // Whether pair() serves the columns that are turned, and octet() the others.
+  __device__ bool paired() const {
+    return rotation.pairs > 0 && rotation.pairs % 8 == 0 && !rotation.interleaved;
+  }
+
+  // Eight pairs at once: octets from `column` on, below the number of pairs, and as many further.
+  template <RowCode kCode>
+  __device__ void pair(const AttendView& view, const KeyRow& row, int column, float (&left)[8],
+                       float (&right)[8]) const {
+    plain<kCode>(view, row, {column, 8}, left);
+    plain<kCode>(view, row, {column + rotation.pairs, 8}, right);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const float2 turn = angle(row, column + i);
+      const float a = left[i];
+      const float b = right[i];
+      left[i] = fmaf(a, turn.x, -__fmul_rn(b, turn.y));
+      right[i] = fmaf(b, turn.x, __fmul_rn(a, turn.y));
+    }
+  }
+
  private:
   // Cosine and sine of a pair's angle. Fused by hand, here and below: bodies for more or fewer
   // queries must give the same bits.
@@ -82,8 +104,8 @@ struct KeyColumns {
       const float2 turn = angle(row, (column + i) / 2);
       const float a = values[i];
       const float b = values[i + 1];
-      values[i] = rotation.magnitude * fmaf(a, turn.x, -__fmul_rn(b, turn.y));
-      values[i + 1] = rotation.magnitude * fmaf(a, turn.y, __fmul_rn(b, turn.x));
+      values[i] = fmaf(a, turn.x, -__fmul_rn(b, turn.y));
+      values[i + 1] = fmaf(a, turn.y, __fmul_rn(b, turn.x));
     }
   }
 
@@ -108,7 +130,7 @@ struct KeyColumns {
       if (at >= 2 * pairs) break;
       const float2 turn = angle(row, at < pairs ? at : at - pairs);
       const float other = __fmul_rn(others[i], turn.y);
-      values[i] = rotation.magnitude * fmaf(values[i], turn.x, at < pairs ? -other : other);
+      values[i] = fmaf(values[i], turn.x, at < pairs ? -other : other);
     }
   }
 
