@@ -94,13 +94,14 @@ __device__ void add_row(const float (&values)[8], const float (*weights)[kFewRow
   }
 }
 
-// Adds the thread's rows of a page: `place`, `place` + step, ... Four are on their way at a time.
-template <RowCode kCode, int kQueries>
+// Adds the thread's rows of a page: rows.x, then every rows.y. kOctets: values are read by octets
+// alone; some are on their way at a time.
+template <RowCode kCode, int kQueries, bool kOctets>
 __device__ void mix_page(const AttendView& view, const std::byte* page, const ValueColumns& columns,
                          int2 rows, const float (*weights)[kFewRows], float (&mixed)[kQueries][8]) {
   using Reader = RowReader<kCode>;
-  constexpr int kAhead = 4;
-  if (!view.values.octets) {
+  constexpr int kAhead = kQueries > 4 ? 2 : 4;
+  if constexpr (!kOctets) {
     for (int row = rows.x; row < kRows; row += rows.y) {
       float values[8];
       read_columns<kCode>(view.values, page, row, {columns.first, columns.count}, values);
@@ -156,9 +157,10 @@ __device__ void write_few(const AttendView& view, const AttendTile& tile, int oc
   }
 }
 
-template <RowCode kCode, int kQueries>
-__global__ void __launch_bounds__(kAttendThreads)
-    mix_few(AttendView view, const AttendItem* items, HeadTiles tiles, int octets) {
+template <RowCode kCode, int kQueries, bool kOctets>
+__global__ void __launch_bounds__(kAttendThreads, kQueries == 1 ? 4 : 2)
+    mix_few(const __grid_constant__ AttendView view, const AttendItem* items, HeadTiles tiles,
+            int octets) {
   __shared__ FewMemory<kQueries> memory;
   const AttendTile tile(view, items[blockIdx.x], tiles, static_cast<int>(blockIdx.y));
   const int thread = static_cast<int>(threadIdx.x);
@@ -188,8 +190,8 @@ __global__ void __launch_bounds__(kAttendThreads)
           tile.page(view, tile.page_begin + (row + begin) / kRows) + view.values.offset;
       float(*const weights)[kFewRows] =
           reinterpret_cast<float(*)[kFewRows]>(&memory.weights[0][begin]);
-      mix_page<kCode, kQueries>(view, page, columns, {thread / octets, kAttendThreads / octets},
-                                weights, mixed);
+      mix_page<kCode, kQueries, kOctets>(
+          view, page, columns, {thread / octets, kAttendThreads / octets}, weights, mixed);
     }
   }
   write_few<kQueries>(view, tile, octets, memory, mixed);
@@ -280,7 +282,7 @@ __device__ void multiply_rows(const ManyMemory& memory, float (&mixed)[4][4]) {
 }
 
 // Decodes the thread's octet of 32 rows by 64 columns. Returns whether a number is not finite.
-template <RowCode kCode>
+template <RowCode kCode, bool kOctets>
 __device__ bool put_values(const AttendView& view, const AttendTile& tile, int row,
                            const ValueColumns& columns, ManyMemory& memory) {
   const int place = static_cast<int>(threadIdx.x) / 8;
@@ -288,8 +290,14 @@ __device__ bool put_values(const AttendView& view, const AttendTile& tile, int r
   const int within = row % kRows + place;
   float values[8] = {};
   if (columns.count > 0 && static_cast<int64_t>(page) * kRows + within < tile.slice.rows) {
-    read_columns<kCode>(view.values, tile.page(view, page) + view.values.offset, within,
-                        {columns.first, columns.count}, values);
+    using Reader = RowReader<kCode>;
+    const std::byte* from = tile.page(view, page) + view.values.offset;
+    if constexpr (kOctets) {
+      Reader::expand(view.values, Reader::fetch(view.values, from, within, columns.first),
+                     Reader::share(view.values, from, columns.first), values);
+    } else {
+      read_columns<kCode>(view.values, from, within, {columns.first, columns.count}, values);
+    }
   }
   bool bad = false;
 #pragma unroll
@@ -321,9 +329,9 @@ __device__ void write_many(const AttendView& view, const AttendTile& tile, const
   view.states[tile.state(view, thread)] = {memory.maxima[thread], sum};
 }
 
-template <RowCode kCode>
+template <RowCode kCode, bool kOctets>
 __global__ void __launch_bounds__(kAttendThreads)
-    mix_many(AttendView view, const AttendItem* items, HeadTiles tiles) {
+    mix_many(const __grid_constant__ AttendView view, const AttendItem* items, HeadTiles tiles) {
   __shared__ __align__(16) ManyMemory memory;
   const AttendTile tile(view, items[blockIdx.x], tiles, static_cast<int>(blockIdx.y));
   const int thread = static_cast<int>(threadIdx.x);
@@ -340,7 +348,7 @@ __global__ void __launch_bounds__(kAttendThreads)
   const int rows = (tile.page_end - tile.page_begin) * kRows;
   for (int row = 0; row < rows; row += kManyRows) {
     sum += weigh_many(scores == nullptr ? nullptr : scores + row, place, maximum, memory);
-    const bool bad = put_values<kCode>(view, tile, row, columns, memory);
+    const bool bad = put_values<kCode, kOctets>(view, tile, row, columns, memory);
     if (__syncthreads_or(static_cast<int>(bad)) != 0) {
       multiply_rows<true>(memory, mixed);
     } else {
@@ -369,13 +377,13 @@ void launch_few_mixtures(const AttendView& view, const RowFormat& format, const 
   while (octets < kStrip / 8 && 8 * octets < view.value_width) octets *= 2;
   visit_row_code(format, [&](auto tag) {
     constexpr RowCode kCode = decltype(tag)::value;
-    if (few <= 1) {
-      mix_few<kCode, 1><<<grid, kAttendThreads, 0, stream>>>(view, list.items, list.tiles, octets);
-    } else if (few <= 4) {
-      mix_few<kCode, 4><<<grid, kAttendThreads, 0, stream>>>(view, list.items, list.tiles, octets);
-    } else {
-      mix_few<kCode, 8><<<grid, kAttendThreads, 0, stream>>>(view, list.items, list.tiles, octets);
-    }
+    const auto launch = [&](auto kernel) {
+      kernel<<<grid, kAttendThreads, 0, stream>>>(view, list.items, list.tiles, octets);
+    };
+    if (!view.values.octets) return launch(mix_few<kCode, 8, false>);
+    if (few <= 1) return launch(mix_few<kCode, 1, true>);
+    if (few <= 4) return launch(mix_few<kCode, 4, true>);
+    launch(mix_few<kCode, 8, true>);
   });
   check_cuda(cudaGetLastError(), "mix rows");
 }
@@ -383,9 +391,14 @@ void launch_few_mixtures(const AttendView& view, const RowFormat& format, const 
 void launch_many_mixtures(const AttendView& view, const RowFormat& format, const AttendList& list,
                           cudaStream_t stream) {
   if (list.count == 0) return;
+  const dim3 grid = grid_of(view, list, kManyStrip);
   visit_row_code(format, [&](auto tag) {
-    mix_many<decltype(tag)::value><<<grid_of(view, list, kManyStrip), kAttendThreads, 0, stream>>>(
-        view, list.items, list.tiles);
+    constexpr RowCode kCode = decltype(tag)::value;
+    const auto launch = [&](auto kernel) {
+      kernel<<<grid, kAttendThreads, 0, stream>>>(view, list.items, list.tiles);
+    };
+    if (view.values.octets) return launch(mix_many<kCode, true>);
+    launch(mix_many<kCode, false>);
   });
   check_cuda(cudaGetLastError(), "mix rows");
 }

@@ -31,7 +31,8 @@ struct Turning {
 
 // A block turns one head of one query to its position.
 __global__ void __launch_bounds__(kThreads)
-    turn_queries(AttendView view, const AttendItem* tokens, Turning turning) {
+    turn_queries(const __grid_constant__ AttendView view, const AttendItem* tokens,
+                 Turning turning) {
   const AttendItem item = tokens[blockIdx.x];
   const DeviceSlice slice = view.slices[view.chunks[item.chunk].slice];
   const CudaRotation rotation = view.rotations[slice.regime];
@@ -100,7 +101,8 @@ struct SeenParts {
 };
 
 // A block joins the parts of one head of one query.
-__global__ void __launch_bounds__(kThreads) join_parts(AttendView view, const AttendItem* tokens) {
+__global__ void __launch_bounds__(kThreads)
+    join_parts(const __grid_constant__ AttendView view, const AttendItem* tokens) {
   static_assert(kMostParts <= kThreads);
   __shared__ float shares[kMostParts];
   const AttendItem item = tokens[blockIdx.x];
@@ -235,6 +237,13 @@ AttendView view_of(const Attend& call, bool aligned) {
   return view;
 }
 
+bool reads_octets(const AttendView& view, const std::vector<CudaRotation>& rotations) {
+  if (!view.keys.octets || view.key_gain != nullptr || view.key_bias != nullptr) return false;
+  return std::all_of(rotations.begin(), rotations.end(), [](const CudaRotation& rotation) {
+    return rotation.pairs == 0 || (!rotation.interleaved && rotation.pairs % 8 == 0);
+  });
+}
+
 // A call: gathers chunks until scratch memory is used up, then runs them.
 class PairAttention {
  public:
@@ -246,6 +255,7 @@ class PairAttention {
         view_(view_of(call, tables_.aligned)),
         scoring_(group_of(call, call.key_stride)),
         mixing_(group_of(call, call.value_stride)) {
+    view_.key_octets = reads_octets(view_, rotations_);
     if (rotations_.empty()) return;
     turned_ = device.allocate(static_cast<size_t>(call.queries.rows * call.queries.columns) *
                               sizeof(float));

@@ -74,6 +74,7 @@ struct AttendView {
   int64_t window;
   bool causal, merge;
   bool wide_queries;  // queries can be loaded four at a time
+  bool key_octets;    // keys are read by octets alone, with no gain or bias (key_rows.cuh)
   // Scratch.
   float* scores;
   float* mixtures;  // [state, value_width], not divided by the sum

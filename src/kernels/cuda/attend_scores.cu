@@ -121,41 +121,42 @@ __device__ void multiply_stored(const PlaneView& plane, const KeyRow& row, int f
   }
 }
 
-// Columns [begin, begin + width) of a head's key, by the queries in shared memory.
-template <RowCode kCode, int kQueries>
-__device__ void multiply_key(const AttendView& view, const KeyColumns& keys, const KeyRow& row,
-                             int2 columns, const FewQueries& queries, float (&sums)[kQueries]) {
+// Columns [x, x + y) of a head's key, by the queries in shared memory.
+template <RowCode kCode, int kQueries, bool kOctets>
+__device__ void multiply_key(const AttendView& view, const KeyColumns<kCode, kOctets>& keys,
+                             const KeyRow& row, int2 columns, const FewQueries& queries,
+                             float (&sums)[kQueries]) {
   const int lane = static_cast<int>(threadIdx.x) % 4;
-  const bool stored = view.keys.octets && view.key_gain == nullptr && view.key_bias == nullptr;
-  if (stored && keys.rotation.pairs == 0) {
+  const int pairs = keys.rotation.pairs;
+  if (kOctets && pairs == 0) {
     multiply_stored<kCode, kQueries>(view.keys, row, keys.first + columns.x, columns.y, queries,
                                      sums);
     return;
   }
   int begin = 0;
-  if (keys.paired() && columns.y == view.key_width) {
-    begin = 2 * keys.rotation.pairs;
-    for (int column = 8 * lane; column < keys.rotation.pairs; column += 32) {
+  if (kOctets && columns.y == view.key_width) {
+    begin = 2 * pairs;
+    for (int column = 8 * lane; column < pairs; column += 32) {
       float left[8];
       float right[8];
-      keys.pair<kCode>(view, row, column, left, right);
+      keys.pair(view, row, column, left, right);
       multiply_octet<kQueries>(left, queries, column, sums);
-      multiply_octet<kQueries>(right, queries, column + keys.rotation.pairs, sums);
+      multiply_octet<kQueries>(right, queries, column + pairs, sums);
     }
   }
   for (int column = begin + 8 * lane; column < columns.y; column += 32) {
     float key[8];
-    keys.octet<kCode>(view, row, columns.x + column, key);
+    keys.octet(view, row, columns.x + column, key);
     multiply_octet<kQueries>(key, queries, column, sums);
   }
 }
 
-template <RowCode kCode, int kQueries>
+template <RowCode kCode, int kQueries, bool kOctets>
 __global__ void __launch_bounds__(kAttendThreads)
-    score_few(AttendView view, const AttendItem* items, HeadTiles tiles) {
+    score_few(const __grid_constant__ AttendView view, const AttendItem* items, HeadTiles tiles) {
   __shared__ __align__(16) float queries[kQueries][kFewColumns];
   const AttendTile tile(view, items[blockIdx.x], tiles, static_cast<int>(blockIdx.y));
-  const KeyColumns keys(view, tile);
+  const KeyColumns<kCode, kOctets> keys(view, tile);
   const int row = static_cast<int>(threadIdx.x) / 4;
   const int lane = static_cast<int>(threadIdx.x) % 4;
   // Each of a row's four threads writes a quarter of its scores.
@@ -171,9 +172,9 @@ __global__ void __launch_bounds__(kAttendThreads)
         __syncthreads();
       }
       if (at >= tile.slice.rows) continue;
-      multiply_key<kCode, kQueries>(view, keys, key_row,
-                                    {begin, min(kFewColumns, view.key_width - begin)},
-                                    {queries, tile.count}, sums);
+      multiply_key<kCode, kQueries, kOctets>(view, keys, key_row,
+                                             {begin, min(kFewColumns, view.key_width - begin)},
+                                             {queries, tile.count}, sums);
     }
     const float factor = key_factor(view, tile, page, row);
 #pragma unroll
@@ -264,13 +265,13 @@ __device__ void put_scores(const AttendView& view, const AttendTile& tile, int p
   }
 }
 
-template <RowCode kCode>
+template <RowCode kCode, bool kOctets>
 __global__ void __launch_bounds__(kAttendThreads)
-    score_many(AttendView view, const AttendItem* items, HeadTiles tiles) {
+    score_many(const __grid_constant__ AttendView view, const AttendItem* items, HeadTiles tiles) {
   __shared__ __align__(16) Tile queries;
   __shared__ __align__(16) Tile key_tile;
   const AttendTile tile(view, items[blockIdx.x], tiles, static_cast<int>(blockIdx.y));
-  const KeyColumns keys(view, tile);
+  const KeyColumns<kCode, kOctets> keys(view, tile);
   const OctetPlace place = OctetPlace::of_thread();
   const bool asked = place.row < tile.count;
   const float* query = asked ? query_row(view, tile, place.row) : nullptr;
@@ -285,7 +286,7 @@ __global__ void __launch_bounds__(kAttendThreads)
       const int column = begin + 8 * place.octet;
       float key[8] = {};
       float values[8] = {};
-      if (some && column < view.key_width) keys.octet<kCode>(view, key_row, column, key);
+      if (some && column < view.key_width) keys.octet(view, key_row, column, key);
       if (asked && column < view.key_width) query_octet(view, query, column, values);
       __syncthreads();  // the last columns are done with
       put_octet(key_tile, place, key);
@@ -310,13 +311,13 @@ void launch_few_scores(const AttendView& view, const RowFormat& format, const At
   const dim3 grid = grid_of(view, list);
   visit_row_code(format, [&](auto tag) {
     constexpr RowCode kCode = decltype(tag)::value;
-    if (few <= 1) {
-      score_few<kCode, 1><<<grid, kAttendThreads, 0, stream>>>(view, list.items, list.tiles);
-    } else if (few <= 4) {
-      score_few<kCode, 4><<<grid, kAttendThreads, 0, stream>>>(view, list.items, list.tiles);
-    } else {
-      score_few<kCode, 8><<<grid, kAttendThreads, 0, stream>>>(view, list.items, list.tiles);
-    }
+    const auto launch = [&](auto kernel) {
+      kernel<<<grid, kAttendThreads, 0, stream>>>(view, list.items, list.tiles);
+    };
+    if (!view.key_octets) return launch(score_few<kCode, 8, false>);
+    if (few <= 1) return launch(score_few<kCode, 1, true>);
+    if (few <= 4) return launch(score_few<kCode, 4, true>);
+    launch(score_few<kCode, 8, true>);
   });
   check_cuda(cudaGetLastError(), "score rows");
 }
@@ -324,9 +325,14 @@ void launch_few_scores(const AttendView& view, const RowFormat& format, const At
 void launch_many_scores(const AttendView& view, const RowFormat& format, const AttendList& list,
                         cudaStream_t stream) {
   if (list.count == 0) return;
+  const dim3 grid = grid_of(view, list);
   visit_row_code(format, [&](auto tag) {
-    score_many<decltype(tag)::value>
-        <<<grid_of(view, list), kAttendThreads, 0, stream>>>(view, list.items, list.tiles);
+    constexpr RowCode kCode = decltype(tag)::value;
+    const auto launch = [&](auto kernel) {
+      kernel<<<grid, kAttendThreads, 0, stream>>>(view, list.items, list.tiles);
+    };
+    if (view.key_octets) return launch(score_many<kCode, true>);
+    launch(score_many<kCode, false>);
   });
   check_cuda(cudaGetLastError(), "score rows");
 }

@@ -14,7 +14,10 @@ struct KeyRow {
   int row;
 };
 
-// The columns that the heads of a tile score.
+// The columns that the heads of a tile score. kOctets: all are whole octets with no gain and no
+// bias, and pairs that are turned, if any, are octets too (reads_octets). The general body needs
+// three times the registers.
+template <RowCode kCode, bool kOctets>
 struct KeyColumns {
   int first;              // in the row
   CudaRotation rotation;  // with no pairs if keys are not turned
@@ -36,29 +39,22 @@ struct KeyColumns {
 
   // Eight neighbours from `column` of the head on, which is a multiple of eight; zeros past the
   // end.
-  template <RowCode kCode>
   __device__ void octet(const AttendView& view, const KeyRow& row, int column,
                         float (&values)[8]) const {
-    plain<kCode>(view, row, {column, min(8, view.key_width - column)}, values);
+    plain(view, row, {column, min(8, view.key_width - column)}, values);
     if (column >= 2 * rotation.pairs) return;
-    if (rotation.interleaved) {
+    if (!kOctets && rotation.interleaved) {
       turn_neighbours(row, column, values);
     } else {
-      turn_halves<kCode>(view, row, column, values);
+      turn_halves(view, row, column, values);
     }
   }
 
-  // Whether pair() serves the columns that are turned, and octet() the others.
-  __device__ bool paired() const {
-    return rotation.pairs > 0 && rotation.pairs % 8 == 0 && !rotation.interleaved;
-  }
-
   // Eight pairs at once: octets from `column` on, below the number of pairs, and as many further.
-  template <RowCode kCode>
   __device__ void pair(const AttendView& view, const KeyRow& row, int column, float (&left)[8],
                        float (&right)[8]) const {
-    plain<kCode>(view, row, {column, 8}, left);
-    plain<kCode>(view, row, {column + rotation.pairs, 8}, right);
+    plain(view, row, {column, 8}, left);
+    plain(view, row, {column + rotation.pairs, 8}, right);
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
       const float2 turn = angle(row, column + i);
@@ -82,10 +78,15 @@ struct KeyColumns {
   }
 
   // Neighbours before they are turned.
-  template <RowCode kCode>
   __device__ void plain(const AttendView& view, const KeyRow& row, int2 columns,
                         float (&values)[8]) const {
+    using Reader = RowReader<kCode>;
     const int column = first + columns.x;
+    if constexpr (kOctets) {
+      Reader::expand(view.keys, Reader::fetch(view.keys, row.page, row.row, column),
+                     Reader::share(view.keys, row.page, column), values);
+      return;
+    }
     read_columns<kCode>(view.keys, row.page, row.row, {column, columns.y}, values);
     if (view.key_gain == nullptr && view.key_bias == nullptr) return;
 #pragma unroll
@@ -109,19 +110,18 @@ struct KeyColumns {
     }
   }
 
-  template <RowCode kCode>
   __device__ void turn_halves(const AttendView& view, const KeyRow& row, int column,
                               float (&values)[8]) const {
     const int pairs = rotation.pairs;
     float others[8];
-    if (pairs % 8 == 0) {
-      plain<kCode>(view, row, {column < pairs ? column + pairs : column - pairs, 8}, others);
+    if (kOctets || pairs % 8 == 0) {
+      plain(view, row, {column < pairs ? column + pairs : column - pairs, 8}, others);
     } else {
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
         const int at = column + i;
         if (at >= 2 * pairs) break;
-        others[i] = element<kCode>(view, row, first + (at < pairs ? at + pairs : at - pairs));
+        others[i] = single(view, row, first + (at < pairs ? at + pairs : at - pairs));
       }
     }
 #pragma unroll
@@ -134,11 +134,9 @@ struct KeyColumns {
     }
   }
 
-  // A column by itself. Not inlined: it serves pairs that do not lie as octets do, which are rare.
-  template <RowCode kCode>
-  __device__ __noinline__ static float element(const AttendView& view, const KeyRow& row,
-                                               int column) {
-    const float value = RowReader<kCode>::element(view.keys, row.page, row.row, column);
+  // A column by itself, of pairs that do not lie as octets do.
+  __device__ float single(const AttendView& view, const KeyRow& row, int column) const {
+    const float value = read_element<kCode>(view.keys, row.page, row.row, column);
     const float gain = view.key_gain == nullptr ? 1.0F : view.key_gain[column];
     return fmaf(value, gain, view.key_bias == nullptr ? 0.0F : view.key_bias[column]);
   }

@@ -371,7 +371,14 @@ struct RowReader<kCode, std::enable_if_t<is_sealed(kCode)>> {
   }
 };
 
-// `count` (at most 8) neighbours from `column` on, and zeros behind them.
+// A single element. Not inlined: it serves what does not lie in octets, which is rare.
+template <RowCode kCode>
+__device__ __noinline__ float read_element(PlaneView plane, const std::byte* page, int row,
+                                           int column) {
+  return RowReader<kCode>::element(plane, page, row, column);
+}
+
+// columns.y (at most 8) neighbours from column columns.x on, and zeros behind them.
 template <RowCode kCode>
 __device__ void read_columns(const PlaneView& plane, const std::byte* page, int row, int2 columns,
                              float (&values)[8]) {
@@ -384,7 +391,7 @@ __device__ void read_columns(const PlaneView& plane, const std::byte* page, int 
   }
 #pragma unroll
   for (int i = 0; i < 8; ++i) {
-    values[i] = i < columns.y ? Reader::element(plane, page, row, column + i) : 0.0F;
+    values[i] = i < columns.y ? read_element<kCode>(plane, page, row, column + i) : 0.0F;
   }
 }
 
