@@ -87,8 +87,19 @@ struct PlaneView {
   int64_t row_bytes = 0;  // of rows that stand alone
   int32_t width = 0;
   bool grouped = false;  // sealed rows: scales by group
+  bool chunked = false;  // sealed rows: bit planes lie in chunks
   bool octets = false;   // every octet that will be read is whole, and lies where fetch() can load
 };
+
+// Formats that know of chunks say whether they have them.
+template <typename Format>
+bool is_chunked(const Format& format) {
+  if constexpr (requires { format.chunked; }) {
+    return format.chunked;
+  } else {
+    return false;
+  }
+}
 
 // `columns`: what the first columns and numbers of columns that will be read are multiples of.
 // `aligned`: pages start at multiples of 16 bytes.
@@ -100,6 +111,7 @@ inline PlaneView plane_view(const Plane& plane, int64_t columns, bool aligned) {
   view.row_bytes = format.bytes();
   view.width = static_cast<int32_t>(format.width);
   view.grouped = format.sealed() && format.scaling == Scaling::group;
+  view.chunked = is_chunked(format);
   // Bytes of i8 rows are read four at a time, and their rows are multiples of 36 bytes.
   const bool rows = format.sealed() || format.type == DType::i8 || view.row_bytes % 16 == 0;
   const bool whole = aligned && plane.offset % 16 == 0;
@@ -241,13 +253,54 @@ struct SealedBits {
   static constexpr int kHigh = kBits == 16 ? 16 : kBits >= 8 ? 8 : 4;
   static constexpr int kLow = kBits - kHigh;
   static constexpr int kBias = kBits == 16 ? 0 : 1 << (kBits - 1);
+  using LowWord = std::conditional_t<kLow == 4, uint32_t,
+                                     std::conditional_t<kLow == 2, unsigned short, unsigned char>>;
 
   // Where an octet of the first plane, or of the second, begins. Planes are multiples of 64 bytes.
-  __device__ static int64_t high_at(int64_t width, int row, int column) {
-    return (row * width + column) / 8 * kHigh;
+  __device__ static int64_t high_at(const PlaneView& plane, int row, int column) {
+    if (!plane.chunked) return octet_at(plane.width, row, column) * kHigh;
+    const int whole = chunked_columns(plane);
+    if (column >= whole) return after_chunks(plane, row, column) * kHigh;
+    return chunk_at(row, column, kHigh) + column % (128 / kHigh) * kHigh / 8;
   }
-  __device__ static int64_t low_at(int64_t width, int row, int column) {
-    return width * kPageRows / 8 * kHigh + (row * width + column) / 8 * kLow;
+  // In chunks, an octet of the second plane is spread over the 8 bytes from here on.
+  __device__ static int64_t low_at(const PlaneView& plane, int row, int column) {
+    const int64_t begin = kPageRows / 8 * kHigh * static_cast<int64_t>(plane.width);
+    if (!plane.chunked) return begin + octet_at(plane.width, row, column) * kLow;
+    const int whole = chunked_columns(plane);
+    if (column >= whole) return begin + after_chunks(plane, row, column) * kLow;
+    return begin + chunk_at(row, column, kLow) + column % 16;
+  }
+
+  // Whether the second plane of these columns is in chunks.
+  __device__ static bool spread(const PlaneView& plane, int column) {
+    return kLow > 0 && plane.chunked && column < chunked_columns(plane);
+  }
+  // Of an octet in a chunk, which bits of those 8 bytes are its own: the pairs of neighbours are
+  // every other byte (4 bits), or every fourth half of a byte (2 bits).
+  __device__ static int spread_place(int column) { return column % (128 / kLow) / 16; }
+
+  // The second plane's bits of an octet, as they lie where nothing is spread.
+  __device__ static uint32_t collect(uint2 words, int column) {
+    const int place = spread_place(column);
+    if constexpr (kLow == 4) return __byte_perm(words.x, words.y, place == 0 ? 0x6420 : 0x7531);
+    const uint32_t low = (words.x >> (4 * place)) & 0x000F000FU;
+    const uint32_t high = (words.y >> (4 * place)) & 0x000F000FU;
+    return ((low | low >> 12) & 0xFFU) | ((high | high >> 12) & 0xFFU) << 8;
+  }
+
+ private:
+  __device__ static int chunked_columns(const PlaneView& plane) { return plane.width / 64 * 64; }
+  __device__ static int64_t octet_at(int64_t width, int row, int column) {
+    return (row * width + column) / 8;
+  }
+  __device__ static int64_t after_chunks(const PlaneView& plane, int row, int column) {
+    const int64_t whole = chunked_columns(plane);
+    return kPageRows / 8 * whole +
+           octet_at(plane.width - whole, row, column - static_cast<int>(whole));
+  }
+  __device__ static int64_t chunk_at(int row, int column, int bits) {
+    return (static_cast<int64_t>(column / (128 / bits)) * kPageRows + row) * 16;
   }
 };
 
@@ -296,7 +349,7 @@ struct RowReader<kCode, std::enable_if_t<is_sealed(kCode)>> {
 
   __device__ static Raw fetch(const PlaneView& plane, const std::byte* page, int row, int column) {
     Raw raw{};
-    const std::byte* high = page + Bits::high_at(plane.width, row, column);
+    const std::byte* high = page + Bits::high_at(plane, row, column);
     if constexpr (Bits::kHigh == 16) {
       const uint4 words = load_at<uint4>(high);
       raw.high[0] = words.x;
@@ -311,10 +364,12 @@ struct RowReader<kCode, std::enable_if_t<is_sealed(kCode)>> {
       raw.high[0] = load_at<uint32_t>(high);
     }
     if constexpr (Bits::kLow > 0) {
-      using Word =
-          std::conditional_t<Bits::kLow == 4, uint32_t,
-                             std::conditional_t<Bits::kLow == 2, unsigned short, unsigned char>>;
-      raw.low = load_at<Word>(page + Bits::low_at(plane.width, row, column));
+      const std::byte* low = page + Bits::low_at(plane, row, column);
+      if (Bits::kHigh == 8 && Bits::spread(plane, column)) {
+        raw.low = Bits::collect(load_at<uint2>(low), column);
+      } else {
+        raw.low = load_at<typename Bits::LowWord>(low);
+      }
     }
     if (plane.grouped) {
       const int groups = plane.width / static_cast<int>(kGroupSize);

@@ -32,6 +32,7 @@ constexpr int64_t kMostRank = 128;
 struct Sealing {
   const SealPages::Page* pages;
   int64_t from, to;  // offsets of the planes
+  PlaneView view;    // of the sealed one
   int width, bits;
   int64_t plane_bytes, used_bytes, page_bytes;
 
@@ -93,15 +94,12 @@ __device__ uint32_t gather(const uint32_t* numbers, int shift) {
   return word;
 }
 
-// Eight neighbours, as stored, into their bit planes.
+// The first plane of eight neighbours, and of 16 bits all there is. `place`: row and first column.
 template <int kBits>
-__device__ void put_octet(std::byte* plane, int64_t width, int2 place,
-                          const int (&signed_numbers)[8]) {
+__device__ void put_high(std::byte* page, const PlaneView& plane, int2 place,
+                         const uint32_t (&numbers)[8]) {
   using Bits = SealedBits<kBits>;
-  uint32_t numbers[8];
-#pragma unroll
-  for (int i = 0; i < 8; ++i) numbers[i] = static_cast<uint32_t>(signed_numbers[i] + Bits::kBias);
-  std::byte* high = plane + Bits::high_at(width, place.x, place.y);
+  std::byte* high = page + Bits::high_at(plane, place.x, place.y);
   if constexpr (Bits::kHigh == 16) {
     *reinterpret_cast<uint4*>(high) = {gather<16, 2>(numbers, 0), gather<16, 2>(numbers + 2, 0),
                                        gather<16, 2>(numbers + 4, 0),
@@ -112,10 +110,16 @@ __device__ void put_octet(std::byte* plane, int64_t width, int2 place,
   } else {
     *reinterpret_cast<uint32_t*>(high) = gather<4, 8>(numbers, Bits::kLow);
   }
+}
+
+// The second plane, where it is not in chunks.
+template <int kBits>
+__device__ void put_low(std::byte* page, const PlaneView& plane, int2 place,
+                        const uint32_t (&numbers)[8]) {
+  using Bits = SealedBits<kBits>;
   if constexpr (Bits::kLow > 0) {
-    using Word = std::conditional_t<Bits::kLow == 4, uint32_t,
-                                    std::conditional_t<Bits::kLow == 2, uint16_t, uint8_t>>;
-    *reinterpret_cast<Word*>(plane + Bits::low_at(width, place.x, place.y)) =
+    using Word = typename Bits::LowWord;
+    *reinterpret_cast<Word*>(page + Bits::low_at(plane, place.x, place.y)) =
         static_cast<Word>(gather<Bits::kLow, 8>(numbers, 0));
   }
 }
@@ -126,25 +130,67 @@ __device__ int2 octet_of_thread(int width) {
   return {static_cast<int>(octet / (width / 8)), static_cast<int>(octet % (width / 8)) * 8};
 }
 
-// `numbers`: [pages, kRows, width] of shaped rounding, or none.
+// The numbers of an octet, as stored. `shaped`: [pages, kRows, width] of shaped rounding, or none.
 template <int kBits>
-__global__ void __launch_bounds__(kThreads) pack_channels(Sealing seal, const int16_t* numbers) {
+__device__ void round_octet(const Sealing& seal, const int16_t* shaped, int2 place,
+                            uint32_t (&numbers)[8]) {
   const int64_t page = blockIdx.x;
-  const int2 place = octet_of_thread(seal.width);
-  if (place.x >= kRows) return;
   const int64_t at = static_cast<int64_t>(place.x) * seal.width + place.y;
-  int packed[8];
 #pragma unroll
   for (int i = 0; i < 8; ++i) {
-    if (numbers != nullptr) {
-      packed[i] = numbers[page * kRows * seal.width + at + i];
-      continue;
+    int number = 0;
+    if (shaped != nullptr) {
+      number = shaped[page * kRows * seal.width + at + i];
+    } else {
+      const ScaleBits shared = channel_scale_at(seal, page, place.y + i);
+      const float value = __fsub_rn(seal.rows(page)[at + i], shared.middle_value());
+      number = round_number(value, shared.scale_value(), (1 << (kBits - 1)) - 1);
     }
-    const ScaleBits shared = channel_scale_at(seal, page, place.y + i);
-    const float value = __fsub_rn(seal.rows(page)[at + i], shared.middle_value());
-    packed[i] = round_number(value, shared.scale_value(), (1 << (kBits - 1)) - 1);
+    numbers[i] = static_cast<uint32_t>(number + SealedBits<kBits>::kBias);
   }
-  put_octet<kBits>(seal.plane(page), seal.width, place, packed);
+}
+
+// The second plane of an octet in a chunk. Of 4 bits its pairs are every other byte; of 2 bits they
+// share their bytes with those of the octet two further on, whose numbers are found once more.
+template <int kBits>
+__device__ void put_spread(const Sealing& seal, const int16_t* shaped, int2 place,
+                           const uint32_t (&numbers)[8]) {
+  using Bits = SealedBits<kBits>;
+  if constexpr (Bits::kHigh == 8 && Bits::kLow > 0) {
+    const int at = Bits::spread_place(place.y);
+    auto* to = reinterpret_cast<uint8_t*>(seal.plane(blockIdx.x) +
+                                          Bits::low_at(seal.view, place.x, place.y));
+    if constexpr (Bits::kLow == 4) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        to[2 * i + at] = static_cast<uint8_t>(gather<4, 2>(numbers + 2 * i, 0));
+      }
+    } else {
+      if (at % 2 != 0) return;
+      uint32_t others[8];
+      round_octet<kBits>(seal, shaped, {place.x, place.y + 16}, others);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        to[2 * i + at / 2] = static_cast<uint8_t>(gather<2, 2>(numbers + 2 * i, 0) |
+                                                  gather<2, 2>(others + 2 * i, 0) << 4);
+      }
+    }
+  }
+}
+
+template <int kBits>
+__global__ void __launch_bounds__(kThreads) pack_channels(Sealing seal, const int16_t* shaped) {
+  const int2 place = octet_of_thread(seal.width);
+  if (place.x >= kRows) return;
+  std::byte* page = seal.plane(blockIdx.x);
+  uint32_t numbers[8];
+  round_octet<kBits>(seal, shaped, place, numbers);
+  put_high<kBits>(page, seal.view, place, numbers);
+  if (SealedBits<kBits>::spread(seal.view, place.y)) {
+    put_spread<kBits>(seal, shaped, place, numbers);
+  } else {
+    put_low<kBits>(page, seal.view, place, numbers);
+  }
 }
 
 // Four neighbouring threads have the four octets of a group.
@@ -170,13 +216,15 @@ __global__ void __launch_bounds__(kThreads) seal_groups(Sealing seal) {
   }
   if (!some) return;
   const ScaleBits shared = group_scale_bits(range, kMost);
-  int numbers[8];
+  uint32_t numbers[8];
 #pragma unroll
   for (int i = 0; i < 8; ++i) {
-    numbers[i] =
-        round_number(__fsub_rn(values[i], shared.middle_value()), shared.scale_value(), kMost);
+    const float value = __fsub_rn(values[i], shared.middle_value());
+    numbers[i] = static_cast<uint32_t>(round_number(value, shared.scale_value(), kMost) +
+                                       SealedBits<kBits>::kBias);
   }
-  put_octet<kBits>(seal.plane(page), seal.width, place, numbers);
+  put_high<kBits>(seal.plane(page), seal.view, place, numbers);
+  put_low<kBits>(seal.plane(page), seal.view, place, numbers);
   if (place.y % static_cast<int>(kGroupSize) != 0) return;
   const int groups = seal.width / static_cast<int>(kGroupSize);
   uint16_t* scales = seal.scales(page) + static_cast<int64_t>(place.x) * 2 * groups +
@@ -427,13 +475,13 @@ void CudaKernels::seal_pages(const SealPages& arguments) {
   for (int64_t begin = 0; begin < std::ssize(pages); begin += most) {
     const int64_t count = std::min(most, std::ssize(pages) - begin);
     const auto part = pages.subspan(static_cast<size_t>(begin), static_cast<size_t>(count));
-    for (const SealPages::Page& page : part) {
-      check(reinterpret_cast<uintptr_t>(page.to + to.offset) % 16 == 0,
-            "sealed planes start at multiples of 16 bytes");
-    }
+    const bool aligned = std::all_of(part.begin(), part.end(), [](const SealPages::Page& page) {
+      return reinterpret_cast<uintptr_t>(page.to) % 16 == 0;
+    });
     const Sealing seal{.pages = device_.upload(part),
                        .from = from.offset,
                        .to = to.offset,
+                       .view = plane_view(to, format.width, aligned),
                        .width = static_cast<int>(format.width),
                        .bits = format.bits,
                        .plane_bytes = format.plane_bytes(),
