@@ -81,7 +81,7 @@ class ToyScheme final : public Scheme {
   class Toy final : public ProjectedAttention {
    public:
     Toy(const AttentionSpec& spec, const AttentionWeights& weights, RowType rows, Kernels& kernels)
-        : ProjectedAttention(spec, weights, kernels, spec.heads * spec.width),
+        : ProjectedAttention(spec, weights, kernels, spec.heads * spec.width, {}),
           type_(rows),
           absorbed_(absorb_key(weights.k.weight, spec.heads)) {}
     std::vector<RowFormat> rows() const override {

@@ -54,7 +54,9 @@ std::unique_ptr<Kernels> make_cuda_kernels(std::string_view target, int) {
 }
 
 CudaKernels::CudaKernels(int number)
-    : device_(number), name_(device_.name()), products_(std::make_unique<Products>(device_)) {}
+    : device_(cuda_device(number)),
+      name_(device_.name()),
+      products_(std::make_unique<Products>(device_)) {}
 
 CudaKernels::~CudaKernels() = default;
 
@@ -63,9 +65,8 @@ CudaRotation CudaKernels::rotation(const Rotation& rotation) {
   const int64_t pages = (rotation.positions() + kPageRows - 1) / kPageRows + 1;
   auto found = rotations_.find(rotation.id());
   if (found == rotations_.end()) {
-    const RotationTables tables{
-        table_on(device_, rotation.row_cos(0), kPageRows, rotation.width()),
-        table_on(device_, rotation.page_cos(0), pages, rotation.width())};
+    const RotationTables tables{table_on(device_, rotation.row_cos(0), kPageRows, rotation.width()),
+                                table_on(device_, rotation.page_cos(0), pages, rotation.width())};
     found = rotations_.emplace(rotation.id(), tables).first;
   }
   return {.rows = found->second.rows.values<float>(),
