@@ -38,9 +38,13 @@ Buffer::~Buffer() {
   device_.allocated_ -= static_cast<int64_t>(size_);
 }
 
-void Device::copy(void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }
+void Device::copy(void* to, const void* from, size_t bytes) {
+  if (bytes > 0) std::memcpy(to, from, bytes);  // of no bytes, addresses may be null
+}
 
-void Device::clear(void* to, size_t bytes) { std::memset(to, 0, bytes); }
+void Device::clear(void* to, size_t bytes) {
+  if (bytes > 0) std::memset(to, 0, bytes);
+}
 
 std::shared_ptr<Buffer> Device::allocate(size_t bytes) {
   std::byte* data = acquire(bytes);
