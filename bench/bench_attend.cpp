@@ -183,6 +183,7 @@ template <typename Function>
 void add(const std::string& title, const Function& time) {
   for (const std::string& name : kernel_names()) {
     if (name == "reference" || name == "cpu:scalar") continue;
+    if (name.starts_with("cuda")) continue;  // matrices here are the host's
     for (const int threads : {1, 0}) {
       const std::string full = title + "/" + name + (threads == 1 ? "/one" : "/all");
       benchmark::RegisterBenchmark(full.c_str(), [=](benchmark::State& state) {

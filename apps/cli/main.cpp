@@ -89,12 +89,27 @@ std::string bytes_text(int64_t bytes) {
   return text;
 }
 
+namespace {
+
+// What is wrong with a device, or "". Asked of the default, no card has to be woken up.
+std::string device_error(const std::string& name) {
+  if (name == EngineOptions().device) return "";
+  std::string known;
+  for (const std::string& device : devices()) {
+    if (device == name) return "";
+    known += (known.empty() ? "" : ", ") + device;
+  }
+  return "there is no device '" + name + "'; this machine has " + known;
+}
+
+}  // namespace
+
 void add_model_options(CLI::App& app, ModelOptions& options) {
   app.add_option("-m,--model", options.model,
                  "Model directory (Hugging Face or CTranslate2), or .gguf file")
       ->required();
   app.add_option("--device", options.engine.device, "Where to run")
-      ->check(CLI::IsMember(devices()))
+      ->check(device_error, "cpu, cuda, cuda:N, reference or cpu:INSTRUCTIONS")
       ->capture_default_str();
   app.add_option("-t,--threads", options.engine.threads, "Threads (0: one per processor)")
       ->check(CLI::Range(0, 1024))

@@ -11,9 +11,9 @@ namespace slim {
 
 InputRowsAttention::InputRowsAttention(const AttentionSpec& spec, const AttentionWeights& weights,
                                        RowType rows, Kernels& kernels)
-    : ProjectedAttention(spec, weights, kernels, 2 * spec.heads * spec.width),
+    : ProjectedAttention(spec, weights, kernels, 2 * spec.heads * spec.width, {.keys = false}),
       format_(format(spec, rows)),
-      absorbed_(absorb_key(compact_weight(weights.k), spec.heads)) {}
+      absorbed_(absorb_key(compact_weight(weights.k), spec.heads).on(kernels.device())) {}
 
 RowFormat InputRowsAttention::format(const AttentionSpec& spec, RowType rows) {
   if (spec.cross || rows == RowType::i8) return standing_format(rows, spec.width);

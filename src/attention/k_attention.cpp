@@ -3,6 +3,7 @@
 
 #include "attention/derived.h"
 #include "attention/row_fit.h"
+#include "attention/weights.h"
 #include "base/check.h"
 
 namespace slim {
@@ -29,14 +30,16 @@ Shaping shaping_of(const DerivedWeights& derived) {
 KAttention::KAttention(const AttentionSpec& spec, const AttentionWeights& weights,
                        const RowChoice& rows, Kernels& kernels)
     : ProjectedAttention(spec, weights, kernels,
-                         (spec.heads + 1) * (spec.heads * spec.head_width + rows.spill)),
+                         (spec.heads + 1) * (spec.heads * spec.head_width + rows.spill),
+                         {.values = false}),
       format_(format(spec, rows)),
       spill_(rows.spill),
-      derived_(weights.derived.value_map.weight.empty() ? derive_weights(weights, rows)
-                                                        : weights.derived),
+      derived_(on(kernels.device(), weights.derived.value_map.weight.empty()
+                                        ? derive_weights(weights, rows)
+                                        : weights.derived)),
       derived_bytes_(weights.derived.value_map.weight.empty() ? derived_.bytes() : 0),
-      keys_(weights.k),
-      key_bias_(scored_bias(spec, weights.k.bias)),
+      keys_(this->weights().k),
+      key_bias_(scored_bias(spec, keys_.bias)),
       shaping_(shaping_of(derived_)) {
   keys_.bias = Tensor();
   check(derived_.value_map.weight.size(0) == keys() && derived_.value_map.weight.size(1) == keys(),

@@ -31,7 +31,7 @@ class KvAttention final : public ProjectedAttention {
  public:
   KvAttention(const AttentionSpec& spec, const AttentionWeights& weights, RowType rows,
               Kernels& kernels)
-      : ProjectedAttention(spec, weights, kernels, 2 * spec.key_heads * spec.head_width),
+      : ProjectedAttention(spec, weights, kernels, 2 * spec.key_heads * spec.head_width, {}),
         rows_(kv_rows(spec, rows)) {}
 
   std::vector<RowFormat> rows() const override { return {rows_.keys, rows_.values}; }

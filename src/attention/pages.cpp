@@ -3,7 +3,6 @@
 #include "attention/pages.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "base/check.h"
@@ -75,6 +74,10 @@ void PagePool::release(Page* page) noexcept {
   if (--page->references == 0) free_.push_back(page);
 }
 
+void PagePool::copy(std::byte* to, const std::byte* from) {
+  device_.copy(to, from, static_cast<size_t>(page_bytes_));
+}
+
 bool PagePool::shared(const Page* page) const {
   const std::lock_guard lock(mutex_);
   return page->references > 1;
@@ -125,17 +128,13 @@ void PageTable::reserve(int64_t count) {
   if (hot_pool_ != nullptr && (hot_ == nullptr || hot_pool_->shared(hot_))) hot = hot_pool_->take();
   try {
     add_pages(count);
+    if (hot != nullptr && page_begun()) hot_pool_->copy(hot->bytes->data(), hot_->bytes->data());
   } catch (...) {
     if (hot != nullptr) hot_pool_->release(hot);
     throw;
   }
   reserved_ = std::max(reserved_, rows_ + count);
-  if (hot == nullptr) return;
-  if (page_begun()) {
-    std::memcpy(hot->bytes->data(), hot_->bytes->data(),
-                static_cast<size_t>(hot_pool_->page_bytes()));
-  }
-  replace_hot(hot);
+  if (hot != nullptr) replace_hot(hot);
 }
 
 // That hold `rows` rows.
@@ -163,7 +162,7 @@ void PageTable::add_pages(int64_t rows) {
     throw;
   }
   if (!copies) return;
-  std::memcpy(data_.back(), data_[open_page()], static_cast<size_t>(pool_->page_bytes()));
+  pool_->copy(data_.back(), data_[open_page()]);
   std::swap(pages_.back(), pages_[open_page()]);
   std::swap(data_.back(), data_[open_page()]);
   drop_pages(after);

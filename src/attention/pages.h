@@ -56,6 +56,7 @@ class PagePool {
   void retain(Page* page) noexcept;
   void release(Page* page) noexcept;  // the last release makes it free
   bool shared(const Page* page) const;
+  void copy(std::byte* to, const std::byte* from);  // a page's bytes
 
   Device& device_;
   int64_t page_bytes_;

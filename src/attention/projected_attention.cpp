@@ -5,6 +5,7 @@
 
 #include "attention/blocks.h"
 #include "attention/sealed_rows.h"
+#include "attention/weights.h"
 #include "base/check.h"
 
 namespace slim {
@@ -45,6 +46,9 @@ void check_shapes(const AttentionSpec& spec, const AttentionWeights& weights) {
         "the norms of queries and keys have a number for each of their columns");
 }
 
+// What a card does not read, its memory should not hold.
+LinearWeights without_matrix(const LinearWeights& weights) { return {{}, {}, weights.bias}; }
+
 }  // namespace
 
 const float* values_or_null(const Tensor& vector) {
@@ -60,9 +64,19 @@ Linear product_of(ConstMatrix x, const LinearWeights& weights, Matrix y) {
 }
 
 ProjectedAttention::ProjectedAttention(const AttentionSpec& spec, const AttentionWeights& weights,
-                                       Kernels& kernels, int64_t floats_per_token)
-    : spec_(spec), weights_(weights), kernels_(kernels) {
+                                       Kernels& kernels, int64_t floats_per_token, Reads reads)
+    : spec_(spec), kernels_(kernels) {
   check_shapes(spec, weights);
+  Device& device = kernels.device();
+  weights_.q = on(device, weights.q);
+  weights_.k = on(device, reads.keys ? weights.k : without_matrix(weights.k));
+  weights_.v = on(device, reads.values ? weights.v : without_matrix(weights.v));
+  weights_.out = on(device, weights.out);
+  weights_.q_gain = weights.q_gain.on(device);
+  weights_.q_offset = weights.q_offset.on(device);
+  weights_.k_gain = weights.k_gain.on(device);
+  weights_.k_offset = weights.k_offset.on(device);
+  if (!spec.slopes.empty()) slopes_ = Tensor::from(spec.slopes, {spec.heads}).on(device);
   check(!spec.rotary || !spec.rotations.empty(), "a rotary layer has a rotation");
   const int64_t queries_and_heads = 2 * spec.heads * spec.head_width;
   block_tokens_ = std::max<int64_t>(1, kBlockFloats / (floats_per_token + queries_and_heads));
@@ -165,7 +179,7 @@ Attend ProjectedAttention::over(const Block& block) const {
   attend.heads_per_key = spec_.heads / spec_.key_heads;
   attend.scale = spec_.scale;
   attend.causal = spec_.causal;
-  attend.slopes = spec_.slopes.empty() ? nullptr : spec_.slopes.data();
+  attend.slopes = values_or_null(slopes_);
   attend.cap = spec_.cap;
   attend.window = spec_.window;
   return attend;

@@ -36,9 +36,15 @@ class ProjectedAttention : public Attention {
     bool shared = false;  // keys and values are the same rows
   };
 
+  // The weights that its kernels read: W_Q and W_O always, of W_K and W_V those the kind uses.
+  struct Reads {
+    bool keys = true;
+    bool values = true;
+  };
+
   // `floats_per_token`: scratch that project() and attend() take for each token.
   ProjectedAttention(const AttentionSpec& spec, const AttentionWeights& weights, Kernels& kernels,
-                     int64_t floats_per_token);
+                     int64_t floats_per_token, Reads reads);
 
   // The rows that x leaves behind, [T, width] f32 for each plane of rows().
   virtual std::vector<ConstMatrix> project(std::span<const Slice> slices, ConstMatrix x,
@@ -66,6 +72,7 @@ class ProjectedAttention : public Attention {
 
   bool seals() const noexcept;
   const AttentionSpec& spec() const noexcept { return spec_; }
+  // In the device's memory; biases and gains all, matrices that are not read are empty.
   const AttentionWeights& weights() const noexcept { return weights_; }
   Kernels& kernels() const noexcept { return kernels_; }
   // By regime, as Attend takes them; empty without rotation.
@@ -75,8 +82,9 @@ class ProjectedAttention : public Attention {
   void run(std::span<const Slice> slices, bool rebuilt, ConstMatrix x, Matrix out);
 
   AttentionSpec spec_;
-  AttentionWeights weights_;
   Kernels& kernels_;
+  AttentionWeights weights_;
+  Tensor slopes_;  // [H] f32, or empty
   int64_t block_tokens_;
   std::vector<const Rotation*> rotations_;
 };

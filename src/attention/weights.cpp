@@ -1,4 +1,4 @@
-// Unpacks integer and block weights.
+// Unpacks integer and block weights, and brings weights to devices.
 #include "attention/weights.h"
 
 #include <algorithm>
@@ -37,6 +37,16 @@ Tensor compact_weight(const LinearWeights& weights) {
   std::transform(plain.values<float>(), plain.values<float>() + plain.elements(),
                  compact.writable<Half>(), to_half);
   return compact;
+}
+
+LinearWeights on(Device& device, const LinearWeights& weights) {
+  return {weights.weight.on(device), weights.scale.on(device), weights.bias.on(device)};
+}
+
+DerivedWeights on(Device& device, const DerivedWeights& weights) {
+  return {on(device, weights.value_map), weights.spill.on(device),
+          weights.spill_map.on(device),  weights.shaping_u.on(device),
+          weights.shaping_g.on(device),  weights.shaping_order.on(device)};
 }
 
 }  // namespace slim

@@ -98,9 +98,11 @@ void require_text(const Runtime& runtime) {
               runtime.name());
 }
 
-Runtime::Runtime(const std::string& model, const EngineOptions& options) : name_(model) {
+Runtime::Runtime(const std::string& model, const EngineOptions& options,
+                 std::unique_ptr<Kernels> kernels)
+    : name_(model), kernels_(std::move(kernels)) {
   const Stopwatch clock;
-  kernels_ = make_kernels(options.device, options.threads);
+  if (kernels_ == nullptr) kernels_ = make_kernels(options.device, options.threads);
   files_ = open_model(model);
   if (files_.checkpoint == nullptr) {
     throw Error(ErrorCode::bad_file, "There are no weights beside this config.json.", model);

@@ -26,7 +26,9 @@ namespace slim {
 
 class Runtime {
  public:
-  Runtime(const std::string& model, const EngineOptions& options);
+  // `kernels`: what to run on instead of options.device; may be null.
+  Runtime(const std::string& model, const EngineOptions& options,
+          std::unique_ptr<Kernels> kernels = nullptr);
 
   const std::string& name() const noexcept { return name_; }
   const ModelSpec& spec() const noexcept { return files_.spec; }

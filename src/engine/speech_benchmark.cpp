@@ -17,7 +17,7 @@ constexpr int64_t kPromptTokens = 4;  // start, language, task, first timestamp
 // One window of frames that are not all alike; what they say does not matter to the time.
 Tensor made_up_mel(const Model& model, int64_t batch) {
   const ModelSpec& spec = model.spec();
-  Tensor mel = Tensor::allocate(model.kernels().device(), DType::f32,
+  Tensor mel = Tensor::allocate(host_device(), DType::f32,
                                 {batch * 2 * spec.encoder.positions, spec.mel_bins});
   float* values = mel.writable<float>();
   for (int64_t i = 0; i < mel.elements(); ++i) {
@@ -56,7 +56,7 @@ DecoderTimes time_decoder(const Model& model, const Tensor& encoded, int batch, 
     for (Sequence& sequence : sequences) step.add(sequence, std::span(&token, 1));
     step.run();
     // Sampling is part of a step: greedy over log-probabilities, as transcription does it.
-    model.kernels().log_softmax({step.all_logits(), step.all_logits()});
+    step.log_softmax(step.rows());
     for (int64_t i = 0; i < step.rows(); ++i) argmax(step.logits(i));
   }
   times.step = clock.lap() / tokens;

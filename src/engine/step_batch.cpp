@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "attention/step_scratch.h"
 #include "base/check.h"
 
 namespace slim {
@@ -61,10 +62,21 @@ void StepBatch::add(Sequence& sequence, std::span<const int32_t> tokens,
 void StepBatch::run() {
   const int64_t vocabulary = model_.spec().vocabulary;
   if (logits_.empty() || logits_.size(0) < rows()) {
-    logits_ = Tensor::allocate(model_.kernels().device(), DType::f32, {rows(), vocabulary});
+    logits_ = Tensor::allocate(host_device(), DType::f32, {rows(), vocabulary});
   }
   model_.forward({tokens_, positions_, self_, cross_, logits_for_, all_logits()});
   for (size_t i = 0; i < sequences_.size(); ++i) sequences_[i]->rows.advance(counts_[i]);
+}
+
+void StepBatch::log_softmax(int64_t rows) {
+  Kernels& kernels = model_.kernels();
+  const Matrix logits = all_logits().rows_from(0, rows);
+  if (kernels.device().host()) return kernels.log_softmax({logits, logits});
+  StepScratch scratch(kernels.device());
+  const Matrix there = scratch.matrix(rows, logits.columns);
+  copy_matrix(kernels.device(), logits, there);
+  kernels.log_softmax({there, there});
+  copy_matrix(kernels.device(), there, logits);
 }
 
 std::span<float> StepBatch::logits(int64_t row) {

@@ -37,7 +37,11 @@ class StepBatch {
   // Runs the pass; every sequence has its new rows afterwards.
   void run();
 
-  // Rows of logits in the order they were asked for; valid until the next run().
+  // Makes log-probabilities of the first `rows` rows of logits.
+  void log_softmax(int64_t rows);
+
+  // Rows of logits in the order they were asked for, in the host's memory; valid until the next
+  // run().
   int64_t rows() const { return static_cast<int64_t>(logits_for_.size()); }
   std::span<float> logits(int64_t row);
   Matrix all_logits();

@@ -41,7 +41,7 @@ void Transcriber::decode(std::span<Recording* const> active, Stats* stats) {
   const int64_t frames = setting_.window_frames;
   const int64_t bins = model_.spec().mel_bins;
   Stopwatch clock;
-  Tensor mel = Tensor::allocate(model_.kernels().device(), DType::f32, {batch * frames, bins});
+  Tensor mel = Tensor::allocate(host_device(), DType::f32, {batch * frames, bins});
   const std::span<float> all(mel.writable<float>(), static_cast<size_t>(mel.elements()));
   const auto window = static_cast<size_t>(frames * bins);
   for (size_t i = 0; i < active.size(); ++i)

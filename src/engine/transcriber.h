@@ -16,7 +16,7 @@ namespace slim {
 struct DecodedWindow {
   std::vector<int32_t> prompt;
   std::vector<int32_t> tokens;
-  ConstMatrix encoded;  // [S, D]; valid during the call
+  ConstMatrix encoded;  // [S, D], in the device's memory; valid during the call
 };
 
 class Transcriber {

@@ -69,8 +69,7 @@ void sample(const Model& model, StepBatch& batch, const SamplingRules& rules, in
   for (int64_t i = 0; i < count; ++i) {
     apply_rules(rules, results[active[static_cast<size_t>(i)].window].tokens, batch.logits(i));
   }
-  const Matrix logits = batch.all_logits().rows_from(0, count);
-  model.kernels().log_softmax({logits, logits});
+  batch.log_softmax(count);
   for (int64_t i = 0; i < count; ++i) {
     Active& one = active[static_cast<size_t>(i)];
     WindowResult& result = results[one.window];

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <mutex>
 #include <vector>
 
 #include "attention/scheme.h"
@@ -54,10 +53,11 @@ struct ModelWeights::Parts {
   NormWeights decoder_norm;
   LinearWeights head;  // [V, E]; the embedding's own bytes where it is tied
 
-  int64_t bytes = 0;
-  std::vector<AttentionSpec> attentions;  // attention_layers(spec)
-  mutable std::once_flag conditioned;
-  mutable std::vector<Conditioning> conditioning;
+  // As the kernels of a device take them; but the attention of decoder layers stays in the host's
+  // memory: each kind brings along what it reads.
+  Parts on(Device& device) const;
+  // Of which no tensor will be written again: devices then share copies of them.
+  void freeze();
 };
 
 // y = norm(x), or y += norm(x); y may be x in the first case.

@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <cstring>
 
 #include "attention/step_scratch.h"
 #include "base/check.h"
@@ -15,12 +14,10 @@
 namespace slim {
 namespace {
 
-// As pages do, steps lie in host memory: a device of its own memory will bring these two along.
-size_t bytes_of(const Matrix& matrix) {
-  return static_cast<size_t>(matrix.rows * matrix.columns) * sizeof(float);
+// Of scratch memory: its rows follow one another.
+void clear(Device& device, const Matrix& matrix) {
+  device.clear(matrix.data, static_cast<size_t>(matrix.rows * matrix.columns) * sizeof(float));
 }
-void clear(const Matrix& matrix) { std::memset(matrix.data, 0, bytes_of(matrix)); }
-void copy(const Matrix& from, const Matrix& to) { std::memcpy(to.data, from.data, bytes_of(from)); }
 
 // Scaled and capped logits; few models have any, and only for the rows asked for.
 void finish_logits(const ModelSpec& spec, const Matrix& logits) {
@@ -45,9 +42,9 @@ struct Decoder::Scratch {
   Matrix hidden;  // of MLPs
 };
 
-Decoder::Decoder(const ModelSpec& spec, const ModelWeights& weights, Kernels& kernels,
+Decoder::Decoder(const ModelSpec& spec, const ModelWeights::Parts& weights, Kernels& kernels,
                  std::span<const LayerPlan> plan, int64_t context)
-    : spec_(spec), weights_(weights.parts()), kernels_(kernels), context_(context) {
+    : spec_(spec), weights_(weights), kernels_(kernels), context_(context) {
   std::vector<AttentionSpec> layers = attention_layers(spec);
   check(plan.size() == layers.size(), "the plan has an entry for each attention layer");
   std::vector<std::shared_ptr<const Rotation>> regimes;
@@ -57,9 +54,10 @@ Decoder::Decoder(const ModelSpec& spec, const ModelWeights& weights, Kernels& ke
   std::vector<std::unique_ptr<Attention>> built(layers.size());
   in_parallel(layers.size(), [&](size_t i) {
     if (!layers[i].cross) layers[i].rotations = regimes;
-    built[i] = scheme(plan[i].kind)
-                   .build(layers[i], weights.attention(plan[i].layer, layers[i].cross),
-                          plan[i].rows, kernels);
+    const DecoderLayer& layer = weights.decoder.at(static_cast<size_t>(plan[i].layer));
+    built[i] =
+        scheme(plan[i].kind)
+            .build(layers[i], layers[i].cross ? layer.cross : layer.self, plan[i].rows, kernels);
   });
   for (size_t i = 0; i < layers.size(); ++i) {
     (layers[i].cross ? cross_ : self_).push_back(std::move(built[i]));
@@ -183,14 +181,14 @@ void Decoder::run_after(size_t index, const DecoderStep& step, const Scratch& sc
   const DecoderLayer& layer = weights_.decoder[index];
   const auto& [x, normed, other, hidden] = scratch;
   if (stack.residual == Residual::after_branch) {
-    clear(normed);
+    clear(kernels_.device(), normed);
     self_[index]->forward({step.self}, x, normed);
     normalise(kernels_, stack.norm, layer.self_norm, normed, x, true);
-    clear(normed);
+    clear(kernels_.device(), normed);
     run_mlp(kernels_, stack, layer.mlp, x, hidden, normed);
     return normalise(kernels_, stack.norm, layer.mlp.norm, normed, x, true);
   }
-  copy(x, normed);
+  copy_matrix(kernels_.device(), x, normed);
   self_[index]->forward({step.self}, normed, x);
   normalise(kernels_, stack.norm, layer.self_norm, x, x);
   run_mlp(kernels_, stack, layer.mlp, x, hidden, x);
@@ -214,7 +212,7 @@ void Decoder::write_logits(const DecoderStep& step, ConstMatrix x) const {
     if (spec_.decoder.final_norm) {
       normalise(kernels_, spec_.decoder.norm, weights_.decoder_norm, from, to);
     } else {
-      std::memcpy(to.data, from.data, bytes_of(to));
+      copy_matrix(kernels_.device(), from, to);
     }
     first = end;
   }
@@ -223,7 +221,11 @@ void Decoder::write_logits(const DecoderStep& step, ConstMatrix x) const {
     kernels_.linear(linear_of(normed, weights_.embed_out, narrow));
     normed = narrow;
   }
-  kernels_.linear(linear_of(normed, weights_.head, step.logits));
+  // The host reads them; no other bytes of a step go there.
+  const bool direct = kernels_.device().host();
+  const Matrix logits = direct ? step.logits : memory.matrix(scored, spec_.vocabulary);
+  kernels_.linear(linear_of(normed, weights_.head, logits));
+  if (!direct) copy_matrix(kernels_.device(), logits, step.logits);
   finish_logits(spec_, step.logits);
 }
 

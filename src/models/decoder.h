@@ -15,9 +15,9 @@ namespace slim {
 
 class Decoder {
  public:
-  // plan: self (and cross, with an encoder) of layer 0, 1, ...; `context`: positions that steps may
-  // have. The arguments must outlive it.
-  Decoder(const ModelSpec& spec, const ModelWeights& weights, Kernels& kernels,
+  // `weights`: in the device's memory (Parts::on). plan: self (and cross, with an encoder) of layer
+  // 0, 1, ...; `context`: positions that steps may have. The arguments must outlive it.
+  Decoder(const ModelSpec& spec, const ModelWeights::Parts& weights, Kernels& kernels,
           std::span<const LayerPlan> plan, int64_t context);
 
   // A page of a sequence's own rows, and one of what cross attention reads.

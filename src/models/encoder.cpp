@@ -39,7 +39,13 @@ void Encoder::run_windows(ConstMatrix mel, int64_t batch, Matrix out) const {
   const int64_t width = spec_.encoder.width;
   const int64_t rows = out.rows;
   const int64_t wide = std::max(3 * width, mlp_columns(spec_.encoder));
-  StepScratch scratch(kernels_.device());
+  Device& device = kernels_.device();
+  StepScratch scratch(device);
+  if (!device.host()) {
+    const Matrix brought = scratch.matrix(mel.rows, mel.columns);
+    copy_matrix(device, mel, brought);
+    mel = brought;
+  }
   const Matrix normed = scratch.matrix(rows, width);
   const Matrix shared = scratch.matrix(rows, wide);
   const auto within = [&shared](int64_t matrix_rows, int64_t columns) {

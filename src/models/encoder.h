@@ -11,10 +11,10 @@ namespace slim {
 
 class Encoder {
  public:
-  // The arguments must outlive it.
+  // `weights`: in the device's memory (Parts::on). The arguments must outlive it.
   Encoder(const ModelSpec& spec, const ModelWeights::Parts& weights, Kernels& kernels);
 
-  // mel: [batch * frames, bins] f32; out: [batch * frames / 2, D] f32.
+  // mel: [batch * frames, bins] f32, in the host's memory; out: [batch * frames / 2, D] f32.
   void run(ConstMatrix mel, int64_t batch, Matrix out) const;
 
  private:

@@ -46,16 +46,18 @@ std::vector<LayerPlan> plan_layers(const ModelSpec& spec, const ModelWeights& we
 struct Model::Layers {
   Layers(const ModelSpec& spec, const ModelWeights& weights, Kernels& kernels,
          std::span<const LayerPlan> plan, int64_t context)
-      : decoder(spec, weights, kernels, plan, context),
+      : placed(weights.parts().on(kernels.device())),
+        decoder(spec, placed, kernels, plan, context),
         self_pages(kernels.device(), decoder.self_layout().page_bytes()) {
     if (decoder.self_layout().hot_bytes() > 0) {
       hot_pages.emplace(kernels.device(), decoder.self_layout().hot_bytes());
     }
     if (!spec.has_encoder()) return;
-    encoder.emplace(spec, weights.parts(), kernels);
+    encoder.emplace(spec, placed, kernels);
     cross_pages.emplace(kernels.device(), decoder.cross_layout().page_bytes());
   }
 
+  const ModelWeights::Parts placed;
   Decoder decoder;
   PagePool self_pages;
   std::optional<PagePool> hot_pages;

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <vector>
 
@@ -22,6 +23,7 @@ class ModelWeights {
   ModelWeights(const ModelSpec& spec, const Checkpoint& checkpoint);
   ~ModelWeights();
 
+  // In the host's memory.
   AttentionWeights attention(int64_t decoder_layer, bool cross) const;
   // One per attention_layers(spec), computed on first use (SVD: seconds), then kept. Thread-safe.
   const std::vector<Conditioning>& conditioning() const;
@@ -32,6 +34,10 @@ class ModelWeights {
 
  private:
   std::unique_ptr<Parts> parts_;
+  int64_t bytes_ = 0;
+  std::vector<AttentionSpec> attentions_;  // attention_layers(spec)
+  mutable std::once_flag conditioned_;
+  mutable std::vector<Conditioning> conditioning_;
 };
 
 // One forward pass: T tokens of several sequences.
@@ -41,7 +47,7 @@ struct DecoderStep {
   std::span<const Slice> self;          // over the sequences' own pages; rows include this step's
   std::span<const Slice> cross;         // over encoder pages; none without an encoder
   std::span<const int64_t> logits_for;  // which of the T tokens need logits
-  Matrix logits;                        // [logits_for.size(), V] f32
+  Matrix logits;  // [logits_for.size(), V] f32, in the host's memory whatever the device
 };
 
 class Model {
@@ -61,10 +67,11 @@ class Model {
   Kernels& kernels() const noexcept { return kernels_; }
   int64_t context() const noexcept { return context_; }
 
-  // With an encoder. mel: [batch * frames, bins] f32, frames even and at most 2 * encoder
-  // positions. Returns [batch * frames / 2, D] f32.
+  // With an encoder. mel: [batch * frames, bins] f32 in the host's memory, frames even and at most
+  // 2 * encoder positions. Returns [batch * frames / 2, D] f32, in the device's.
   Tensor encode(ConstMatrix mel, int64_t batch) const;
-  // Stores what the cross attention layers need of one window's encoder output [S, D].
+  // Stores what the cross attention layers need of one window's encoder output [S, D], which lies
+  // in the device's memory.
   PageTable remember(ConstMatrix encoded) const;
 
   PageTable new_sequence() const;  // no rows yet

@@ -100,8 +100,9 @@ ModelWeights::ModelWeights(const ModelSpec& spec, const Checkpoint& checkpoint)
   if (spec.has_encoder()) read_encoder(reader, spec, *parts_);
   read_decoder(reader, spec, *parts_);
   reader.finish();
-  parts_->attentions = attention_layers(spec);
-  parts_->bytes = reader.bytes();
+  parts_->freeze();
+  attentions_ = attention_layers(spec);
+  bytes_ = reader.bytes();
 }
 
 ModelWeights::~ModelWeights() = default;
@@ -112,19 +113,19 @@ AttentionWeights ModelWeights::attention(int64_t decoder_layer, bool cross) cons
 }
 
 const std::vector<Conditioning>& ModelWeights::conditioning() const {
-  std::call_once(parts_->conditioned, [this] {
-    const std::vector<AttentionSpec>& layers = parts_->attentions;
+  std::call_once(conditioned_, [this] {
+    const std::vector<AttentionSpec>& layers = attentions_;
     const size_t each = layers.size() / parts_->decoder.size();
     std::vector<Conditioning> found(layers.size());
     in_parallel(layers.size(), [&](size_t i) {
       found[i] =
           find_conditioning(layers[i], attention(static_cast<int64_t>(i / each), layers[i].cross));
     });
-    parts_->conditioning = std::move(found);
+    conditioning_ = std::move(found);
   });
-  return parts_->conditioning;
+  return conditioning_;
 }
 
-int64_t ModelWeights::bytes() const noexcept { return parts_->bytes; }
+int64_t ModelWeights::bytes() const noexcept { return bytes_; }
 
 }  // namespace slim

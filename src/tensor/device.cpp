@@ -1,6 +1,7 @@
 // Counting allocation, and the host device.
 #include "tensor/device.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -37,9 +38,13 @@ Buffer::~Buffer() {
   device_.allocated_ -= static_cast<int64_t>(size_);
 }
 
-void Device::copy(void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }
+void Device::copy(void* to, const void* from, size_t bytes) {
+  if (bytes > 0) std::memcpy(to, from, bytes);  // of no bytes, addresses may be null
+}
 
-void Device::clear(void* to, size_t bytes) { std::memset(to, 0, bytes); }
+void Device::clear(void* to, size_t bytes) {
+  if (bytes > 0) std::memset(to, 0, bytes);
+}
 
 std::shared_ptr<Buffer> Device::allocate(size_t bytes) {
   std::byte* data = acquire(bytes);
@@ -53,6 +58,28 @@ std::shared_ptr<Buffer> Device::allocate(size_t bytes) {
   while (now > peak && !peak_.compare_exchange_weak(peak, now)) {
   }
   return std::make_shared<Buffer>(*this, data, bytes);
+}
+
+std::shared_ptr<const std::byte> Device::mirror(std::shared_ptr<const void> owner,
+                                                const std::byte* data, size_t bytes) {
+  struct Mirror {
+    std::shared_ptr<const void> owner;
+    std::shared_ptr<Buffer> buffer;
+  };
+  // Held while the bytes are copied: whoever else asks for them waits, and one path leads to the
+  // device anyway.
+  const std::lock_guard lock(mirrors_mutex_);
+  std::weak_ptr<const std::byte>& known = mirrors_[{data, bytes}];
+  if (std::shared_ptr<const std::byte> found = known.lock()) return found;
+  std::erase_if(mirrors_, [&](const auto& entry) {
+    return &entry.second != &known && entry.second.expired();
+  });
+  const auto mirror = std::make_shared<const Mirror>(
+      Mirror{std::move(owner), allocate(std::max<size_t>(1, bytes))});
+  copy(mirror->buffer->data(), data, bytes);
+  const std::shared_ptr<const std::byte> made(mirror, mirror->buffer->data());
+  known = made;
+  return made;
 }
 
 Device& host_device() {

@@ -5,8 +5,11 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <string_view>
+#include <utility>
 
 namespace slim {
 
@@ -29,6 +32,8 @@ class Buffer {
   size_t size_;
 };
 
+// Outlives its buffers. Those that make_kernels() gives kernels live for the whole process, since
+// threads keep scratch memory of theirs.
 class Device {
  public:
   virtual ~Device() = default;
@@ -42,6 +47,11 @@ class Device {
 
   // Uninitialised bytes. Throws Error{out_of_memory}, after which the device is still usable.
   std::shared_ptr<Buffer> allocate(size_t bytes);
+  // A copy in the device's memory of bytes of the host that never change, of which there is one
+  // however many ask for it, as long as one of them holds it. It keeps `owner` alive, so that no
+  // other bytes come to lie at their address. Thread-safe.
+  std::shared_ptr<const std::byte> mirror(std::shared_ptr<const void> owner, const std::byte* data,
+                                          size_t bytes);
   // Bytes currently allocated, and the most there ever were. Thread-safe.
   int64_t allocated_bytes() const noexcept { return allocated_.load(); }
   int64_t peak_bytes() const noexcept { return peak_.load(); }
@@ -54,6 +64,8 @@ class Device {
   friend class Buffer;
   std::atomic<int64_t> allocated_{0};
   std::atomic<int64_t> peak_{0};
+  std::mutex mirrors_mutex_;
+  std::map<std::pair<const std::byte*, size_t>, std::weak_ptr<const std::byte>> mirrors_;
 };
 
 // Ordinary memory, shared by the reference and the CPU kernels. Lives for the whole process.

@@ -34,12 +34,25 @@ void convert_integers(const std::byte* from, float* to, int64_t count) {
 
 }  // namespace
 
+void copy_matrix(Device& device, ConstMatrix from, Matrix to) {
+  check(from.type == to.type && from.rows == to.rows && from.columns == to.columns,
+        "a matrix is copied into one like it");
+  const auto row_bytes = static_cast<size_t>(bytes_of(from.type, from.columns));
+  if (from.stride == from.columns && to.stride == to.columns) {
+    return device.copy(to.data, from.data, static_cast<size_t>(from.rows) * row_bytes);
+  }
+  for (int64_t row = 0; row < from.rows; ++row) {
+    device.copy(to.row_bytes(row), from.row_bytes(row), row_bytes);
+  }
+}
+
 Tensor Tensor::allocate(Device& device, DType type, std::vector<int64_t> shape) {
   check(has_whole_blocks(type, shape), "rows of a block type are whole blocks");
   Tensor tensor;
   tensor.type_ = type;
   tensor.shape_ = std::move(shape);
   tensor.writable_ = true;
+  if (!device.host()) tensor.device_ = &device;
   // At least one byte, so that a tensor without elements still has an address.
   const auto buffer =
       device.allocate(static_cast<size_t>(std::max<int64_t>(1, bytes_of(type, tensor.elements()))));
@@ -101,6 +114,30 @@ Tensor Tensor::reshape(std::vector<int64_t> shape) const {
   check(has_whole_blocks(type_, shape), "rows of a block type are whole blocks");
   Tensor other = *this;
   other.shape_ = std::move(shape);
+  return other;
+}
+
+Tensor Tensor::on(Device& device) const {
+  Device* const target = device.host() ? nullptr : &device;
+  if (empty() || device_ == target) return *this;
+  const auto size = static_cast<size_t>(bytes());
+  if (device_ == nullptr && !writable_) {
+    Tensor copy = *this;
+    const auto mirror = device.mirror(owner_, data_, size);
+    copy.data_ = mirror.get();
+    copy.owner_ = mirror;
+    copy.device_ = target;
+    return copy;
+  }
+  Tensor copy = allocate(device, type_, shape_);
+  // Whichever of the two has memory of its own knows the way.
+  (device_ != nullptr ? *device_ : device).copy(const_cast<std::byte*>(copy.data_), data_, size);
+  return copy;
+}
+
+Tensor Tensor::frozen() const {
+  Tensor other = *this;
+  other.writable_ = false;
   return other;
 }
 

@@ -1,6 +1,7 @@
 // Tensor: a typed, shaped, reference-counted array. Either an owned Buffer or bytes borrowed from a
 // mapped file, which it keeps alive. Rows-major, contiguous; the last axis of a block type is whole
-// blocks. Views into it are Matrix.
+// blocks. Views into it are Matrix. Its bytes may lie in a device's own memory: then addresses, and
+// views, are for that device's kernels and copies alone.
 #pragma once
 
 #include <cstddef>
@@ -47,6 +48,10 @@ struct BasicMatrix {
 using Matrix = BasicMatrix<std::byte>;
 using ConstMatrix = BasicMatrix<const std::byte>;
 
+// Copies a matrix into another of its type and size, as Device::copy does: each is the device's or
+// the host's.
+void copy_matrix(Device& device, ConstMatrix from, Matrix to);
+
 class Tensor {
  public:
   Tensor() = default;
@@ -88,6 +93,12 @@ class Tensor {
   Tensor slice(int64_t begin, int64_t count) const;
   // The same bytes under another shape of as many elements.
   Tensor reshape(std::vector<int64_t> shape) const;
+  // The same values as they may be given to a device's kernels: the tensor itself where its bytes
+  // lie there; else a copy, which is shared (Device::mirror) if the tensor is not writable.
+  // on(host_device()) brings a tensor back.
+  Tensor on(Device& device) const;
+  // The same bytes, never to be written again.
+  Tensor frozen() const;
   // A host copy with every value converted to f32 (i8, i16 and i32 by plain value, block types by
   // their scales).
   Tensor to_f32() const;
@@ -95,6 +106,7 @@ class Tensor {
  private:
   std::shared_ptr<const void> owner_;
   const std::byte* data_ = nullptr;
+  Device* device_ = nullptr;  // whose own memory it lies in; null: the host's
   DType type_ = DType::f32;
   bool writable_ = false;
   std::vector<int64_t> shape_;

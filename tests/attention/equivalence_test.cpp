@@ -17,6 +17,7 @@
 #include "attention/projected_attention.h"
 #include "attention/row_fit.h"
 #include "attention/textbook.h"
+#include "kernels/staged_kernels.h"
 #include "slim/error.h"
 #include "transforms/value_map.h"
 
@@ -81,9 +82,9 @@ class ToyScheme final : public Scheme {
   class Toy final : public ProjectedAttention {
    public:
     Toy(const AttentionSpec& spec, const AttentionWeights& weights, RowType rows, Kernels& kernels)
-        : ProjectedAttention(spec, weights, kernels, spec.heads * spec.width),
+        : ProjectedAttention(spec, weights, kernels, spec.heads * spec.width, {}),
           type_(rows),
-          absorbed_(absorb_key(weights.k.weight, spec.heads)) {}
+          absorbed_(absorb_key(weights.k.weight, spec.heads).on(kernels.device())) {}
     std::vector<RowFormat> rows() const override {
       return {standing_format(type_, spec().width),
               standing_format(type_, spec().heads * spec().head_width)};
@@ -123,9 +124,13 @@ std::vector<std::string> kinds_and_toy() {
 class Equivalence : public ::testing::TestWithParam<std::tuple<std::string, std::string>> {
  protected:
   Equivalence()
-      : kernels_(make_kernels(std::get<0>(GetParam()), 2)),
+      : kernels_(test::device_kernels(std::get<0>(GetParam()), 2)),
         reference_(make_kernels("reference", 1)),
         kind_(kind_named(std::get<1>(GetParam()))) {}
+
+  void SetUp() override {
+    if (kernels_ == nullptr) GTEST_SKIP() << test::kNoCard;
+  }
 
   // What kv in f32 answers, all at once.
   std::vector<Tensor> expected(const AttentionSpec& spec, const AttentionWeights& weights,
@@ -314,7 +319,8 @@ TEST_P(Equivalence, AddsToTheResidual) {
     const AttentionWeights weights = random_weights(spec, true, 180);
     if (!bound(spec, weights, RowType::f32)) continue;
     Layer tested = layer(spec, weights, RowType::f32);
-    const Tensor x = random_tensor({5, spec.width}, 190);
+    Device& device = kernels_->device();
+    const Tensor x = random_tensor({5, spec.width}, 190).on(device);
     const Tensor residual = random_tensor({5, spec.width}, 191);
     PageTable table = tested.new_table();
     table.reserve(5);
@@ -325,9 +331,9 @@ TEST_P(Equivalence, AddsToTheResidual) {
     if (cross) tested.attention().store({{&slice, 1}}, x.matrix());
     std::vector<Tensor> outputs;
     for (const Tensor& start : {random_tensor({5, spec.width}, 0, 0.0F), residual}) {
-      Tensor out = Tensor::from({start.values<float>(), 5 * 64}, {5, spec.width});
+      Tensor out = Tensor::from({start.values<float>(), 5 * 64}, {5, spec.width}).on(device);
       tested.attention().forward({{&slice, 1}}, x.matrix(), out.writable_matrix());
-      outputs.push_back(out);
+      outputs.push_back(out.on(host_device()));
     }
     for (int64_t i = 0; i < residual.elements(); ++i) {
       EXPECT_NEAR(outputs[1].values<float>()[i],
@@ -354,7 +360,7 @@ std::string test_name(const ::testing::TestParamInfo<Equivalence::ParamType>& in
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Equivalence,
-                         ::testing::Combine(::testing::ValuesIn(kernel_names()),
+                         ::testing::Combine(::testing::ValuesIn(test::test_device_names()),
                                             ::testing::ValuesIn(kinds_and_toy())),
                          test_name);
 
@@ -422,8 +428,9 @@ TEST(GroupedQueries, RunOnKvOnEveryDevice) {
   const std::unique_ptr<Kernels> reference = make_kernels("reference", 1);
   const std::vector<Tensor> answer =
       Layer(scheme("kv"), wide, repeated, {RowType::f32}, *reference).run(inputs, all_at_once());
-  for (const std::string& name : kernel_names()) {
-    const std::unique_ptr<Kernels> kernels = make_kernels(name, 2);
+  for (const std::string& name : test::test_device_names()) {
+    const std::unique_ptr<Kernels> kernels = test::device_kernels(name, 2);
+    if (kernels == nullptr) continue;
     Layer grouped(scheme("kv"), spec, weights, {RowType::f32}, *kernels);
     EXPECT_LE(relative_error(grouped.run(inputs, mixed_chunks(1)), answer), kArithmetic) << name;
   }

@@ -130,8 +130,9 @@ Layer::Layer(const Scheme& scheme, const AttentionSpec& spec, const AttentionWei
 std::vector<std::byte> Layer::page_bytes(const PageTable& table, int64_t page) const {
   std::vector<std::byte> bytes;
   for (const Plane& plane : attention_->planes()) {
-    const std::byte* from = table.pages()[page] + plane.offset;
-    bytes.insert(bytes.end(), from, from + plane.format.page_bytes());
+    std::vector<std::byte> part(static_cast<size_t>(plane.format.page_bytes()));
+    kernels_.device().copy(part.data(), table.pages()[page] + plane.offset, part.size());
+    bytes.insert(bytes.end(), part.begin(), part.end());
   }
   return bytes;
 }
@@ -148,11 +149,17 @@ void Layer::truncate(PageTable& table, int64_t rows) {
   attention_->reopen(kernels_, table.pages(), hot, rows);
 }
 
+Tensor Layer::forward(std::span<const Slice> slices, const Tensor& x) {
+  Device& device = kernels_.device();
+  Tensor out = zeros(x.size(0), x.size(1)).on(device);
+  attention_->forward({slices}, x.on(device).matrix(), out.writable_matrix());
+  return out.on(host_device());
+}
+
 Tensor Layer::append(PageTable& table, const Tensor& x) {
   table.reserve(x.size(0));
   const Slice slice = next_slice(table, 0, x.size(0));
-  Tensor out = zeros(x.size(0), x.size(1));
-  attention_->forward({{&slice, 1}}, x.matrix(), out.writable_matrix());
+  Tensor out = forward({&slice, 1}, x);
   table.advance(x.size(0));
   return out;
 }
@@ -178,9 +185,7 @@ std::vector<Tensor> Layer::run(const std::vector<Tensor>& inputs, const Chunking
       tokens += count;
     }
     if (parts.empty()) return outputs;
-    Tensor out = zeros(tokens, width);
-    attention_->forward({slices}, gather(inputs, parts, width).matrix(), out.writable_matrix());
-    scatter(out, parts, outputs);
+    scatter(forward(slices, gather(inputs, parts, width)), parts, outputs);
     for (const Part& part : parts) tables[part.sequence].advance(part.count);
   }
 }
@@ -190,7 +195,7 @@ PageTable Layer::store(const Tensor& encoded) {
   table.reserve(encoded.size(0));
   table.advance(encoded.size(0));
   const Slice slice = whole_slice(table, 0, encoded.size(0));
-  attention_->store({{&slice, 1}}, encoded.matrix());
+  attention_->store({{&slice, 1}}, encoded.on(kernels_.device()).matrix());
   return table;
 }
 
@@ -210,9 +215,7 @@ std::vector<Tensor> Layer::run_cross(const std::vector<Tensor>& encoded,
     slices.push_back(whole_slice(tables[i], tokens, count));
     tokens += count;
   }
-  Tensor out = zeros(tokens, width);
-  attention_->forward({slices}, gather(queries, parts, width).matrix(), out.writable_matrix());
-  scatter(out, parts, outputs);
+  scatter(forward(slices, gather(queries, parts, width)), parts, outputs);
   return outputs;
 }
 

@@ -52,6 +52,8 @@ class Layer {
 
  private:
   PageTable store(const Tensor& encoded);
+  // The attention of x, which the device is given a copy of, over the slices.
+  Tensor forward(std::span<const Slice> slices, const Tensor& x);
 
   Kernels& kernels_;
   std::unique_ptr<Attention> attention_;

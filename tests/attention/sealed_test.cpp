@@ -13,6 +13,7 @@
 #include "attention/harness.h"
 #include "attention/row_fit.h"
 #include "attention/textbook.h"
+#include "kernels/staged_kernels.h"
 #include "slim/error.h"
 
 namespace slim::testing {
@@ -109,8 +110,12 @@ const Conditioning& known(const Case& tested) {
 class SealedRows : public ::testing::TestWithParam<std::tuple<std::string, std::string>> {
  protected:
   SealedRows()
-      : kernels_(make_kernels(std::get<0>(GetParam()), 2)),
+      : kernels_(test::device_kernels(std::get<0>(GetParam()), 2)),
         kind_(scheme(std::get<1>(GetParam()))) {}
+
+  void SetUp() override {
+    if (kernels_ == nullptr) GTEST_SKIP() << test::kNoCard;
+  }
 
   // How far off the output may be; none if the kind refuses such rows. For kv and x the predicted
   // error is relative to the largest number that shares a scale, which of 64 normal numbers is 2.4
@@ -300,7 +305,7 @@ std::string test_name(const ::testing::TestParamInfo<SealedRows::ParamType>& inf
 }
 
 INSTANTIATE_TEST_SUITE_P(All, SealedRows,
-                         ::testing::Combine(::testing::Values("reference", "cpu"),
+                         ::testing::Combine(::testing::Values("reference", "cpu", "island", "cuda"),
                                             ::testing::Values("kv", "x", "k")),
                          test_name);
 

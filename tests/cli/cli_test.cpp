@@ -80,6 +80,8 @@ TEST_F(Cli, BadOptionsAreRefused) {
   expect_failure("transcribe speech.wav", 2, "--model");
   expect_failure("transcribe -m model --cache q speech.wav", 2, "--cache");
   expect_failure("transcribe -m model --threads -3 speech.wav", 2, "--threads");
+  expect_failure("transcribe -m model --device abacus speech.wav", 2,
+                 "this machine has reference, cpu");
   expect_failure("transcribe -m model --language xx speech.wav", 2, "xx");
   expect_failure("transcribe -m model --cache k --cache-type bf16 speech.wav", 2, "cond");
   expect_failure("transcribe -m model --calibration text.txt speech.wav", 2, "calibration");

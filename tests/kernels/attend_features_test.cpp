@@ -480,7 +480,7 @@ TEST_P(AttendFeatures, BitsDependOnNeitherThreadsNorCompany) {
   for (const Case& what : {Case{Kind::k, sealed(12), {}, 1, all_features().back()},
                            Case{Kind::kv, sealed(8), {DType::bf16}, 2, all_features()[16]}}) {
     Scene scene(what, {{1, 700}, {130, 200}, {3, 400, 64}});
-    const Scene::Result together = scene.run(*make_kernels(GetParam().name, 1), false);
+    const Scene::Result together = scene.run(*test::test_kernels(GetParam().name, 1), false);
     EXPECT_EQ(scene.run(*kernels_, false).mixed, together.mixed) << what.features.name;
     for (const Slice& slice : std::vector<Slice>(scene.slices())) {
       scene.slices() = {slice};

@@ -152,7 +152,7 @@ TEST_P(SealPagesParity, PagesDoNotDependOnEachOtherOrOnThreads) {
   const RowFormat format{DType::f32, 160, 8};
   const TestMatrix rows = some_rows(5 * 64, 160, 12);
   const PagedRows together = sealed_pages(*kernels_, format, rows, &directions.shaping);
-  const auto single = make_kernels(GetParam().name, 1);
+  const auto single = test::test_kernels(GetParam().name, 1);
   for (int64_t page = 0; page < 5; ++page) {
     const TestMatrix part = TestMatrix::of({rows.view().row<float>(page * 64), 64 * 160}, 64, 160);
     const PagedRows alone = sealed_pages(*single, format, part, &directions.shaping);

@@ -6,6 +6,8 @@
 #include <limits>
 #include <numeric>
 
+#include "kernels/staged_kernels.h"
+
 namespace slim::test {
 
 std::filesystem::path golden_directory(const std::string& model) {
@@ -45,7 +47,7 @@ CacheChoice cache(const std::string& kind, std::optional<RowType> type, bool for
 Loaded::Loaded(const std::filesystem::path& directory, const std::string& kernel_name,
                const CacheChoice& choice, int64_t context)
     : files(open_model(directory)),
-      kernels(make_kernels(kernel_name, 2)),
+      kernels(device_kernels(kernel_name, 2)),
       weights(std::make_shared<const ModelWeights>(files.spec, *files.checkpoint)),
       model(std::make_unique<Model>(files.spec, weights, *kernels, choice, context)) {}
 

@@ -36,7 +36,8 @@ Expected read_expected(const std::string& model);
 // A choice of cache; without a type, the kind's own.
 CacheChoice cache(const std::string& kind, std::optional<RowType> type = {}, bool forced = false);
 
-// A model opened under a choice, on kernels of its own.
+// A model opened under a choice, on kernels of its own (by a name from test_device_names(), which
+// must not be null).
 struct Loaded {
   Loaded(const std::filesystem::path& directory, const std::string& kernel_name,
          const CacheChoice& choice, int64_t context = 0);

@@ -1,6 +1,6 @@
-// Every golden language model (tests/golden/lm: a folder each), on the reference and the CPU
-// kernels, under every cache kind and row type that fits it, against Transformers in float64:
-// prefilled in one go, in chunks, and token by token, two sequences in a step.
+// Every golden language model (tests/golden/lm: a folder each), on the reference, the CPU and the
+// card's kernels, under every cache kind and row type that fits it, against Transformers in
+// float64: prefilled in one go, in chunks, and token by token, two sequences in a step.
 //
 // Tolerances are relative to the largest |logit|: kExact for arithmetic (golden.h). Rounded rows
 // add what their plan predicts for each layer, times kGrowth: a prediction is a root mean square,
@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "kernels/staged_kernels.h"
 #include "models/golden.h"
 #include "slim/error.h"
 
@@ -46,7 +47,7 @@ struct Case {
 std::vector<Case> cases() {
   std::vector<Case> all;
   for (const fs::directory_entry& folder : fs::directory_iterator(golden_models())) {
-    for (const char* kernels : {"reference", "cpu"}) {
+    for (const char* kernels : {"reference", "cpu", "cuda"}) {
       all.push_back({folder.path().filename().string(), kernels});
     }
   }
@@ -59,7 +60,11 @@ class LmGolden : public testing::TestWithParam<Case> {
   LmGolden()
       : files_(open_model(golden_models() / GetParam().model)),
         weights_(std::make_shared<const ModelWeights>(files_.spec, *files_.checkpoint)),
-        kernels_(make_kernels(GetParam().kernels, 2)) {}
+        kernels_(device_kernels(GetParam().kernels, 2)) {}
+
+  void SetUp() override {
+    if (kernels_ == nullptr) GTEST_SKIP() << kNoCard;
+  }
 
   // As long as the expected sequences: dynamic angles depend on it. Null if the choice does not
   // fit.

@@ -178,5 +178,85 @@ TEST(Device, SurvivesRunningOutOfMemory) {
   EXPECT_EQ(device.peak_bytes(), 64);
 }
 
+// Memory that tensors must be brought to: here the host's, but nobody may know.
+class FarDevice final : public Device {
+ public:
+  std::string_view name() const override { return "far"; }
+  bool host() const noexcept override { return false; }
+  void copy(void* to, const void* from, size_t bytes) override {
+    ++copies;
+    Device::copy(to, from, bytes);
+  }
+  int copies = 0;
+
+ protected:
+  std::byte* acquire(size_t bytes) override { return new std::byte[bytes]; }
+  void release(std::byte* data, size_t /*bytes*/) noexcept override { delete[] data; }
+};
+
+TEST(TensorOn, IsTheTensorItselfWhereItsBytesLie) {
+  FarDevice far;
+  const Tensor here = Tensor::from(std::vector<float>{1, 2, 3, 4}, {2, 2});
+  EXPECT_EQ(here.on(host_device()).data(), here.data());
+  const Tensor there = here.on(far);
+  EXPECT_NE(there.data(), here.data());
+  EXPECT_EQ(there.shape(), here.shape());
+  EXPECT_EQ(there.on(far).data(), there.data());
+  EXPECT_EQ(there.slice(1, 1).on(far).data(), there.data() + 8);
+  const Tensor back = there.slice(1, 1).on(host_device());
+  EXPECT_NE(back.data(), there.data() + 8);
+  EXPECT_EQ(back.values<float>()[1], 4.0F);
+  EXPECT_TRUE(Tensor().on(far).empty());
+  EXPECT_EQ(far.copies, 2);
+}
+
+TEST(TensorOn, CopiesWhatMayBeWrittenEachTime) {
+  FarDevice far;
+  Tensor here = Tensor::from(std::vector<float>{1, 2}, {2});
+  const Tensor first = here.on(far);
+  here.writable<float>()[0] = 5;
+  EXPECT_EQ(here.on(far).on(host_device()).values<float>()[0], 5.0F);
+  EXPECT_EQ(first.on(host_device()).values<float>()[0], 1.0F);
+}
+
+TEST(TensorOn, SharesOneCopyOfWhatNeverChanges) {
+  FarDevice far;
+  auto bytes = std::make_shared<std::vector<float>>(8, 1.5F);
+  const std::weak_ptr<std::vector<float>> alive = bytes;
+  Tensor borrowed = Tensor::borrow(bytes, std::as_bytes(std::span(*bytes)), DType::f32, {4, 2});
+  bytes.reset();
+  {
+    const Tensor first = borrowed.on(far);
+    const Tensor again = borrowed.reshape({8}).on(far);
+    const Tensor part = borrowed.slice(0, 2).on(far);
+    EXPECT_EQ(first.data(), again.data());
+    EXPECT_NE(first.data(), part.data());
+    EXPECT_EQ(far.copies, 2);
+    EXPECT_EQ(far.allocated_bytes(), 32 + 16);
+  }
+  EXPECT_EQ(far.allocated_bytes(), 0) << "nobody holds it";
+  const Tensor later = borrowed.on(far);
+  EXPECT_EQ(far.copies, 3);
+  borrowed = Tensor();
+  EXPECT_FALSE(alive.expired()) << "the address could be another's";
+  const Tensor owned = Tensor::from(std::vector<float>{1, 2}, {2});
+  const Tensor kept = owned.frozen().on(far);
+  EXPECT_EQ(owned.frozen().on(far).data(), kept.data());
+  EXPECT_THROW(owned.frozen().writable<float>(), Error);
+}
+
+TEST(CopyMatrix, CopiesRowsOfAnyStride) {
+  FarDevice far;
+  const Tensor from = Tensor::from(std::vector<float>{1, 2, 3, 4, 5, 6}, {2, 3});
+  Tensor to = Tensor::from(std::vector<float>(6, 0.0F), {2, 3});
+  copy_matrix(far, from.matrix().columns_from(1, 2), to.writable_matrix().columns_from(0, 2));
+  EXPECT_EQ(std::vector<float>(to.values<float>(), to.values<float>() + 6),
+            (std::vector<float>{2, 3, 0, 5, 6, 0}));
+  copy_matrix(far, from.matrix(), to.writable_matrix());
+  EXPECT_EQ(far.copies, 3);
+  EXPECT_EQ(to.values<float>()[2], 3.0F);
+  EXPECT_THROW(copy_matrix(far, from.matrix(), to.writable_matrix().rows_from(0, 1)), Error);
+}
+
 }  // namespace
 }  // namespace slim

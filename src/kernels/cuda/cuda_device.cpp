@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 #include <iterator>
+#include <memory>
 
 #include "slim/error.h"
 
@@ -28,6 +29,16 @@ void check_cuda(cudaError_t status, const char* action) {
   throw Error(memory ? ErrorCode::out_of_memory : ErrorCode::device,
               std::string("The card could not ") + action + ": " + cudaGetErrorString(status) + ".",
               "cuda");
+}
+
+CudaDevice& cuda_device(int number) {
+  // Never destroyed: threads hold scratch memory of it to their very end.
+  static std::mutex* const mutex = new std::mutex;
+  static auto* const devices = new std::map<int, std::unique_ptr<CudaDevice>>;
+  const std::lock_guard lock(*mutex);
+  std::unique_ptr<CudaDevice>& device = (*devices)[number];
+  if (device == nullptr) device = std::make_unique<CudaDevice>(number);
+  return *device;
 }
 
 CudaDevice::CudaDevice(int number)
@@ -157,9 +168,8 @@ const void* CudaDevice::upload_bytes(const void* from, size_t bytes) {
     staging.bytes = size;
   }
   std::memcpy(staging.pinned, from, bytes);
-  check_cuda(
-      cudaMemcpyAsync(staging.card, staging.pinned, bytes, cudaMemcpyHostToDevice, stream_),
-      "copy");
+  check_cuda(cudaMemcpyAsync(staging.card, staging.pinned, bytes, cudaMemcpyHostToDevice, stream_),
+             "copy");
   check_cuda(cudaEventRecord(staging.copied, stream_), "record an event");
   return staging.card;
 }

@@ -83,4 +83,8 @@ class CudaDevice final : public Device {
   size_t next_staging_ = 0;
 };
 
+// The device of a card: made when first asked for, and there until the process ends, whatever
+// kernels come and go.
+CudaDevice& cuda_device(int number);
+
 }  // namespace slim

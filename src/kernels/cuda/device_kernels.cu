@@ -54,7 +54,9 @@ std::unique_ptr<Kernels> make_cuda_kernels(std::string_view target, int) {
 }
 
 CudaKernels::CudaKernels(int number)
-    : device_(number), name_(device_.name()), products_(std::make_unique<Products>(device_)) {}
+    : device_(cuda_device(number)),
+      name_(device_.name()),
+      products_(std::make_unique<Products>(device_)) {}
 
 CudaKernels::~CudaKernels() = default;
 

@@ -70,7 +70,7 @@ class CudaKernels final : public Kernels {
   // The tables of a rotation, brought to the card when first asked for and kept.
   CudaRotation rotation(const Rotation& rotation);
 
-  CudaDevice device_;
+  CudaDevice& device_;
   std::string name_;
   std::mutex mutex_;
   std::map<uint64_t, RotationTables> rotations_;  // by Rotation::id()
