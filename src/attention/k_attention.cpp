@@ -42,6 +42,7 @@ KAttention::KAttention(const AttentionSpec& spec, const AttentionWeights& weight
       key_bias_(scored_bias(spec, keys_.bias)),
       shaping_(shaping_of(derived_)) {
   keys_.bias = Tensor();
+  format_.chunked = kernels.chunked() && format_.sealed() && format_.bits >= 8;
   check(derived_.value_map.weight.size(0) == keys() && derived_.value_map.weight.size(1) == keys(),
         "the value map is [e, e]");
   check(spill_ == 0 || (derived_.spill.size(0) == spill_ && derived_.spill_map.size(1) == spill_),

@@ -30,10 +30,10 @@
 // Chunked bit planes (of 16, 8, 4 and 2 bits, with Scaling::channel; devices that want them say so,
 // Kernels::chunked) hold the same bits in another order, for 16-byte reads of many tokens: of the
 // first width / 64 * 64 columns, chunks of 16 bytes a token, [chunk][token]; the other columns
-// follow, [token][column] as in rows. A chunk holds 128 / b columns: of 16 bits in order; below, its
-// pairs of neighbours stand so that pair n is at place n % 8 * (8 / b) + n / 8: the eight pairs of
-// each 16 columns lie 2 bytes apart. Numbers of 16 bits are stored without sign as well.
-// A sealed plane is padded to a multiple of 64 bytes.
+// follow, [token][column] as in rows. A chunk holds 128 / b columns: of 16 bits in order; below,
+// its pairs of neighbours stand so that pair n is at place n % 8 * (8 / b) + n / 8: the eight pairs
+// of each 16 columns lie 2 bytes apart. Numbers of 16 bits are stored without sign as well. A
+// sealed plane is padded to a multiple of 64 bytes.
 #pragma once
 
 #include <cstddef>

@@ -1,7 +1,7 @@
 // Attention that scores and mixes the same rows. Sealed keys of common shapes go to the one-read
-// kernel (decode_sealed.cuh): the pages of all sequences are laid end to end and cut into equal runs,
-// one a cluster, so that no multiprocessor waits; what the runs of one query leave is merged here.
-// All else goes to attend_pair.
+// kernel (decode_sealed.cuh): the pages of all sequences are laid end to end and cut into equal
+// runs, one a cluster, so that no multiprocessor waits; what the runs of one query leave is merged
+// here. All else goes to attend_pair.
 #include <algorithm>
 #include <cstring>
 #include <vector>
@@ -124,8 +124,7 @@ void Work::cut(int64_t clusters) {
 }
 
 Work::OnCard Work::upload(CudaDevice& device) {
-  const std::byte* const* addresses =
-      device.upload(std::span<const std::byte* const>(addresses_));
+  const std::byte* const* addresses = device.upload(std::span<const std::byte* const>(addresses_));
   for (size_t i = 0; i < segments_.size(); ++i) {
     segments_[i].pages = addresses + segment_addresses_[i];
   }
@@ -134,8 +133,7 @@ Work::OnCard Work::upload(CudaDevice& device) {
   numbers.insert(numbers.end(), first_slot_.begin(), first_slot_.end());
   const int32_t* const on_card = device.upload(std::span<const int32_t>(numbers));
   return {device.upload(std::span<const DecodeSegment>(segments_)), on_card,
-          on_card + cluster_segments_.size(),
-          on_card + cluster_segments_.size() + tokens_.size()};
+          on_card + cluster_segments_.size(), on_card + cluster_segments_.size() + tokens_.size()};
 }
 
 struct Merge {
@@ -152,48 +150,89 @@ struct Merge {
   bool merge;
 };
 
-// One block a head and query: log-sum-exp of its segments, and of what is there already.
-__global__ void merge_segments(Merge a) {
+constexpr int kMergeThreads = 128;
+constexpr int kMergeColumns = 4 * kMergeThreads;  // of a block
+constexpr int kMergeSlots = 64;                   // whose shares are held at a time
+
+// What segments' sums, and what is there already, weigh in the whole.
+struct Shares {
+  float before = 0.0F;
+  float scale = 0.0F;  // times exp2(maximum of a segment - top)
+  float top = 0.0F;
+  float lse = -INFINITY;
+};
+
+__device__ Shares shares_of(const Merge& a, int head, int begin, int end, const float* logarithm) {
+  Shares shares;
+  float top = -INFINITY;
+  for (int i = begin; i < end; ++i) top = fmaxf(top, a.states[i * a.heads + head].x);
+  shares.top = top == -INFINITY ? 0.0F : top;
+  float sum = 0.0F;
+  for (int i = begin; i < end; ++i) {
+    const float2 state = a.states[i * a.heads + head];
+    if (state.y != 0.0F) sum += state.y * exp2f(state.x - shares.top);
+  }
+  // Sums are lifted by 2^14 (decode_sealed.cuh, kLift).
+  const float here = (shares.top - 14.0F) * 0.69314718055994531F + logf(sum);
+  shares.lse = here;
+  float now = 1.0F;
+  if (a.merge && *logarithm != -INFINITY) {
+    const float old = *logarithm;
+    const float most = fmaxf(old, here);
+    const float both = expf(old - most) + expf(here - most);
+    shares.before = expf(old - most) / both;
+    now = expf(here - most) / both;
+    shares.lse = most + logf(both);
+  }
+  shares.scale = sum == 0.0F ? 0.0F : now / sum;
+  return shares;
+}
+
+// Grid: heads, queries, strips of columns. Adds up the segments of one query by log-sum-exp. The
+// logarithms are written by write_lse(), when all strips have read them.
+__global__ void __launch_bounds__(kMergeThreads) merge_segments(Merge a) {
+  __shared__ float share[kMergeSlots];
   const int head = blockIdx.x;
   const int begin = a.first_slot[blockIdx.y];
   const int end = a.first_slot[blockIdx.y + 1];
   const int64_t token = a.tokens[blockIdx.y];
-  float top = -INFINITY;
-  for (int i = begin; i < end; ++i) top = fmaxf(top, a.states[i * a.heads + head].x);
-  const float from = top == -INFINITY ? 0.0F : top;
-  float sum = 0.0F;
-  for (int i = begin; i < end; ++i) {
-    const float2 state = a.states[i * a.heads + head];
-    if (state.y != 0.0F) sum += state.y * exp2f(state.x - from);
-  }
-  float* const logarithm = a.lse == nullptr ? nullptr : a.lse + token * a.lse_stride + head;
-  // Sums are lifted by 2^14 (decode_sealed.cuh, kLift).
-  const float here = (from - 14.0F) * 0.69314718055994531F + logf(sum);
-  float before = 0.0F;
-  float now = 1.0F;
-  float all = here;
-  if (a.merge && *logarithm != -INFINITY) {
-    const float old = *logarithm;
-    const float most = fmaxf(old, here);
-    const float share = expf(old - most) + expf(here - most);
-    before = expf(old - most) / share;
-    now = expf(here - most) / share;
-    all = most + logf(share);
-  }
-  const float scale = sum == 0.0F ? 0.0F : now / sum;
-  float* const to = a.mixed + token * a.mixed_stride + static_cast<int64_t>(head) * a.width;
-  for (int i = threadIdx.x; i < a.width; i += blockDim.x) {
-    float mixed = 0.0F;
-    for (int slot = begin; slot < end; ++slot) {
-      const int64_t row = static_cast<int64_t>(slot) * a.heads + head;
-      const float2 state = a.states[row];
-      if (state.y != 0.0F) mixed += a.sums[row * a.width + i] * exp2f(state.x - from);
+  const float* logarithm = a.lse == nullptr ? nullptr : a.lse + token * a.lse_stride + head;
+  const Shares shares = shares_of(a, head, begin, end, logarithm);
+  float mixed[4] = {};
+  const int first = static_cast<int>(blockIdx.z) * kMergeColumns + static_cast<int>(threadIdx.x);
+  for (int slots = begin; slots < end; slots += kMergeSlots) {
+    const int count = min(kMergeSlots, end - slots);
+    __syncthreads();
+    if (static_cast<int>(threadIdx.x) < count) {
+      const float2 state = a.states[(slots + static_cast<int>(threadIdx.x)) * a.heads + head];
+      share[threadIdx.x] = state.y == 0.0F ? 0.0F : exp2f(state.x - shares.top);
     }
-    const float old = before == 0.0F ? 0.0F : before * to[i];
-    to[i] = fmaf(mixed, scale, old);
+    __syncthreads();
+    for (int slot = 0; slot < count; ++slot) {
+      if (share[slot] == 0.0F) continue;
+      const float* from = a.sums + (static_cast<int64_t>(slots + slot) * a.heads + head) * a.width;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int column = first + i * kMergeThreads;
+        if (column < a.width) mixed[i] = fmaf(from[column], share[slot], mixed[i]);
+      }
+    }
   }
-  __syncthreads();  // all have read the old logarithm
-  if (logarithm != nullptr && threadIdx.x == 0) *logarithm = all;
+  float* const to = a.mixed + token * a.mixed_stride + static_cast<int64_t>(head) * a.width;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int column = first + i * kMergeThreads;
+    if (column >= a.width) break;
+    const float old = shares.before == 0.0F ? 0.0F : shares.before * to[column];
+    to[column] = fmaf(mixed[i], shares.scale, old);
+  }
+}
+
+__global__ void write_lse(Merge a) {
+  const int head = threadIdx.x;
+  float* const logarithm = a.lse + static_cast<int64_t>(a.tokens[blockIdx.x]) * a.lse_stride + head;
+  *logarithm =
+      shares_of(a, head, a.first_slot[blockIdx.x], a.first_slot[blockIdx.x + 1], logarithm).lse;
 }
 
 }  // namespace
@@ -229,7 +268,6 @@ void CudaKernels::attend_shared(const Attend& arguments) {
   for (size_t i = 0; i < a.rotations.size(); ++i) decode.rotations[i] = rotation(*a.rotations[i]);
   launch.clusters = static_cast<int>(work.clusters());
   if (work.slots() > 0) decode_sealed(launch, decode);
-  const dim3 grid(static_cast<unsigned>(a.heads), static_cast<unsigned>(work.tokens()));
   const Merge merge{decode.sums,
                     decode.states,
                     on_card.tokens,
@@ -241,8 +279,14 @@ void CudaKernels::attend_shared(const Attend& arguments) {
                     a.lse.rows == 0 ? nullptr : a.lse.row<float>(0),
                     a.lse.stride,
                     a.merge};
-  merge_segments<<<grid, 512, 0, device_.stream()>>>(merge);
+  const dim3 grid(static_cast<unsigned>(a.heads), static_cast<unsigned>(work.tokens()),
+                  static_cast<unsigned>((width + kMergeColumns - 1) / kMergeColumns));
+  merge_segments<<<grid, kMergeThreads, 0, device_.stream()>>>(merge);
   check_cuda(cudaGetLastError(), "merge sums");
+  if (merge.lse == nullptr) return;
+  write_lse<<<static_cast<unsigned>(work.tokens()), static_cast<unsigned>(a.heads), 0,
+              device_.stream()>>>(merge);
+  check_cuda(cudaGetLastError(), "merge logarithms");
 }
 
 }  // namespace slim

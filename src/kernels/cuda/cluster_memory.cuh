@@ -1,5 +1,6 @@
 // What the one-read kernels use of sm_90: barriers in shared memory that count bytes, bulk copies
-// into it, stores into the shared memory of a cluster's other blocks, and products of 16 by 8 by 16.
+// into it, stores into the shared memory of a cluster's other blocks, and products of 16 by 8
+// by 16.
 #pragma once
 
 #include <cuda_fp16.h>
@@ -46,25 +47,24 @@ __device__ __forceinline__ void arrive(Barrier* barrier) {
 }
 
 __device__ __forceinline__ void arrive_at(Barrier* barrier, int rank) {
-  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(
-                   remote_address(barrier, rank))
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(remote_address(barrier, rank))
                : "memory");
 }
 
 // One arrival, and `bytes` that have to be written before the phase is complete.
 __device__ __forceinline__ void expect_bytes(Barrier* barrier, int bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(
-                   shared_address(barrier)),
-               "r"(bytes)
-               : "memory");
+  asm volatile(
+      "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)),
+      "r"(bytes)
+      : "memory");
 }
 
 // Global to shared memory; addresses and bytes are multiples of 16.
 __device__ __forceinline__ void copy_bulk(void* to, const std::byte* from, int bytes,
                                           Barrier* barrier) {
   asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-          shared_address(to)),
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(shared_address(to)),
       "l"(from), "r"(bytes), "r"(shared_address(barrier))
       : "memory");
 }
@@ -79,8 +79,8 @@ __device__ __forceinline__ void put(const void* to, Barrier* barrier, int rank, 
 
 __device__ __forceinline__ void put(const void* to, Barrier* barrier, int rank, float2 value) {
   asm volatile(
-      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.b32 [%0], {%1, %2}, [%3];" ::"r"(
-          remote_address(to, rank)),
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.b32 [%0], {%1, %2}, [%3];" ::
+          "r"(remote_address(to, rank)),
       "r"(__float_as_uint(value.x)), "r"(__float_as_uint(value.y)),
       "r"(remote_address(barrier, rank))
       : "memory");

@@ -162,9 +162,8 @@ struct MixedColumns {
       const int column = first + lane_column<Shape>(m, lane, which);
       scale[which] = kUnit * __bfloat162float(stage.scales()[column]);
       // Of 16 bits: the 4 under which the low bytes stand.
-      offset[which] = Shape::kCentred
-                          ? __bfloat162float(stage.scales()[kDecodeColumns + column])
-                          : -4.0F * scale[which];
+      offset[which] = Shape::kCentred ? __bfloat162float(stage.scales()[kDecodeColumns + column])
+                                      : -4.0F * scale[which];
     }
 #pragma unroll
     for (int n = 0; n < Shape::kHeadTiles; ++n) {
@@ -173,8 +172,8 @@ struct MixedColumns {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         float& sum = sums[m][n][i];
-        sum = fmaf(scale[i / 2], page[n][i],
-                   fmaf(offset[i / 2], i % 2 == 0 ? pair.y : pair.w, sum));
+        sum =
+            fmaf(scale[i / 2], page[n][i], fmaf(offset[i / 2], i % 2 == 0 ? pair.y : pair.w, sum));
       }
     }
   }
@@ -260,8 +259,8 @@ __device__ __forceinline__ void mix_pages(DecodeBlock<Shape> block, PageWalk wal
       spread<Shape>(heads.shrink, lane, by);
       mixed.rescale(by);
     }
-    mixed.add_page(block.stage(), &block.shared.p[buffer][0][0], block.shared.states[buffer],
-                   first, lane);
+    mixed.add_page(block.stage(), &block.shared.p[buffer][0][0], block.shared.states[buffer], first,
+                   lane);
     block.free_stage();
     if (loads) expect_bytes(&block.shared.p_full[buffer], DecodeShared<Shape>::kSentBytes);
     __syncwarp();

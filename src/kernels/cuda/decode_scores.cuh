@@ -7,10 +7,12 @@ namespace slim::cuda {
 
 // What read_numbers() adds to a number, so that it needs no sum for each. Numbers stand in the
 // mantissa of 2^15, whose last bit is 2^-8: w's offsets take this off again, and what that rounds
-// is 2^-9 of the number's last bit. (16 bits: in the mantissa of 2^23, exactly, and taken off here.)
+// is 2^-9 of the number's last bit. (16 bits: in the mantissa of 2^23, exactly, and taken off
+// here.)
 template <class Shape>
-constexpr float kNumberBias =
-    Shape::kBits == 16 ? 0.0F : 32768.0F + static_cast<float>(1 << (Shape::kBits - 1));
+constexpr float kNumberBias = Shape::kBits == 16
+                                  ? 0.0F
+                                  : 32768.0F + static_cast<float>(1 << (Shape::kBits - 1));
 
 // kCount neighbouring numbers of one token, column `column` first, a multiple of kCount (4 or 8).
 template <class Shape, int kCount>
@@ -66,8 +68,8 @@ __device__ __forceinline__ void read_numbers(const Stage<Shape>& stage, int toke
       // Even columns of two pairs in one word, odd ones in another.
       const uint32_t fine = places[i] >> shift;
       const uint32_t even = (__byte_perm(bytes[i], 0, 0x4240) << Shape::kLow) | (fine & kMask);
-      const uint32_t odd = (__byte_perm(bytes[i], 0, 0x4341) << Shape::kLow) |
-                           (fine >> Shape::kLow & kMask);
+      const uint32_t odd =
+          (__byte_perm(bytes[i], 0, 0x4341) << Shape::kLow) | (fine >> Shape::kLow & kMask);
       numbers[4 * i] = __uint_as_float(__byte_perm(even, kUnder, 0x7104));
       numbers[4 * i + 1] = __uint_as_float(__byte_perm(odd, kUnder, 0x7104));
       numbers[4 * i + 2] = __uint_as_float(__byte_perm(even, kUnder, 0x7324));
@@ -84,10 +86,10 @@ struct PairOfPage {
   float2 turn;
 
   __device__ __forceinline__ PairOfPage(int warp, int lane)
-      : head(lane / Shape::kWarpPairs),
-        pair(warp * Shape::kWarpPairs + lane % Shape::kWarpPairs) {}
+      : head(lane / Shape::kWarpPairs), pair(warp * Shape::kWarpPairs + lane % Shape::kWarpPairs) {}
 
-  __device__ __forceinline__ void turn_query(const DecodeArguments& a, const DecodeSegment& segment, int rank) {
+  __device__ __forceinline__ void turn_query(const DecodeArguments& a, const DecodeSegment& segment,
+                                             int rank) {
     const float* query = a.queries + segment.token * a.query_stride +
                          (rank * Shape::kHeads + head) * Shape::kHeadWidth;
     const CudaRotation& rotation = a.rotations[segment.regime];

@@ -68,9 +68,9 @@ int resident_clusters(const DecodeLaunch& launch, int spill) {
   one.clusters = 1;
   const Configuration configuration(one, spill);
   int clusters = 0;
-  check_cuda(cudaOccupancyMaxActiveClusters(&clusters, configuration.entry->kernel,
-                                            &configuration.config),
-             "say how many clusters it runs");
+  check_cuda(
+      cudaOccupancyMaxActiveClusters(&clusters, configuration.entry->kernel, &configuration.config),
+      "say how many clusters it runs");
   return std::max(1, clusters);
 }
 

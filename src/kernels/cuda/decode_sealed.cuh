@@ -6,7 +6,8 @@
 //       with z = x_a + i x_b a pair of a key and w = conj(q) e^(-i angle of the page),
 //       score += Re(w z) cos(angle of the row) - Im(w z) sin(angle of the row)
 //     (scales and middles of the page go into w, once a page);
-//   four warps, each for its heads, take the exponentials, send them to all blocks of the cluster as
+//   four warps, each for its heads, take the exponentials, send them to all blocks of the cluster
+//   as
 //     f16 with 2^14 at the running maximum, and mix the spill columns in f32;
 //   eight warps mix: 64 columns each, all heads, integers as exact f16 (16 bits: as two), summed
 //     over a page in f32 by tensor cores and then scaled by the page's scales. One lane of them
@@ -26,9 +27,9 @@ constexpr int kScoreWarps = 8;
 constexpr int kMixWarps = 8;
 constexpr int kSoftmaxWarps = 4;
 constexpr int kDecodeThreads = (kScoreWarps + kMixWarps + kSoftmaxWarps) * 32;
-constexpr int kBuffers = 2;    // of probabilities
-constexpr int kRows = 64;      // of a page
-constexpr int kPitch = 72;     // halves from one head's probabilities to the next's
+constexpr int kBuffers = 2;     // of probabilities
+constexpr int kRows = 64;       // of a page
+constexpr int kPitch = 72;      // halves from one head's probabilities to the next's
 constexpr float kLift = 14.0F;  // log2 of the largest probability as it is sent
 constexpr float kLogTwo = 0.69314718055994531F;
 
@@ -103,7 +104,9 @@ struct PageWalk {
   }
   __device__ __forceinline__ bool done() const { return segment == end; }
   __device__ __forceinline__ bool last() const { return page + 1 == now.page_count; }
-  __device__ __forceinline__ const std::byte* address(int64_t plane) const { return now.pages[page] + plane; }
+  __device__ __forceinline__ const std::byte* address(int64_t plane) const {
+    return now.pages[page] + plane;
+  }
   __device__ __forceinline__ int turn() const { return now.turn + page; }
   __device__ __forceinline__ int regime() const { return now.regime; }
   __device__ __forceinline__ void advance() {
@@ -131,10 +134,14 @@ struct DecodeBlock {
   int stage_index = 0;
   int stage_phase = 0;
 
-  __device__ __forceinline__ Stage<Shape> stage() const { return {stages + stage_index * stage_bytes}; }
+  __device__ __forceinline__ Stage<Shape> stage() const {
+    return {stages + stage_index * stage_bytes};
+  }
   __device__ __forceinline__ int buffer() const { return tile % kBuffers; }
   __device__ __forceinline__ int buffer_phase() const { return tile / kBuffers & 1; }
-  __device__ __forceinline__ void wait_full() { wait_barrier(&shared.full[stage_index], stage_phase); }
+  __device__ __forceinline__ void wait_full() {
+    wait_barrier(&shared.full[stage_index], stage_phase);
+  }
   __device__ __forceinline__ void free_stage() {
     __syncwarp();
     if (lane == 0) arrive(&shared.free[stage_index]);
@@ -207,7 +214,12 @@ __device__ __forceinline__ DecodeBlock<Shape> decode_block(const DecodeArguments
   asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
   const int stage_bytes = Stage<Shape>::bytes(arguments.spill);
   auto& shared = *reinterpret_cast<DecodeShared<Shape>*>(memory + stage_bytes * stage_count);
-  return {arguments,   shared, memory, stage_bytes, stage_count, rank,
+  return {arguments,
+          shared,
+          memory,
+          stage_bytes,
+          stage_count,
+          rank,
           static_cast<int>(threadIdx.x % 32)};
 }
 

@@ -30,8 +30,8 @@ __device__ __forceinline__ void spill_numbers(const std::byte* numbers, int spil
     constexpr uint32_t kMask = (1U << Shape::kLow) - 1U;
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
-      const uint32_t number = (words[i / 4] >> i % 4 * 8 & 255U) << Shape::kLow |
-                              (fine >> i * Shape::kLow & kMask);
+      const uint32_t number =
+          (words[i / 4] >> i % 4 * 8 & 255U) << Shape::kLow | (fine >> i * Shape::kLow & kMask);
       values[i] = static_cast<float>(static_cast<int>(number) - (1 << (Shape::kBits - 1)));
     }
   }
@@ -40,7 +40,7 @@ __device__ __forceinline__ void spill_numbers(const std::byte* numbers, int spil
 // One head of the block, over a segment's pages.
 template <class Shape>
 struct SoftmaxHead {
-  int head;              // of the block
+  int head;  // of the block
   float top = -INFINITY;
   // This lane's tokens' share of the spill columns. Indexed by variables, so that it lies in local
   // memory: registers are scarce, and it is read once a page.

@@ -47,9 +47,11 @@ std::vector<std::string> cuda_kernel_names() {
 }
 
 std::unique_ptr<Kernels> make_cuda_kernels(std::string_view target, int) {
+  // "cuda" is the first of the numbered ones that follow it.
+  const std::string name =
+      target.empty() ? cuda_kernel_names().at(1).substr(5) : std::string(target);
   int number = 0;
-  if (target.empty()) target = std::string_view(cuda_kernel_names().at(1)).substr(5);
-  std::from_chars(target.data(), target.data() + target.size(), number);
+  std::from_chars(name.data(), name.data() + name.size(), number);
   return std::make_unique<CudaKernels>(number);
 }
 

@@ -91,16 +91,6 @@ struct PlaneView {
   bool octets = false;   // every octet that will be read is whole, and lies where fetch() can load
 };
 
-// Formats that know of chunks say whether they have them.
-template <typename Format>
-bool is_chunked(const Format& format) {
-  if constexpr (requires { format.chunked; }) {
-    return format.chunked;
-  } else {
-    return false;
-  }
-}
-
 // `columns`: what the first columns and numbers of columns that will be read are multiples of.
 // `aligned`: pages start at multiples of 16 bytes.
 inline PlaneView plane_view(const Plane& plane, int64_t columns, bool aligned) {
@@ -111,7 +101,7 @@ inline PlaneView plane_view(const Plane& plane, int64_t columns, bool aligned) {
   view.row_bytes = format.bytes();
   view.width = static_cast<int32_t>(format.width);
   view.grouped = format.sealed() && format.scaling == Scaling::group;
-  view.chunked = is_chunked(format);
+  view.chunked = format.chunked;
   // Bytes of i8 rows are read four at a time, and their rows are multiples of 36 bytes.
   const bool rows = format.sealed() || format.type == DType::i8 || view.row_bytes % 16 == 0;
   const bool whole = aligned && plane.offset % 16 == 0;
@@ -356,6 +346,10 @@ struct RowReader<kCode, std::enable_if_t<is_sealed(kCode)>> {
       raw.high[1] = words.y;
       raw.high[2] = words.z;
       raw.high[3] = words.w;
+      // In chunks numbers of 16 bits are stored without sign, too.
+      if (plane.chunked) {
+        for (uint32_t& word : raw.high) word ^= 0x80008000U;
+      }
     } else if constexpr (Bits::kHigh == 8) {
       const uint2 words = load_at<uint2>(high);
       raw.high[0] = words.x;

@@ -147,6 +147,7 @@ __device__ void round_octet(const Sealing& seal, const int16_t* shaped, int2 pla
       number = round_number(value, shared.scale_value(), (1 << (kBits - 1)) - 1);
     }
     numbers[i] = static_cast<uint32_t>(number + SealedBits<kBits>::kBias);
+    if (kBits == 16 && seal.view.chunked) numbers[i] ^= 0x8000U;
   }
 }
 
