@@ -71,6 +71,7 @@ class WrappedKernels : public Kernels {
   explicit WrappedKernels(std::unique_ptr<Kernels> inner) : inner_(std::move(inner)) {}
 
   int threads() const override { return inner_->threads(); }
+  bool chunked() const override { return inner_->chunked(); }
   void linear(const Linear& a) override { derived().run(a, &Kernels::linear); }
   void grouped_linear(const GroupedLinear& a) override {
     derived().run(a, &Kernels::grouped_linear);

@@ -117,6 +117,51 @@ struct MixedColumns {
     }
   }
 
+  // Of two steps of sixteen tokens. They are read again for each tile, which costs reads of shared
+  // memory and saves 32 registers.
+  using Probabilities = uint32_t[2][Shape::kHeadTiles][2];
+
+  // Matrices: tokens 0 to 7, 8 to 15, ... of eight heads.
+  __device__ __forceinline__ static void fetch(const __half* p, int lane,
+                                               Probabilities& probabilities) {
+#pragma unroll
+    for (int n = 0; n < Shape::kHeadTiles; ++n) {
+      const Fragments f =
+          load_fragments(shared_address(p + (8 * n + lane % 8) * kPitch + lane / 8 * 8));
+#pragma unroll
+      for (int i = 0; i < 4; ++i) probabilities[i / 2][n][i % 2] = f.part[i];
+    }
+  }
+
+  // Matrices: tokens 0 to 7 and 8 to 15 of eight heads, then of the next eight: one step, half as
+  // many registers. For numbers of 16 bits, which take the others themselves.
+  __device__ __forceinline__ static void fetch_step(
+      const __half* p, int lane, uint32_t (&probabilities)[Shape::kHeadTiles][2]) {
+#pragma unroll
+    for (int n = 0; n + 1 < Shape::kHeadTiles; n += 2) {
+      const int head = 8 * n + lane / 16 * 8 + lane % 8;
+      const Fragments f = load_fragments(shared_address(p + head * kPitch + lane / 8 % 2 * 8));
+#pragma unroll
+      for (int i = 0; i < 4; ++i) probabilities[n + i / 2][i % 2] = f.part[i];
+    }
+  }
+
+  // Products that follow one another add to different sums.
+  __device__ __forceinline__ static void multiply_step(
+      float (&page)[Shape::kHeadTiles][4], const Columns& columns,
+      const uint32_t (&probabilities)[Shape::kHeadTiles][2]) {
+#pragma unroll
+    for (int n = 0; n < Shape::kHeadTiles; ++n) {
+      multiply(page[n], columns.all, probabilities[n][0], probabilities[n][1]);
+    }
+    if constexpr (Shape::kBits == 16) {
+#pragma unroll
+      for (int n = 0; n < Shape::kHeadTiles; ++n) {
+        multiply(page[n], columns.rest, probabilities[n][0], probabilities[n][1]);
+      }
+    }
+  }
+
   __device__ __forceinline__ void add_page(const Stage<Shape>& stage, const __half* p,
                                            const float2* states, int first, int lane) {
     ColumnReader<Shape> reader{stage, first, lane};
@@ -126,24 +171,15 @@ struct MixedColumns {
       float page[Shape::kHeadTiles][4] = {};
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        // Read again for each tile: 32 registers less, for a third more reads of shared memory.
-        Fragments probabilities[Shape::kHeadTiles];
-#pragma unroll
-        for (int n = 0; n < Shape::kHeadTiles; ++n) {
-          probabilities[n] = load_fragments(
-              shared_address(p + (8 * n + lane % 8) * kPitch + half * 32 + lane / 8 * 8));
-        }
+        Probabilities probabilities;
         Columns columns[2];
+        constexpr bool kByStep = Shape::kBits != 8 && Shape::kHeadTiles > 1;
+        if constexpr (!kByStep) fetch(p + half * 32, lane, probabilities);
         reader.fetch(m, half, columns);
 #pragma unroll
         for (int step = 0; step < 2; ++step) {
-#pragma unroll
-          for (int n = 0; n < Shape::kHeadTiles; ++n) {
-            const uint32_t b0 = probabilities[n].part[2 * step];
-            const uint32_t b1 = probabilities[n].part[2 * step + 1];
-            multiply(page[n], columns[step].all, b0, b1);
-            if constexpr (Shape::kBits == 16) multiply(page[n], columns[step].rest, b0, b1);
-          }
+          if constexpr (kByStep) fetch_step(p + half * 32 + step * 16, lane, probabilities[step]);
+          multiply_step(page, columns[step], probabilities[step]);
         }
       }
       scale_page(stage, page, states, m, first, lane);
@@ -236,12 +272,11 @@ __device__ __forceinline__ void mix_pages(DecodeBlock<Shape> block, PageWalk wal
   const int warp = threadIdx.x / 32 - kScoreWarps;
   const int lane = block.lane;
   const int first = warp * kMixColumns;
-  const bool loads = warp == 0 && lane == 0;
-  if (loads) {
-    block.shared.next_segment = walk.segment;
-    block.shared.end_segment = walk.end;
-    block.shared.next_page = 0;
-    for (int stage = 0; stage < block.stage_count; ++stage) load_next(block, stage);
+  if (lane == 0) {
+    block.shared.next[warp] = {walk.segment, walk.end, 0};
+    for (int stage = 0; stage < block.stage_count; ++stage) {
+      load_next(block, stage, warp, next_address(block, warp));
+    }
   }
   __syncwarp();
   int left = walk.done() ? 0 : walk.now.page_count;  // pages of this segment
@@ -251,6 +286,8 @@ __device__ __forceinline__ void mix_pages(DecodeBlock<Shape> block, PageWalk wal
   HeadStates<Shape> heads;
   for (; segment != walk.end; block.advance()) {
     const int buffer = block.buffer();
+    // Asked for now, so that it is there when the page is done.
+    const std::byte* const next = lane == 0 ? next_address(block, warp) : nullptr;
     block.wait_full();
     wait_barrier(&block.shared.p_full[buffer], block.buffer_phase());
     heads.add_page(block.shared, buffer, lane);
@@ -261,8 +298,8 @@ __device__ __forceinline__ void mix_pages(DecodeBlock<Shape> block, PageWalk wal
     }
     mixed.add_page(block.stage(), &block.shared.p[buffer][0][0], block.shared.states[buffer], first,
                    lane);
-    block.free_stage();
-    if (loads) expect_bytes(&block.shared.p_full[buffer], DecodeShared<Shape>::kSentBytes);
+    if (warp == 0 && lane == 0)
+      expect_bytes(&block.shared.p_full[buffer], DecodeShared<Shape>::kSentBytes);
     __syncwarp();
     if (lane < Shape::kCluster) arrive_at(&block.shared.p_free[buffer], lane);
     if (--left == 0) {
@@ -275,9 +312,9 @@ __device__ __forceinline__ void mix_pages(DecodeBlock<Shape> block, PageWalk wal
       heads = HeadStates<Shape>();
       if (++segment != walk.end) left = segment->page_count;
     }
-    if (loads) {
-      wait_barrier(&block.shared.free[block.stage_index], block.stage_phase);
-      load_next(block, block.stage_index);
+    if (lane == 0) {
+      if (warp == 0) wait_barrier(&block.shared.free[block.stage_index], block.stage_phase);
+      load_next(block, block.stage_index, warp, next);
     }
     __syncwarp();
   }

@@ -214,10 +214,7 @@ __device__ __forceinline__ void score_pages(DecodeBlock<Shape> block, PageWalk w
     if (!begins) mine.fetch(a, walk.regime(), walk.turn());
     score_parts(block, rows, warp);
     __syncwarp();
-    if (lane == 0) {
-      arrive(&block.shared.parts_full);
-      arrive(&block.shared.free[block.stage_index]);
-    }
+    if (lane == 0) arrive(&block.shared.parts_full);
   }
 }
 

@@ -8,10 +8,11 @@
 //     (scales and middles of the page go into w, once a page);
 //   four warps, each for its heads, take the exponentials, send them to all blocks of the cluster
 //   as
-//     f16 with 2^14 at the running maximum, and mix the spill columns in f32;
+//     f16 with 2^12 at the running maximum, and mix the spill columns in f32;
 //   eight warps mix: 64 columns each, all heads, integers as exact f16 (16 bits: as two), summed
-//     over a page in f32 by tensor cores and then scaled by the page's scales. One lane of them
-//     asks for the next page when all have done with a stage.
+//     over a page in f32 by tensor cores and then scaled by the page's scales. When a warp has
+//     mixed its columns of a page, which nobody else needs any more, it asks for the same columns
+//     of the page that takes their place.
 // No barrier holds all warps: the three groups run pages ahead of one another as far as stages and
 // buffers allow. Pages are chunked (tensor/row_format.h).
 #pragma once
@@ -27,10 +28,13 @@ constexpr int kScoreWarps = 8;
 constexpr int kMixWarps = 8;
 constexpr int kSoftmaxWarps = 4;
 constexpr int kDecodeThreads = (kScoreWarps + kMixWarps + kSoftmaxWarps) * 32;
-constexpr int kBuffers = 2;     // of probabilities
-constexpr int kRows = 64;       // of a page
-constexpr int kPitch = 72;      // halves from one head's probabilities to the next's
-constexpr float kLift = 14.0F;  // log2 of the largest probability as it is sent
+constexpr int kBuffers = 2;  // of probabilities
+constexpr int kRows = 64;    // of a page
+constexpr int kPitch = 72;   // halves from one head's probabilities to the next's
+// A probability is sent as 2^12 at the maximum that it is taken from, and that is renewed when a
+// score exceeds it by more than 3: f16 holds 2^15, and sums are rarely rescaled.
+constexpr float kLift = 12.0F;
+constexpr float kLag = 3.0F;
 constexpr float kLogTwo = 0.69314718055994531F;
 
 template <int kBits_, int kHeadWidth_, int kHeadTiles_>
@@ -52,6 +56,14 @@ struct DecodeShape {
   static constexpr int kScaleBytes = kColumns * 2 * (kCentred ? 2 : 1);
 };
 
+// The next page that a mixing warp loads its share of: in shared memory, for the warps have no
+// registers to spare for what one lane does.
+struct NextPage {
+  const DecodeSegment* segment;
+  const DecodeSegment* end;
+  int page;
+};
+
 // What is in shared memory beside the stages.
 template <class Shape>
 struct DecodeShared {
@@ -63,10 +75,7 @@ struct DecodeShared {
   Barrier p_full[kBuffers], p_free[kBuffers];
   Barrier parts_full, parts_free;
   Barrier full[8], free[8];
-  // The next page to load: in memory, for one lane in thousands has no registers to spare for it.
-  const DecodeSegment* next_segment;
-  const DecodeSegment* end_segment;
-  int next_page;
+  NextPage next[kMixWarps];
 
   static constexpr int kSentBytes = Shape::kAllHeads * (kRows * 2 + 8);
 };
@@ -142,6 +151,7 @@ struct DecodeBlock {
   __device__ __forceinline__ void wait_full() {
     wait_barrier(&shared.full[stage_index], stage_phase);
   }
+  // Of its spill columns: all else has been read when the page's probabilities are there.
   __device__ __forceinline__ void free_stage() {
     __syncwarp();
     if (lane == 0) arrive(&shared.free[stage_index]);
@@ -154,57 +164,69 @@ struct DecodeBlock {
   }
 };
 
-// Asks for the block's columns, scales and spill columns of one page.
+// Asks for a mixing warp's share of one page: its columns with their scales, and for the first warp
+// the spill columns.
 template <class Shape>
-__device__ __forceinline__ void load_page(const DecodeBlock<Shape>& block, int stage,
+__device__ __forceinline__ void load_page(const DecodeBlock<Shape>& block, int stage, int warp,
                                           const std::byte* plane) {
+  constexpr int kHigh = Shape::kHighBytes / kMixWarps;
+  constexpr int kLow = Shape::kLowBytes / kMixWarps;
+  constexpr int kScales = Shape::kColumns / kMixWarps * 2;
   const DecodeArguments& a = block.arguments;
-  const int keys = a.width - a.spill;
-  const int spill_high = kRows * a.spill * Shape::kHigh / 8;
-  const int spill_low = kRows * a.spill * Shape::kLow / 8;
+  const int spill = warp == 0 ? a.spill : 0;
+  const int spill_high = kRows * spill * Shape::kHigh / 8;
+  const int spill_low = kRows * spill * Shape::kLow / 8;
   Barrier* const full = &block.shared.full[stage];
-  expect_bytes(full, Shape::kHighBytes + Shape::kLowBytes + Shape::kScaleBytes + spill_high +
-                         spill_low + 2 * a.spill * (Shape::kCentred ? 2 : 1));
+  expect_bytes(full, kHigh + kLow + spill_high + spill_low +
+                         (kScales + 2 * spill) * (Shape::kCentred ? 2 : 1));
   const Stage<Shape> to{block.stages + stage * block.stage_bytes};
-  copy_bulk(to.at, plane + block.rank * Shape::kHighBytes, Shape::kHighBytes, full);
   const int64_t row_bits = int64_t{kRows} / 8 * a.width;
   const std::byte* low = plane + row_bits * Shape::kHigh;
   const std::byte* scales = plane + row_bits * Shape::kBits;
-  if constexpr (Shape::kLow > 0) {
-    copy_bulk(to.at + Shape::kHighBytes, low + block.rank * Shape::kLowBytes, Shape::kLowBytes,
+  const int part = block.rank * kMixWarps + warp;
+  copy_bulk(to.at + warp * kHigh, plane + part * kHigh, kHigh, full);
+  if constexpr (kLow > 0) {
+    copy_bulk(to.at + Shape::kHighBytes + warp * kLow, low + part * kLow, kLow, full);
+  }
+  std::byte* scales_to = to.at + Shape::kHighBytes + Shape::kLowBytes + warp * kScales;
+  copy_bulk(scales_to, scales + part * kScales, kScales, full);
+  if constexpr (Shape::kCentred) {
+    copy_bulk(scales_to + Shape::kColumns * 2, scales + 2 * a.width + part * kScales, kScales,
               full);
   }
-  std::byte* scales_to = to.at + Shape::kHighBytes + Shape::kLowBytes;
-  const int first = block.rank * Shape::kColumns * 2;
-  copy_bulk(scales_to, scales + first, Shape::kColumns * 2, full);
-  if constexpr (Shape::kCentred) {
-    copy_bulk(scales_to + Shape::kColumns * 2, scales + 2 * a.width + first, Shape::kColumns * 2,
+  if (spill == 0) return;
+  const int keys = a.width - spill;
+  std::byte* spill_to = to.spill();
+  copy_bulk(spill_to, plane + int64_t{kRows} / 8 * keys * Shape::kHigh, spill_high, full);
+  if constexpr (kLow > 0) {
+    copy_bulk(spill_to + spill_high, low + int64_t{kRows} / 8 * keys * Shape::kLow, spill_low,
               full);
   }
-  if (a.spill == 0) return;
-  std::byte* spill = to.spill();
-  copy_bulk(spill, plane + int64_t{kRows} / 8 * keys * Shape::kHigh, spill_high, full);
-  if constexpr (Shape::kLow > 0) {
-    copy_bulk(spill + spill_high, low + int64_t{kRows} / 8 * keys * Shape::kLow, spill_low, full);
-  }
-  spill += spill_high + spill_low;
-  copy_bulk(spill, scales + 2 * keys, 2 * a.spill, full);
+  spill_to += spill_high + spill_low;
+  copy_bulk(spill_to, scales + 2 * keys, 2 * spill, full);
   if constexpr (Shape::kCentred) {
-    copy_bulk(spill + 2 * a.spill, scales + 2 * a.width + 2 * keys, 2 * a.spill, full);
+    copy_bulk(spill_to + 2 * spill, scales + 2 * a.width + 2 * keys, 2 * spill, full);
   }
 }
 
-// The next page of the cluster's segments, if there is one, into a free stage.
+// Where the next page lies, or null.
 template <class Shape>
-__device__ __forceinline__ void load_next(const DecodeBlock<Shape>& block, int stage) {
-  DecodeShared<Shape>& shared = block.shared;
-  const DecodeSegment* const segment = shared.next_segment;
-  if (segment == shared.end_segment) return;
-  const int page = shared.next_page;
-  load_page(block, stage, segment->pages[page] + block.arguments.plane);
-  const bool last = page + 1 == segment->page_count;
-  shared.next_page = last ? 0 : page + 1;
-  if (last) shared.next_segment = segment + 1;
+__device__ __forceinline__ const std::byte* next_address(const DecodeBlock<Shape>& block,
+                                                         int warp) {
+  const NextPage& next = block.shared.next[warp];
+  return next.segment == next.end ? nullptr : next.segment->pages[next.page];
+}
+
+// A mixing warp's share of that page, if there is one.
+template <class Shape>
+__device__ __forceinline__ void load_next(const DecodeBlock<Shape>& block, int stage, int warp,
+                                          const std::byte* address) {
+  if (address == nullptr) return;
+  load_page(block, stage, warp, address + block.arguments.plane);
+  NextPage& next = block.shared.next[warp];
+  const bool last = next.page + 1 == next.segment->page_count;
+  next.page = last ? 0 : next.page + 1;
+  if (last) ++next.segment;
 }
 
 template <class Shape>
@@ -227,8 +249,8 @@ template <class Shape>
 __device__ __forceinline__ void init_barriers(DecodeBlock<Shape>& block) {
   if (threadIdx.x == 0) {
     for (int i = 0; i < block.stage_count; ++i) {
-      init_barrier(&block.shared.full[i], 1);
-      init_barrier(&block.shared.free[i], kScoreWarps + kMixWarps + kSoftmaxWarps);
+      init_barrier(&block.shared.full[i], kMixWarps);
+      init_barrier(&block.shared.free[i], kSoftmaxWarps);
     }
     for (int i = 0; i < kBuffers; ++i) {
       init_barrier(&block.shared.p_full[i], 1);

@@ -66,8 +66,7 @@ struct SoftmaxHead {
   __device__ __forceinline__ void exponentials(float (&scores)[2], int spill) {
     float now = fmaxf(scores[0], scores[1]);
     for (int step = 1; step < 32; step *= 2) now = fmaxf(now, __shfl_xor_sync(~0U, now, step));
-    now = fmaxf(now, top);
-    if (now != top) {
+    if (now > top + kLag || top == -INFINITY) {
       const float shrink = top == -INFINITY ? 0.0F : exp2f(top - now);
 #pragma unroll 1
       for (int i = 0; i < spill; ++i) spilled[i] *= shrink;
