@@ -298,10 +298,13 @@ __device__ __forceinline__ void mix_pages(DecodeBlock<Shape> block, PageWalk wal
     }
     mixed.add_page(block.stage(), &block.shared.p[buffer][0][0], block.shared.states[buffer], first,
                    lane);
-    if (warp == 0 && lane == 0)
-      expect_bytes(&block.shared.p_full[buffer], DecodeShared<Shape>::kSentBytes);
+    if (warp == 0 && lane == 0) expect_probabilities(block, buffer);
     __syncwarp();
-    if (lane < Shape::kCluster) arrive_at(&block.shared.p_free[buffer], lane);
+    if constexpr (Shape::kCluster == 1) {
+      if (lane == 0) arrive(&block.shared.p_free[buffer]);
+    } else if (lane < Shape::kCluster) {
+      arrive_at(&block.shared.p_free[buffer], lane);
+    }
     if (--left == 0) {
       const int slot = segment->slot;
       mixed.write(block.arguments, slot, block.rank * kDecodeColumns + first, lane);

@@ -76,8 +76,6 @@ struct DecodeShared {
   Barrier parts_full, parts_free;
   Barrier full[8], free[8];
   NextPage next[kMixWarps];
-
-  static constexpr int kSentBytes = Shape::kAllHeads * (kRows * 2 + 8);
 };
 
 // A page's part for one block, as it lies in shared memory.
@@ -245,6 +243,15 @@ __device__ __forceinline__ DecodeBlock<Shape> decode_block(const DecodeArguments
           static_cast<int>(threadIdx.x % 32)};
 }
 
+// All blocks of the cluster, this one too, send a buffer's probabilities.
+template <class Shape>
+__device__ __forceinline__ void expect_probabilities(const DecodeBlock<Shape>& block, int buffer) {
+  if constexpr (Shape::kCluster > 1) {
+    expect_bytes(&block.shared.p_full[buffer],
+                 Shape::kAllHeads * (kRows * int{sizeof(__half)} + int{sizeof(float2)}));
+  }
+}
+
 template <class Shape>
 __device__ __forceinline__ void init_barriers(DecodeBlock<Shape>& block) {
   if (threadIdx.x == 0) {
@@ -253,15 +260,14 @@ __device__ __forceinline__ void init_barriers(DecodeBlock<Shape>& block) {
       init_barrier(&block.shared.free[i], kSoftmaxWarps);
     }
     for (int i = 0; i < kBuffers; ++i) {
-      init_barrier(&block.shared.p_full[i], 1);
+      // A block alone writes its own buffers, head by head.
+      init_barrier(&block.shared.p_full[i], Shape::kCluster == 1 ? Shape::kHeads : 1);
       init_barrier(&block.shared.p_free[i], kMixWarps * Shape::kCluster);
     }
     init_barrier(&block.shared.parts_full, kScoreWarps);
     init_barrier(&block.shared.parts_free, kSoftmaxWarps);
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-    for (int i = 0; i < kBuffers; ++i) {
-      expect_bytes(&block.shared.p_full[i], DecodeShared<Shape>::kSentBytes);
-    }
+    for (int i = 0; i < kBuffers; ++i) expect_probabilities(block, i);
   }
   sync_cluster();
 }

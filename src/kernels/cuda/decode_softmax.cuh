@@ -100,10 +100,21 @@ struct SoftmaxHead {
     const uint4 first = gather(low_word);
     const uint4 second = gather(high_word);
     const int to = lane / 4;
-    if (to >= Shape::kCluster) return;
     const int buffer = block.buffer();
     const int of_all = block.rank * Shape::kHeads + head;
     Barrier* const full = &block.shared.p_full[buffer];
+    if constexpr (Shape::kCluster == 1) {
+      if (to == 0) {
+        __half* const p = block.shared.p[buffer][of_all];
+        *reinterpret_cast<uint4*>(p + 8 * piece) = first;
+        *reinterpret_cast<uint4*>(p + 32 + 8 * piece) = second;
+        if (piece == 0) block.shared.states[buffer][of_all] = {top, sum};
+      }
+      __syncwarp();
+      if (lane == 0) arrive(full);
+      return;
+    }
+    if (to >= Shape::kCluster) return;
     put(&block.shared.p[buffer][of_all][8 * piece], full, to, first);
     put(&block.shared.p[buffer][of_all][32 + 8 * piece], full, to, second);
     if (piece == 0) put(&block.shared.states[buffer][of_all], full, to, float2{top, sum});
