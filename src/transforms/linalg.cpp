@@ -17,7 +17,6 @@ namespace slim {
 namespace {
 
 constexpr const char* kNoSvd = "The singular values of a weight matrix could not be computed.";
-constexpr int64_t kSpareVectors = 16;
 constexpr int kMostIterations = 40;
 
 // Layers are transformed side by side, one a thread. OpenBLAS, where the system's BLAS is it, would

@@ -89,6 +89,9 @@ struct LargestSingular {
 };
 LargestSingular largest_singular(const Dense& matrix, int64_t count, double tolerance);
 
+// Iterations on blocks of vectors carry so many more than are asked for: the last ones converge
+// slowly.
+constexpr int64_t kSpareVectors = 16;
 // Numbers in [-1, 1), the same ones each time: where iterations start.
 Dense random_rows(int64_t rows, int64_t columns);
 // Makes the rows, no more than columns, an orthonormal basis of what they span.

@@ -13,7 +13,6 @@
 namespace slim {
 namespace {
 
-constexpr int64_t kSpareVectors = 16;
 constexpr int kIterations = 6;
 
 // z = sum over i of values_i u_i^T v_i, u_i and v_i rows, of a matrix whose rows fall in size by
