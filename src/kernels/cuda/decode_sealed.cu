@@ -2,6 +2,8 @@
 #include "kernels/cuda/decode_sealed.h"
 
 #include <algorithm>
+#include <array>
+#include <map>
 #include <mutex>
 
 #include "base/check.h"
@@ -29,33 +31,62 @@ const DecodeEntry* find(int bits, int head_width, int head_tiles) {
 }
 
 struct Configuration {
-  const DecodeEntry* entry;
-  int stages;
   cudaLaunchConfig_t config{};
   cudaLaunchAttribute attribute{};
 
-  Configuration(const DecodeLaunch& launch, int spill)
-      : entry(find(launch.bits, launch.head_width, launch.head_tiles)) {
-    check(entry != nullptr, "there is a kernel for this shape");
-    const int stage_bytes = entry->stage_bytes(spill);
-    stages = std::min(kMostStages, (kSharedBytes - entry->fixed_bytes) / stage_bytes);
-    check(stages >= 2, "two pages fit into shared memory");
+  Configuration(const DecodeLaunch& launch, size_t shared_bytes) {
     const int cluster = cluster_of(launch.head_width, launch.head_tiles);
     config.gridDim = dim3(static_cast<unsigned>(launch.clusters * cluster));
     config.blockDim = dim3(kThreads);
-    config.dynamicSmemBytes = static_cast<size_t>(stages * stage_bytes + entry->fixed_bytes);
+    config.dynamicSmemBytes = shared_bytes;
     config.stream = launch.stream;
     attribute.id = cudaLaunchAttributeClusterDimension;
     attribute.val.clusterDim = {static_cast<unsigned>(cluster), 1, 1};
     config.attrs = &attribute;
     config.numAttrs = 1;
-    check_cuda(cudaFuncSetAttribute(entry->kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                    static_cast<int>(config.dynamicSmemBytes)),
-               "give a block shared memory");
   }
   Configuration(const Configuration&) = delete;
   Configuration& operator=(const Configuration&) = delete;
 };
+
+// What a card makes of a shape: asked for once, since the answers take longer than a launch.
+struct Fitted {
+  const void* kernel = nullptr;
+  int stages = 0;
+  size_t shared_bytes = 0;
+  int clusters = 0;  // that run at once
+};
+
+Fitted fit(const DecodeLaunch& launch, int spill) {
+  const DecodeEntry* const entry = find(launch.bits, launch.head_width, launch.head_tiles);
+  check(entry != nullptr, "there is a kernel for this shape");
+  const int stage_bytes = entry->stage_bytes(spill);
+  Fitted fitted;
+  fitted.kernel = entry->kernel;
+  fitted.stages = std::min(kMostStages, (kSharedBytes - entry->fixed_bytes) / stage_bytes);
+  check(fitted.stages >= 2, "two pages fit into shared memory");
+  fitted.shared_bytes = static_cast<size_t>(fitted.stages * stage_bytes + entry->fixed_bytes);
+  check_cuda(cudaFuncSetAttribute(fitted.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  static_cast<int>(fitted.shared_bytes)),
+             "give a block shared memory");
+  DecodeLaunch one = launch;
+  one.clusters = 1;
+  const Configuration configuration(one, fitted.shared_bytes);
+  check_cuda(cudaOccupancyMaxActiveClusters(&fitted.clusters, fitted.kernel, &configuration.config),
+             "say how many clusters it runs");
+  return fitted;
+}
+
+Fitted fitted(const DecodeLaunch& launch, int spill) {
+  static std::mutex mutex;
+  static std::map<std::array<int, 5>, Fitted> known;
+  int device = 0;
+  check_cuda(cudaGetDevice(&device), "be selected");
+  const std::array key = {device, launch.bits, launch.head_width, launch.head_tiles, spill};
+  const std::lock_guard lock(mutex);
+  const auto found = known.find(key);
+  return found != known.end() ? found->second : known[key] = fit(launch, spill);
+}
 
 }  // namespace
 
@@ -64,22 +95,16 @@ bool has_decode(int bits, int head_width, int head_tiles) {
 }
 
 int resident_clusters(const DecodeLaunch& launch, int spill) {
-  DecodeLaunch one = launch;
-  one.clusters = 1;
-  const Configuration configuration(one, spill);
-  int clusters = 0;
-  check_cuda(
-      cudaOccupancyMaxActiveClusters(&clusters, configuration.entry->kernel, &configuration.config),
-      "say how many clusters it runs");
-  return std::max(1, clusters);
+  return std::max(1, fitted(launch, spill).clusters);
 }
 
 void decode_sealed(const DecodeLaunch& launch, const DecodeArguments& arguments) {
-  const Configuration configuration(launch, arguments.spill);
+  const Fitted shape = fitted(launch, arguments.spill);
+  const Configuration configuration(launch, shape.shared_bytes);
   DecodeArguments copy = arguments;
-  int stages = configuration.stages;
+  int stages = shape.stages;
   void* parameters[] = {&copy, &stages};
-  check_cuda(cudaLaunchKernelExC(&configuration.config, configuration.entry->kernel, parameters),
+  check_cuda(cudaLaunchKernelExC(&configuration.config, shape.kernel, parameters),
              "start reading keys");
 }
 
