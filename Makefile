@@ -54,14 +54,14 @@ tsan: packages
 check: packages
 	python3 tools/check_layers.py
 	python3 tools/check_style.py
-	git ls-files -z '*.h' '*.cpp' | xargs -0 clang-format --dry-run --Werror
+	git ls-files -z '*.h' '*.cpp' '*.cu' '*.cuh' | xargs -0 clang-format --dry-run --Werror
 
 tidy: packages
 	cmake --preset tidy
 	python3 tools/run_tidy.py build/tidy
 
 format:
-	git ls-files -z '*.h' '*.cpp' | xargs -0 clang-format -i
+	git ls-files -z '*.h' '*.cpp' '*.cu' '*.cuh' | xargs -0 clang-format -i
 
 install: release
 	cmake --install build/release --prefix $(PREFIX)

@@ -173,10 +173,11 @@ int run(const std::vector<std::string>& arguments) {
         step.attend();
         step.map_values();
       });
-      fmt::print("{{\"bits\": {}, \"heads\": {}, \"head_width\": {}, \"batch\": {}, \"rows\": {}, "
-                 "\"attention_us\": {:.1f}, \"with_map_us\": {:.1f}, \"read_tb_s\": {:.3f}}}\n",
-                 bits, heads, width, load.batch, load.rows, alone, whole,
-                 static_cast<double>(step.bytes()) / alone / 1e6);
+      fmt::print(
+          "{{\"bits\": {}, \"heads\": {}, \"head_width\": {}, \"batch\": {}, \"rows\": {}, "
+          "\"attention_us\": {:.1f}, \"with_map_us\": {:.1f}, \"read_tb_s\": {:.3f}}}\n",
+          bits, heads, width, load.batch, load.rows, alone, whole,
+          static_cast<double>(step.bytes()) / alone / 1e6);
       std::fflush(stdout);
     }
   }

@@ -476,45 +476,5 @@ TEST(SealedFormat, WhatCannotBeIsABug) {
   EXPECT_TRUE(is_bug(format_of(32, 8, Scaling::group), &shaping));
 }
 
-// The same numbers in another order; a page is as long.
-TEST(ChunkedFormat, HoldsTheSameNumbers) {
-  for (const int bits : {16, 12, 10, 8}) {
-    for (const int64_t width : {64, 72, 136, 520, 48}) {
-      SCOPED_TRACE(testing::Message() << bits << " bits, " << width << " columns");
-      const RowFormat format = format_of(width, bits);
-      RowFormat chunked = format;
-      chunked.chunked = true;
-      ASSERT_TRUE(chunked.valid());
-      EXPECT_EQ(chunked.page_bytes(), format.page_bytes());
-      const Floats rows = uneven_rows(width);
-      EXPECT_EQ(round_trip(chunked, rows), round_trip(format, rows));
-    }
-  }
-}
-
-// Byte by byte: column 17 of 12 bits is the second of pair 8 of its chunks, row 3.
-TEST(ChunkedFormat, LiesWhereTheHeaderSays) {
-  RowFormat format = format_of(64, 12);
-  format.chunked = true;
-  Floats rows(64 * 64, 0.0F);
-  rows[3 * 64 + 17] = 2047.0F;
-  rows[4 * 64 + 17] = -2047.0F;
-  const std::vector<std::byte> page = sealed(format, rows);
-  // The scale is 1, and 2047 is stored as 4095: high bits 255, low bits 15; -2047 as 1.
-  EXPECT_EQ(page[(1 * 64 + 3) * 16 + 1], std::byte{0xFF});
-  EXPECT_EQ(page[64 * 64 + 3 * 16 + 1] & std::byte{0xF0}, std::byte{0xF0});
-  EXPECT_EQ(page[(1 * 64 + 4) * 16 + 1], std::byte{0x00});
-  EXPECT_EQ(page[64 * 64 + 4 * 16 + 1] & std::byte{0xF0}, std::byte{0x10});
-}
-
-TEST(ChunkedFormat, IsForChannelsAndEightBitsOrMore) {
-  RowFormat format = format_of(64, 6);
-  format.chunked = true;
-  EXPECT_FALSE(format.valid());
-  format = format_of(64, 12, Scaling::group);
-  format.chunked = true;
-  EXPECT_FALSE(format.valid());
-}
-
 }  // namespace
 }  // namespace slim

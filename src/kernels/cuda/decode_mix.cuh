@@ -262,7 +262,9 @@ __device__ __forceinline__ void spread(float value, int lane,
 template <class Shape>
 __device__ __forceinline__ void free_buffer(const DecodeBlock<Shape>& block) {
   __syncwarp();
-  if (block.lane < Shape::kCluster) {
+  if constexpr (Shape::kCluster == 1) {
+    if (block.lane == 0) arrive(&block.shared.p_free[block.buffer()]);
+  } else if (block.lane < Shape::kCluster) {
     arrive_at(&block.shared.p_free[block.buffer()], block.lane);
   }
 }
@@ -299,12 +301,7 @@ __device__ __forceinline__ void mix_pages(DecodeBlock<Shape> block, PageWalk wal
     mixed.add_page(block.stage(), &block.shared.p[buffer][0][0], block.shared.states[buffer], first,
                    lane);
     if (warp == 0 && lane == 0) expect_probabilities(block, buffer);
-    __syncwarp();
-    if constexpr (Shape::kCluster == 1) {
-      if (lane == 0) arrive(&block.shared.p_free[buffer]);
-    } else if (lane < Shape::kCluster) {
-      arrive_at(&block.shared.p_free[buffer], lane);
-    }
+    free_buffer(block);
     if (--left == 0) {
       const int slot = segment->slot;
       mixed.write(block.arguments, slot, block.rank * kDecodeColumns + first, lane);
