@@ -25,6 +25,7 @@ class Fiber {
   static void start();
 
   std::byte* stack_ = nullptr;
+  size_t top_ = 0;           // where in it the first frame begins
   void* inside_ = nullptr;   // the stack pointer of the fiber while it waits
   void* outside_ = nullptr;  // the same of who entered
   void (*entry_)() = nullptr;

@@ -7,7 +7,6 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
-#include <random>
 #include <vector>
 
 #include "emulator/fiber.h"
@@ -46,6 +45,12 @@ struct Warp {
 // Shared memory that lies in a static variable, and that this block has found.
 using Found = std::vector<const void*>;
 
+uint32_t seed() {
+  const char* const given = std::getenv("SLIM_EMULATOR_SEED");
+  const auto number = given == nullptr ? 0U : static_cast<uint32_t>(std::atoi(given));
+  return (number + 1) * 2654435769U | 1U;
+}
+
 class Block {
  public:
   void run(const GridShape& shape, FunctionRef<void()> thread);
@@ -78,10 +83,14 @@ class Block {
   const FunctionRef<void()>* body_ = nullptr;
   unsigned live_ = 0;
   bool vote_ = false, voted_ = false;
-  std::minstd_rand random_{
-      std::getenv("SLIM_EMULATOR_SEED") == nullptr
-          ? 1U
-          : static_cast<unsigned>(std::strtoul(std::getenv("SLIM_EMULATOR_SEED"), nullptr, 10))};
+  // One of `count`, by a generator of Marsaglia's: it runs at every switch.
+  size_t draw(size_t count) {
+    random_ ^= random_ << 13;
+    random_ ^= random_ >> 17;
+    random_ ^= random_ << 5;
+    return (uint64_t{random_} * count) >> 32;
+  }
+  uint32_t random_ = seed();
 };
 
 Block& block() {
@@ -144,7 +153,7 @@ void Block::run(const GridShape& shape, FunctionRef<void()> thread) {
   start(shape.block.count());
   while (live_ > 0) {
     if (ready_.empty()) fail("threads wait at barriers that not all reach");
-    std::swap(ready_[random_() % ready_.size()], ready_.back());
+    std::swap(ready_[draw(ready_.size())], ready_.back());
     current_ = ready_.back();
     ready_.pop_back();
     threadIdx = current_->index;
