@@ -1,0 +1,93 @@
+"""Turns a source file of src/kernels/cuda into C++ for the emulator.
+
+usage: translate.py INPUT OUTPUT
+
+Launches become calls of run_grid(), __shared__ variables static ones that every block finds filled
+with NaNs, inline assembly for loads becomes loads; words that only nvcc knows go. Everything moves
+into namespace slim::emulated, where the emulator's headers define what CUDA's would, so that it
+never meets the real CUDA kernels of libslim. Lines keep their numbers.
+"""
+import pathlib
+import re
+import sys
+
+HEADERS = {
+    "cuda_runtime_api.h": "emulator/card_runtime.h",
+    "cuda_runtime.h": "emulator/card_language.h",
+    "cuda_fp16.h": "emulator/card_language.h",
+    "cuda_bf16.h": "emulator/card_language.h",
+    "cuda_pipeline.h": "emulator/card_language.h",
+    "math_constants.h": "emulator/card_language.h",
+    "cublasLt.h": "emulator/card_products.h",
+}
+BRACKETS = {"(": ")", "<": ">"}
+WORDS = r"__(?:device|host|global|grid_constant|noinline|forceinline)__ ?|#pragma unroll[^\n]*"
+
+
+def closing(text: str, at: int) -> int:
+    """The index after the bracket that closes the one at `at`."""
+    opening, depth = text[at], 0
+    while True:
+        depth += (text[at] == opening) - (text[at] == BRACKETS[opening])
+        at += 1
+        if depth == 0:
+            return at
+
+
+def kernel_before(text: str, end: int) -> int:
+    """Where the kernel's name begins that ends at `end`, template arguments and all."""
+    at = end
+    if text[at - 1] == ">":
+        depth = 0
+        while True:
+            at -= 1
+            depth += (text[at] == ">") - (text[at] == "<")
+            if depth == 0:
+                break
+    return at - len(re.search(r"[\w:]+$", text[:at])[0])
+
+
+def translate_launches(text: str) -> str:
+    while (launch := text.find("<<<")) >= 0:
+        name_end = len(text[:launch].rstrip())
+        begin = kernel_before(text, name_end)
+        shape_end = text.index(">>>", launch)
+        arguments = text.index("(", shape_end)
+        end = closing(text, arguments)
+        text = (text[:begin] + "run_grid(" + text[begin:name_end] + "," + text[name_end:launch]
+                + "GridShape(" + text[launch + 3:shape_end] + "), [&](auto* emulated) { emulated"
+                + text[arguments:end] + "; })" + text[end:])
+    return text
+
+
+def translate_bounds(text: str) -> str:
+    while (at := text.find("__launch_bounds__")) >= 0:
+        text = text[:at] + text[closing(text, text.index("(", at)):]
+    return text
+
+
+def translate(text: str) -> str:
+    text = re.sub(r"#include <([\w.]+)>",
+                  lambda m: f'#include "{HEADERS[m[1]]}"' if m[1] in HEADERS else m[0], text)
+    text = re.sub(r"^namespace slim\b", "namespace slim::emulated", text, flags=re.M)
+    text = translate_bounds(translate_launches(text))
+    text = re.sub(WORDS, "", text)
+    text = re.sub(r"extern __shared__ (\w+) (\w+)\[\];",
+                  r"auto* const \2 = dynamic_shared<\1>();", text)
+    text = re.sub(r"__shared__ (?:__align__\((\d+)\) )?([\w<>:]+ (\w+)[^;]*;)",
+                  lambda m: f"alignas({m[1] or 4}) static {m[2]} enter_shared({m[3]});", text)
+    text = re.sub(r'asm\("ld\.global[^;]*;".*?: "=r"\((\w+)\.x\).*?: "l"\((\w+)\)\);',
+                  lambda m: f"{m[1]} = __ldg(reinterpret_cast<const decltype({m[1]})*>({m[2]}));"
+                            + "\n" * m[0].count("\n"), text, flags=re.S)
+    left = re.search(r"\basm\b|__shared__|<<<|#include <cu\w+", text)
+    if left:
+        sys.exit(f"{sys.argv[1]}: the emulator cannot translate '{left[0]}'")
+    return text
+
+
+if __name__ == "__main__":
+    source, target = map(pathlib.Path, sys.argv[1:])
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # As nvcc does by itself.
+    language = '#include "emulator/card_language.h"\n' if source.suffix in (".cu", ".cuh") else ""
+    target.write_text(language + f'#line 1 "{source}"\n' + translate(source.read_text()))
