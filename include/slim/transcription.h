@@ -25,7 +25,7 @@ struct TranscribeOptions {
   // repetitive or too unlikely. If all fail, the likeliest that is not too repetitive is taken.
   std::vector<double> temperatures = {0, 0.2, 0.4, 0.6, 0.8, 1};  // 0: greedy
   int best_of = 5;    // texts sampled at a temperature above 0, of which the likeliest counts
-  uint64_t seed = 0;  // the same seed gives the same text, whatever is decoded beside it
+  uint64_t seed = 0;  // random numbers depend on it and on the window alone
   double compression_ratio_threshold = 2.4;  // above it: too repetitive
   double prompt_reset_on_temperature = 0.5;  // no earlier text after a window above this
   double no_speech_threshold = 0.6;          // skip a window above this probability of silence ...
