@@ -1,5 +1,6 @@
-// slim transcribe: speech to text. Text on stdout, or files in --output-dir; everything else on
-// stderr. A file that fails does not stop the others; the exit status is that of the first failure.
+// slim transcribe: speech to text, or the name of the language. Text on stdout, or files in
+// --output-dir; everything else on stderr. A file that fails does not stop the others; the exit
+// status is that of the first failure.
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -9,6 +10,7 @@
 #include "command.h"
 #include "output_format.h"
 #include "progress.h"
+#include "transcribe_options.h"
 
 namespace slim::cli {
 namespace {
@@ -17,6 +19,8 @@ struct Options {
   ModelOptions model;
   std::vector<std::string> audio;
   TranscribeOptions transcribe;
+  NumberLists lists;
+  bool detect_language = false;
   std::string format = "txt";
   std::string directory;
   bool stats = false;
@@ -37,23 +41,30 @@ void check_stems(const Options& options) {
   throw Error(ErrorCode::bad_request, "Two inputs would write the same output files.", *twice);
 }
 
+void print(const std::string& text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
+    throw Error(ErrorCode::bad_file, "Writing the text failed.", "standard output");
+  }
+}
+
 void write(const Options& options, const std::string& path, const Transcription& transcription) {
   const std::vector<std::string> forms =
       options.format == "all" ? format_names() : std::vector<std::string>{options.format};
   if (options.directory.empty()) {
-    for (const std::string& form : forms) {
-      const std::string text = format(form, transcription);
-      if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() ||
-          std::fflush(stdout) != 0) {
-        throw Error(ErrorCode::bad_file, "Writing the text failed.", "standard output");
-      }
-    }
+    for (const std::string& form : forms) print(format(form, transcription));
     return;
   }
   for (const std::string& form : forms) {
     const auto file = std::filesystem::path(options.directory) / (stem_of(path) + "." + form);
     write_file(file.string(), format(form, transcription));
   }
+}
+
+// A line a file: name, language and probability, with tabs between them.
+void print_language(const std::string& path, const Transcription& detected) {
+  char probability[32];
+  std::snprintf(probability, sizeof probability, "%.4f", detected.language_probability);
+  print(path + "\t" + detected.language + "\t" + probability + "\n");
 }
 
 void print_stats(const Stats& stats) {
@@ -74,7 +85,8 @@ void print_stats(const Stats& stats) {
                                             : 0.0);
 }
 
-int run(Options& options) {
+void prepare_output(Options& options) {
+  if (options.detect_language) return;
   if (options.format == "all" && options.directory.empty()) options.directory = ".";
   check_stems(options);
   if (!options.directory.empty()) {
@@ -85,6 +97,11 @@ int run(Options& options) {
                   options.directory);
     }
   }
+}
+
+int run(Options& options) {
+  parse_lists(options.lists, options.transcribe);
+  prepare_output(options);
   Engine engine(options.model.model, options.model.engine);
   Progress progress(true);
   Stats stats;
@@ -105,15 +122,19 @@ int run(Options& options) {
     };
     try {
       const std::vector<Transcription> results =
-          engine.transcribe(paths, options.transcribe, &stats);
+          options.detect_language ? engine.detect_languages(paths, options.transcribe)
+                                  : engine.transcribe(paths, options.transcribe, &stats);
       progress.clear();
-      for (size_t i = 0; i < results.size(); ++i) write(options, paths[i], results[i]);
+      for (size_t i = 0; i < results.size(); ++i) {
+        options.detect_language ? print_language(paths[i], results[i])
+                                : write(options, paths[i], results[i]);
+      }
     } catch (const Error& error) {
       fail(error);
     }
   }
   progress.clear();
-  if (options.stats) print_stats(stats);
+  if (options.stats && !options.detect_language) print_stats(stats);
   return status;
 }
 
@@ -121,11 +142,12 @@ int run(Options& options) {
 
 Action add_transcribe(CLI::App& app) {
   const auto options = std::make_shared<Options>();
-  TranscribeOptions& transcribe = options->transcribe;
   add_model_options(app, options->model);
   app.add_option("audio", options->audio, "Audio files (wav, flac, ogg, mp3, ...); - is stdin")
       ->required();
-  app.add_option("-l,--language", transcribe.language, "Language code (default: detected)");
+  add_transcribe_options(app, options->transcribe, options->lists);
+  app.add_flag("--detect-language", options->detect_language,
+               "Print the language of each file and its probability, and no text");
   std::vector<std::string> forms = format_names();
   forms.emplace_back("all");
   app.add_option("-f,--output-format,--output_format", options->format, "Form of the text")
@@ -133,22 +155,6 @@ Action add_transcribe(CLI::App& app) {
       ->capture_default_str();
   app.add_option("-o,--output-dir,--output_dir", options->directory,
                  "Write files here instead of to stdout");
-  app.add_option("-b,--batch-size", transcribe.batch_size, "Files decoded together")
-      ->check(CLI::Range(1, 1024))
-      ->capture_default_str();
-  app.add_flag("--without-timestamps", transcribe.without_timestamps, "Text without times");
-  app.add_flag("--condition-on-previous-text,!--no-condition-on-previous-text",
-               transcribe.condition_on_previous_text,
-               "Prompt each window with the text before it (default)");
-  app.add_option("--no-speech-threshold", transcribe.no_speech_threshold,
-                 "Windows above this probability of silence are skipped")
-      ->capture_default_str();
-  app.add_option("--logprob-threshold", transcribe.logprob_threshold,
-                 "... unless their mean log-probability is above this")
-      ->capture_default_str();
-  app.add_option("--max-tokens", transcribe.max_tokens, "Tokens per window (0: half the context)")
-      ->check(counts())
-      ->capture_default_str();
   app.add_flag("--stats", options->stats, "Print times and memory to stderr");
   return [options] { return run(*options); };
 }

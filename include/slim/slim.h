@@ -74,7 +74,12 @@ class Engine {
   // 16 kHz mono samples.
   Transcription transcribe_samples(const std::vector<float>& samples,
                                    const TranscribeOptions& options, Stats* stats = nullptr);
-  // Transcribes the audio with kv in f32, then scores those tokens, one at a time, under both.
+  // The language of each file and its probability, by its first window with sound; no segments.
+  // English-only models hear English with probability 1.
+  std::vector<Transcription> detect_languages(const std::vector<std::string>& paths,
+                                              const TranscribeOptions& options);
+  // Transcribes the audio greedily with kv in f32, then scores those tokens, one at a time, under
+  // both.
   Verification verify(const std::string& audio, const TranscribeOptions& options);
 
   // Language models (others: Error{bad_request}). Thread-safe.

@@ -9,15 +9,38 @@
 
 namespace slim {
 
+// Names and defaults are those of faster-whisper and openai-whisper.
 struct TranscribeOptions {
-  std::string language;                    // "" detects it (multilingual models), or "en"
-  bool condition_on_previous_text = true;  // up to 223 tokens of earlier text as a prompt
-  bool without_timestamps = false;         // decode without timestamp tokens
-  double no_speech_threshold = 0.6;        // skip a window above this probability of silence ...
-  double logprob_threshold = -1.0;         // ... unless its mean log-probability is above this
-  double max_initial_timestamp = 1.0;      // seconds
-  int max_tokens = 0;                      // per window; 0: half the context (224)
-  int batch_size = 1;                      // files decoded together, a window of each at a time
+  std::string language;             // "" detects it (multilingual models), or "en"
+  std::string task = "transcribe";  // or "translate": into English, by multilingual models
+
+  // What is put before a window's text. Earlier text, hotwords and prefix share 223 tokens (half
+  // the context less one): of hotwords and prefix the first count, of earlier text the last.
+  bool condition_on_previous_text = true;  // earlier text prompts a window
+  std::string initial_prompt;              // counts as text before the first window
+  std::string hotwords;                    // in the prompt of every window that has no prefix
+  std::string prefix;                      // the first window's text begins with it
+
+  // A window is decoded at the first temperature, and again at the next one where it came out too
+  // repetitive or too unlikely. If all fail, the likeliest that is not too repetitive is taken.
+  std::vector<double> temperatures = {0, 0.2, 0.4, 0.6, 0.8, 1};  // 0: greedy
+  int best_of = 5;    // texts sampled at a temperature above 0, of which the likeliest counts
+  uint64_t seed = 0;  // random numbers depend on it and on the window alone
+  double compression_ratio_threshold = 2.4;  // above it: too repetitive
+  double prompt_reset_on_temperature = 0.5;  // no earlier text after a window above this
+  double no_speech_threshold = 0.6;          // skip a window above this probability of silence ...
+  double logprob_threshold = -1.0;  // ... unless its mean log-probability is above this; a window
+                                    // below this that is not silence is decoded again
+
+  std::vector<int32_t> suppress_tokens = {-1};  // never sampled; -1: marks that are not speech
+  bool suppress_blank = true;                   // nor a blank or the end as the first token
+  // Stretches to transcribe, in seconds: start, end, start, end, ...; the last end may be left out.
+  // Ascending; none: everything.
+  std::vector<double> clip_timestamps;
+  bool without_timestamps = false;     // decode without timestamp tokens
+  double max_initial_timestamp = 1.0;  // seconds
+  int max_tokens = 0;                  // per window; 0: half the context (224)
+  int batch_size = 1;                  // files decoded together, a window of each at a time
   // Called from the transcribing thread; returning false stops with what there is so far.
   std::function<bool(size_t file, double seconds_done, double seconds_total)> on_progress;
 };
@@ -30,7 +53,7 @@ struct Segment {
   double end = 0;
   std::string text;  // valid UTF-8, with its leading space
   std::vector<int32_t> tokens;
-  double temperature = 0;
+  double temperature = 0;  // the window was decoded at; the last where all failed
   double avg_logprob = 0;
   double compression_ratio = 0;  // of the window's text, by zlib
   double no_speech_prob = 0;

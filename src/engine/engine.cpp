@@ -5,6 +5,14 @@
 #include "engine/engine_state.h"
 
 namespace slim {
+namespace {
+
+// `paths` must outlive it.
+AudioList files(const std::vector<std::string>& paths) {
+  return {paths.size(), [&paths](size_t index) { return AudioReader::open(paths[index]); }};
+}
+
+}  // namespace
 
 const char* version() { return SLIM_VERSION; }
 
@@ -42,9 +50,12 @@ int64_t Engine::context() const { return state_->runtime.context(); }
 
 std::vector<Transcription> Engine::transcribe(const std::vector<std::string>& paths,
                                               const TranscribeOptions& options, Stats* stats) {
-  const AudioList audio{paths.size(),
-                        [&](size_t index) { return AudioReader::open(paths[index]); }};
-  return transcribe_audio(state_->runtime, audio, options, stats);
+  return transcribe_audio(state_->runtime, files(paths), options, stats);
+}
+
+std::vector<Transcription> Engine::detect_languages(const std::vector<std::string>& paths,
+                                                    const TranscribeOptions& options) {
+  return detect_audio_languages(state_->runtime, files(paths), options);
 }
 
 Transcription Engine::transcribe_samples(const std::vector<float>& samples,

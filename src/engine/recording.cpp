@@ -1,8 +1,6 @@
 // Seek, prompt and split.
 #include "engine/recording.h"
 
-#include <zlib.h>
-
 #include <algorithm>
 #include <cmath>
 
@@ -22,19 +20,10 @@ double seconds_of(int64_t frames) {
 
 }  // namespace
 
-double compression_ratio(const std::string& text) {
-  if (text.empty()) return 0;
-  uLongf size = compressBound(static_cast<uLong>(text.size()));
-  std::vector<Bytef> compressed(size);
-  const int status = compress(compressed.data(), &size, reinterpret_cast<const Bytef*>(text.data()),
-                              static_cast<uLong>(text.size()));
-  if (status != Z_OK) throw Error(ErrorCode::out_of_memory, "zlib could not compress the text.");
-  return static_cast<double>(text.size()) / static_cast<double>(size);
-}
-
 Recording::Recording(std::unique_ptr<AudioReader> audio, int64_t bins,
                      const TranscriptionSetting& setting)
-    : setting_(setting), mel_(std::move(audio), bins) {
+    : setting_(setting), mel_(std::move(audio), bins), earlier_(setting.initial_prompt) {
+  find_clips();
   transcription_.duration = static_cast<double>(mel_.samples()) / kSampleRate;
   const std::string& language = setting_.options.language;
   if (!language.empty()) {
@@ -53,15 +42,35 @@ void Recording::set_language(int32_t id, std::string code, double probability) {
   transcription_.language_probability = probability;
 }
 
+void Recording::find_clips() {
+  const std::vector<double>& times = setting_.options.clip_timestamps;
+  const auto frame = [&](size_t i) {
+    if (i >= times.size()) return mel_.frames();
+    const int64_t at = std::lround(times[i] * static_cast<double>(kFramesPerSecond));
+    return std::min(at, mel_.frames());
+  };
+  for (size_t i = 0; i < std::max<size_t>(1, times.size()); i += 2) {
+    clips_.push_back({times.empty() ? 0 : frame(i), frame(i + 1)});
+  }
+  std::reverse(clips_.begin(), clips_.end());
+  seek_ = clips_.back().begin;
+}
+
 int64_t Recording::window_size() const {
-  return std::min(setting_.window_frames, mel_.frames() - seek_);
+  return std::min(setting_.window_frames, clips_.back().end - seek_);
 }
 
 double Recording::seconds_done() const { return std::min(seconds_of(seek_), seconds()); }
 
 bool Recording::next_window() {
   std::vector<float> frames;
-  while (seek_ < mel_.frames()) {
+  while (!clips_.empty()) {
+    if (seek_ >= clips_.back().end) {
+      clips_.pop_back();
+      // A window may have ended after its clip: back to where the next one begins.
+      seek_ = clips_.empty() ? mel_.frames() : clips_.back().begin;
+      continue;
+    }
     const int64_t count = window_size();
     frames.resize(static_cast<size_t>(count * mel_.bins()));
     mel_.read(seek_, count, frames);
@@ -84,20 +93,30 @@ WindowRequest Recording::request(const PageTable* encoded) const {
   const SpeechTokens& tokens = *setting_.tokens;
   WindowRequest request;
   request.encoded = encoded;
-  const auto budget = static_cast<size_t>(setting_.text_positions / 2 - 1);
-  if (setting_.options.condition_on_previous_text && !text_tokens_.empty()) {
+  request.stream = static_cast<uint64_t>(seek_);
+  const bool prefixed = first_window_ && !setting_.prefix.empty();
+  const std::vector<int32_t> none;
+  const std::vector<int32_t>& hotwords = prefixed ? none : setting_.hotwords;
+  const auto taken =
+      static_cast<int64_t>(prefixed ? setting_.prefix.size() : setting_.hotwords.size());
+  const auto room = static_cast<size_t>(setting_.prompt_budget() - taken);
+  const auto count = static_cast<ptrdiff_t>(std::min(room, earlier_.size()));
+  if (!hotwords.empty() || count > 0) {
     request.prompt.push_back(tokens.previous);
-    const size_t count = std::min(budget, text_tokens_.size());
-    request.prompt.insert(request.prompt.end(), text_tokens_.end() - static_cast<ptrdiff_t>(count),
-                          text_tokens_.end());
+    request.prompt.insert(request.prompt.end(), hotwords.begin(), hotwords.end());
+    request.prompt.insert(request.prompt.end(), earlier_.end() - count, earlier_.end());
   }
   request.start_index = static_cast<int64_t>(request.prompt.size());
   request.prompt.push_back(tokens.start);
   if (tokens.multilingual()) {
     request.prompt.push_back(language_);
-    request.prompt.push_back(tokens.transcribe);
+    request.prompt.push_back(setting_.task);
   }
   if (setting_.options.without_timestamps) request.prompt.push_back(tokens.no_timestamps);
+  if (prefixed) {
+    if (!setting_.options.without_timestamps) request.begun.push_back(tokens.first_timestamp);
+    request.begun.insert(request.begun.end(), setting_.prefix.begin(), setting_.prefix.end());
+  }
   return request;
 }
 
@@ -116,10 +135,12 @@ void Recording::add_segment(const WindowResult& result, double start, double end
   segment.end = end;
   segment.text = text;
   segment.tokens.assign(tokens.begin(), tokens.end());
+  segment.temperature = result.temperature;
+  segment.compression_ratio = result.compression_ratio;
   segment.avg_logprob = result.avg_logprob;
   segment.no_speech_prob = result.no_speech_prob;
   transcription_.segments.push_back(std::move(segment));
-  text_tokens_.insert(text_tokens_.end(), tokens.begin(), tokens.end());
+  earlier_.insert(earlier_.end(), tokens.begin(), tokens.end());
 }
 
 int64_t Recording::split(const WindowResult& result) {
@@ -162,20 +183,16 @@ void Recording::accept(const WindowResult& result) {
   const TranscribeOptions& options = setting_.options;
   const bool silence = result.no_speech_prob > options.no_speech_threshold &&
                        !(result.avg_logprob > options.logprob_threshold);
+  first_window_ = false;
   if (silence) {
     seek_ += window_size();
     return;
   }
-  const size_t before = transcription_.segments.size();
-  const int64_t frames = split(result);
-  std::string text;
-  for (size_t i = before; i < transcription_.segments.size(); ++i) {
-    text += transcription_.segments[i].text;
+  seek_ += split(result);
+  if (!options.condition_on_previous_text ||
+      result.temperature > options.prompt_reset_on_temperature) {
+    earlier_.clear();
   }
-  for (size_t i = before; i < transcription_.segments.size(); ++i) {
-    transcription_.segments[i].compression_ratio = compression_ratio(text);
-  }
-  seek_ += frames;
 }
 
 }  // namespace slim

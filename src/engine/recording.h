@@ -10,21 +10,11 @@
 #include <vector>
 
 #include "audio/log_mel.h"
-#include "engine/speech_tokens.h"
-#include "engine/window_decoder.h"
+#include "engine/transcription_setting.h"
 #include "slim/slim.h"
 #include "text/tokenizer.h"
 
 namespace slim {
-
-// What stays the same for all windows of all recordings of one call.
-struct TranscriptionSetting {
-  const Tokenizer* tokenizer = nullptr;
-  const SpeechTokens* tokens = nullptr;
-  TranscribeOptions options;
-  int64_t window_frames = 3000;  // what the encoder takes: two frames a position
-  int64_t text_positions = 448;  // the decoder's
-};
 
 class Recording {
  public:
@@ -32,12 +22,12 @@ class Recording {
   // that the model does not know.
   Recording(std::unique_ptr<AudioReader> audio, int64_t bins, const TranscriptionSetting& setting);
 
-  // Moves past digital silence (frames that are all alike hold no speech, and models hear "you" in
-  // them), then says whether a window is left to decode.
+  // Moves to the next clip at the end of one and past digital silence (frames that are all alike
+  // hold no speech, and models hear "you" in them), then says whether a window is left to decode.
   bool next_window();
   // Writes the window's frames: [window_frames, bins].
   void read_window(std::span<float> mel);
-  // The prompt of the window: earlier text, start token, language, task.
+  // The prompt of the window: hotwords, earlier text, start token, language, task; and the prefix.
   WindowRequest request(const PageTable* encoded) const;
   // Turns the window's tokens into segments and moves on.
   void accept(const WindowResult& result);
@@ -49,6 +39,11 @@ class Recording {
   Transcription take() { return std::move(transcription_); }
 
  private:
+  struct Clip {
+    int64_t begin;  // frames
+    int64_t end;
+  };
+  void find_clips();
   int64_t window_size() const;  // frames of content in the window
   void add_segment(const WindowResult& result, double start, double end,
                    std::span<const int32_t> tokens);
@@ -57,14 +52,12 @@ class Recording {
 
   TranscriptionSetting setting_;
   MelStream mel_;
-  int64_t seek_ = 0;  // frames
+  int64_t seek_ = 0;         // frames
+  std::vector<Clip> clips_;  // what is left to transcribe, last one first
+  bool first_window_ = true;
   int32_t language_ = -1;
-  std::vector<int32_t> text_tokens_;  // of all segments so far
+  std::vector<int32_t> earlier_;  // text that prompts the next window
   Transcription transcription_;
 };
-
-// Length of the text in bytes over its length compressed by zlib (openai-whisper's measure of
-// repetition); 0 for no text.
-double compression_ratio(const std::string& text);
 
 }  // namespace slim

@@ -100,6 +100,9 @@ struct AudioList {
 // What was done before on_progress stopped it is returned. `stats` is added to; may be null.
 std::vector<Transcription> transcribe_audio(Runtime& runtime, const AudioList& audio,
                                             const TranscribeOptions& options, Stats* stats);
+// The languages alone; options.language does not count.
+std::vector<Transcription> detect_audio_languages(Runtime& runtime, const AudioList& audio,
+                                                  TranscribeOptions options);
 // Transcribes one recording with `model`, handing over each window as it is decoded.
 struct DecodedWindow;
 void transcribe_windows(Runtime& runtime, const Model& model, std::unique_ptr<AudioReader> audio,

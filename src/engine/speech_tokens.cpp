@@ -35,6 +35,12 @@ std::vector<SpeechTokens::Language> find_languages(const Tokenizer& tokenizer, i
   return languages;
 }
 
+std::vector<int32_t> ascending(std::vector<int32_t> ids) {
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  return ids;
+}
+
 template <typename Function>
 void for_each_word(std::string_view words, Function&& function) {
   while (!words.empty()) {
@@ -46,7 +52,8 @@ void for_each_word(std::string_view words, Function&& function) {
 
 // Marks that transcripts use for what is not speech. A mark is suppressed as a whole token, with
 // and without a leading space; of the musical ones (which take several tokens) the first is.
-void suppress_marks(const Tokenizer& tokenizer, std::vector<int32_t>* suppressed) {
+std::vector<int32_t> non_speech_marks(const Tokenizer& tokenizer) {
+  std::vector<int32_t> marks;
   // Single characters first, then the runs that a vocabulary may hold as one token.
   static constexpr std::string_view kMarks =
       "\" # ( ) * + / : ; < = > @ [ \\ ] ^ _ ` { | } ~ 「 」 『 』 "
@@ -55,7 +62,7 @@ void suppress_marks(const Tokenizer& tokenizer, std::vector<int32_t>* suppressed
   const auto add = [&](std::string_view mark, bool first_piece) {
     for (const std::string& text : {std::string(mark), " " + std::string(mark)}) {
       const std::vector<int32_t> ids = tokenizer.encode(text);
-      if (ids.size() == 1 || (first_piece && !ids.empty())) suppressed->push_back(ids[0]);
+      if (ids.size() == 1 || (first_piece && !ids.empty())) marks.push_back(ids[0]);
     }
   };
   for_each_word(kMarks, [&](std::string_view mark) { add(mark, false); });
@@ -63,8 +70,9 @@ void suppress_marks(const Tokenizer& tokenizer, std::vector<int32_t>* suppressed
   // A hyphen or quote may stand inside a word; only the free-standing one opens a speaker change.
   for (const char* mark : {" -", " '"}) {
     const std::vector<int32_t> ids = tokenizer.encode(mark);
-    if (!ids.empty()) suppressed->push_back(ids[0]);
+    if (!ids.empty()) marks.push_back(ids[0]);
   }
+  return ascending(std::move(marks));
 }
 
 }  // namespace
@@ -97,20 +105,16 @@ SpeechTokens speech_tokens(const Tokenizer& tokenizer, bool multilingual) {
   const std::vector<int32_t> blank = tokenizer.encode(" ");
   if (blank.size() == 1) tokens.blank = blank[0];
 
-  const int32_t translate = tokenizer.id("<|translate|>").value_or(tokens.transcribe);
+  tokens.translate = tokenizer.id("<|translate|>").value_or(-1);
+  const int32_t translate = tokens.translate < 0 ? tokens.transcribe : tokens.translate;
   if (multilingual) {
     tokens.languages =
         find_languages(tokenizer, tokens.start, std::min(translate, tokens.transcribe));
   }
-  suppress_marks(tokenizer, &tokens.suppressed);
-  for (const int32_t id :
-       {tokens.transcribe, translate, tokens.start, tokens.previous, tokens.no_speech,
-        tokenizer.id("<|startoflm|>").value_or(tokens.start)}) {
-    tokens.suppressed.push_back(id);
-  }
-  std::sort(tokens.suppressed.begin(), tokens.suppressed.end());
-  tokens.suppressed.erase(std::unique(tokens.suppressed.begin(), tokens.suppressed.end()),
-                          tokens.suppressed.end());
+  tokens.non_speech = non_speech_marks(tokenizer);
+  tokens.steering =
+      ascending({tokens.transcribe, translate, tokens.start, tokens.previous, tokens.no_speech,
+                 tokenizer.id("<|startoflm|>").value_or(tokens.start)});
   return tokens;
 }
 

@@ -19,15 +19,17 @@ struct SpeechTokens {
   int32_t no_timestamps = 0;    // <|notimestamps|>
   int32_t first_timestamp = 0;  // <|0.00|>; all later ids are timestamps, 20 ms apart
   int32_t transcribe = -1;      // <|transcribe|>
+  int32_t translate = -1;       // <|translate|>; -1 if the vocabulary lacks it
   int32_t blank = -1;           // " ": must not come first; -1 if the vocabulary lacks it
   struct Language {
     std::string code;  // "en"
     int32_t id;
   };
   std::vector<Language> languages;  // in id order; empty for English-only models
-  // Never sampled: brackets, music notes and other non-speech marks, and every steering token
-  // (openai-whisper's suppress_tokens "-1").
-  std::vector<int32_t> suppressed;
+  // Brackets, music notes and other marks that are not speech (openai-whisper's suppress_tokens
+  // "-1"), and the tokens that must not be sampled whatever is asked for. Ascending.
+  std::vector<int32_t> non_speech;
+  std::vector<int32_t> steering;
 
   bool multilingual() const { return !languages.empty(); }
   // Throws Error{bad_request} for a language the model does not know, naming those it knows.

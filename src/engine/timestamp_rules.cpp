@@ -42,8 +42,8 @@ void apply_rules(const SamplingRules& rules, std::span<const int32_t> sampled,
                  std::span<float> logits) {
   const SpeechTokens& tokens = *rules.tokens;
   const auto vocabulary = static_cast<int64_t>(logits.size());
-  for (const int32_t id : tokens.suppressed) forbid(logits, id, id + 1);
-  if (sampled.empty()) {
+  for (const int32_t id : rules.suppressed) forbid(logits, id, id + 1);
+  if (sampled.empty() && rules.suppress_blank) {
     if (tokens.blank >= 0) forbid(logits, tokens.blank, tokens.blank + 1);
     forbid(logits, tokens.end, tokens.end + 1);
   }
@@ -54,6 +54,40 @@ void apply_rules(const SamplingRules& rules, std::span<const int32_t> sampled,
     forbid(logits, 0, tokens.first_timestamp);
     forbid(logits, int64_t{tokens.first_timestamp} + rules.max_initial + 1, vocabulary);
   }
+}
+
+Choice choose_randomly(const SamplingRules& rules, std::span<const float> logprobs,
+                       double temperature, RandomNumbers& random) {
+  const SpeechTokens& tokens = *rules.tokens;
+  const auto zero = std::min(static_cast<size_t>(tokens.first_timestamp), logprobs.size());
+  size_t first = 0;  // of the ids to draw from
+  double together = 0;
+  if (rules.timestamps && zero < logprobs.size()) {
+    const int64_t text = argmax(logprobs.first(zero));
+    const auto times = static_cast<float>(log_sum_exp(logprobs.subspan(zero)));
+    if (times > (text < 0 ? kForbidden : logprobs[static_cast<size_t>(text)])) {
+      first = zero;
+      together = times;
+    }
+  }
+  const std::span<const float> range = logprobs.subspan(first);
+  const int64_t best = argmax(range);
+  if (best < 0) return {tokens.end, kForbidden};
+  const double largest = range[static_cast<size_t>(best)];
+  const auto weight = [&](float logprob) { return std::exp((logprob - largest) / temperature); };
+  double mass = 0;
+  for (const float logprob : range) mass += logprob > kForbidden ? weight(logprob) : 0;
+  double rest = random.uniform() * mass;
+  auto drawn = static_cast<size_t>(best);  // if rounding leaves a little over
+  for (size_t i = 0; i < range.size(); ++i) {
+    if (!(range[i] > kForbidden)) continue;
+    rest -= weight(range[i]);
+    if (rest < 0) {
+      drawn = i;
+      break;
+    }
+  }
+  return {static_cast<int32_t>(first + drawn), static_cast<float>(range[drawn] - together)};
 }
 
 Choice choose_greedily(const SamplingRules& rules, std::span<const float> logprobs) {

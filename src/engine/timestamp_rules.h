@@ -1,7 +1,8 @@
 // What may be sampled next: openai-whisper's timestamp rules, blank rule and suppress list, as a
 // filter on one row of logits.
 //
-//  * suppressed ids never; a blank and the end never first; <|notimestamps|> never
+//  * suppressed ids never; a blank and the end never first (unless that is allowed);
+//  <|notimestamps|> never
 //  * timestamps come in pairs (end of one segment, start of the next), never decrease, and no
 //    segment has length zero; the first token is a timestamp of at most max_initial
 //  * where the timestamps together are more likely than any single other token, one of them it is
@@ -9,8 +10,10 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "engine/logits.h"
+#include "engine/random_numbers.h"
 #include "engine/speech_tokens.h"
 
 namespace slim {
@@ -19,6 +22,8 @@ struct SamplingRules {
   const SpeechTokens* tokens = nullptr;
   bool timestamps = true;
   int32_t max_initial = 50;  // in timestamp steps of 20 ms
+  bool suppress_blank = true;
+  std::vector<int32_t> suppressed;
 };
 
 // Sets forbidden logits to -infinity; `sampled` is what this window has produced so far.
@@ -33,5 +38,10 @@ struct Choice {
 // The most likely token of a row of filtered log-probabilities (lowest id on a tie), after the rule
 // on timestamps together. The end token if all are forbidden (a row of NaN too: nothing follows).
 Choice choose_greedily(const SamplingRules& rules, std::span<const float> logprobs);
+
+// Draws by the probabilities to the power of 1 / temperature, which is above 0, after the same
+// rule. The log-probability is the one before the power. The end token if all are forbidden.
+Choice choose_randomly(const SamplingRules& rules, std::span<const float> logprobs,
+                       double temperature, RandomNumbers& random);
 
 }  // namespace slim

@@ -2,7 +2,6 @@
 #include "engine/transcriber.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/stopwatch.h"
 
@@ -29,14 +28,14 @@ void Transcriber::detect(std::span<Recording* const> active,
   }
   if (unknown.empty()) return;
   const SpeechTokens& tokens = *setting_.tokens;
-  const std::vector<DetectedLanguage> detected = detect_languages(model_, unknown, tokens);
+  const std::vector<DetectedLanguage> detected = slim::detect_languages(model_, unknown, tokens);
   for (size_t i = 0; i < waiting.size(); ++i) {
     const SpeechTokens::Language& language = tokens.languages[detected[i].index];
     waiting[i]->set_language(language.id, language.code, detected[i].probability);
   }
 }
 
-void Transcriber::decode(std::span<Recording* const> active, Stats* stats) {
+Tensor Transcriber::encode(std::span<Recording* const> active, Stats* stats) const {
   const auto batch = static_cast<int64_t>(active.size());
   const int64_t frames = setting_.window_frames;
   const int64_t bins = model_.spec().mel_bins;
@@ -47,26 +46,35 @@ void Transcriber::decode(std::span<Recording* const> active, Stats* stats) {
   for (size_t i = 0; i < active.size(); ++i)
     active[i]->read_window(all.subspan(i * window, window));
   stats->mel_seconds += clock.lap();
+  Tensor encoded = model_.encode(mel.matrix(), batch);
+  stats->encode_seconds += clock.lap();
+  return encoded;
+}
 
-  const Tensor encoded = model_.encode(mel.matrix(), batch);
+std::vector<PageTable> Transcriber::remember(const Tensor& encoded, int64_t batch) const {
   const int64_t positions = encoded.size(0) / batch;
   std::vector<PageTable> rows;
-  rows.reserve(active.size());
+  rows.reserve(static_cast<size_t>(batch));
   for (int64_t i = 0; i < batch; ++i) {
     rows.push_back(model_.remember(encoded.slice(i * positions, positions).matrix()));
   }
+  return rows;
+}
+
+void Transcriber::decode(std::span<Recording* const> active, Stats* stats) {
+  const auto batch = static_cast<int64_t>(active.size());
+  const Tensor encoded = encode(active, stats);
+  Stopwatch clock;
+  const std::vector<PageTable> rows = remember(encoded, batch);
   stats->encode_seconds += clock.lap();
 
   detect(active, rows);
   std::vector<WindowRequest> requests;
   for (size_t i = 0; i < active.size(); ++i) requests.push_back(active[i]->request(&rows[i]));
-  SamplingRules rules{
-      setting_.tokens, !setting_.options.without_timestamps,
-      static_cast<int32_t>(std::lround(setting_.options.max_initial_timestamp / 0.02))};
-  const int64_t limit =
-      setting_.options.max_tokens > 0 ? setting_.options.max_tokens : setting_.text_positions / 2;
   DecodeCounts counts;
-  const std::vector<WindowResult> results = decode_windows(model_, requests, rules, limit, &counts);
+  const std::vector<WindowResult> results =
+      decode_with_fallback(model_, requests, setting_.fallback, *setting_.tokenizer, &counts);
+  const int64_t positions = encoded.size(0) / batch;
   for (size_t i = 0; i < active.size(); ++i) {
     if (on_window_) {
       const auto first = static_cast<int64_t>(i) * positions;
@@ -82,6 +90,17 @@ void Transcriber::decode(std::span<Recording* const> active, Stats* stats) {
     stats->context_peak_bytes = counts.peak.slim;
     stats->context_peak_kv_bytes = counts.peak.kv;
   }
+}
+
+void Transcriber::detect_languages(std::span<const std::unique_ptr<Recording>> recordings,
+                                   Stats* stats) {
+  std::vector<Recording*> active;
+  for (const auto& recording : recordings) {
+    if (recording->needs_language() && recording->next_window()) active.push_back(recording.get());
+  }
+  if (active.empty()) return;
+  const Tensor encoded = encode(active, stats);
+  detect(active, remember(encoded, static_cast<int64_t>(active.size())));
 }
 
 bool Transcriber::run(std::span<const std::unique_ptr<Recording>> recordings, size_t first,

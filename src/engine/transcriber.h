@@ -32,9 +32,14 @@ class Transcriber {
   // Decodes all recordings to their ends, at most options.batch_size at a time. `first` is the
   // number of the first one, for on_progress. False if on_progress stopped it.
   bool run(std::span<const std::unique_ptr<Recording>> recordings, size_t first, Stats* stats);
+  // Finds the language of each by its first window with sound; decodes nothing.
+  void detect_languages(std::span<const std::unique_ptr<Recording>> recordings, Stats* stats);
 
  private:
   bool report(std::span<const std::unique_ptr<Recording>> recordings, size_t first) const;
+  // What the encoder makes of one window of each active recording: [B * S, D].
+  Tensor encode(std::span<Recording* const> active, Stats* stats) const;
+  std::vector<PageTable> remember(const Tensor& encoded, int64_t batch) const;
   void detect(std::span<Recording* const> active, const std::vector<PageTable>& encoded);
   // One window of each active recording.
   void decode(std::span<Recording* const> active, Stats* stats);

@@ -9,23 +9,18 @@ namespace slim {
 namespace {
 
 TranscriptionSetting setting_of(const Runtime& runtime, const TranscribeOptions& options) {
-  if (options.batch_size < 1 || options.batch_size > 1024) {
-    throw Error(ErrorCode::bad_request, "The batch size must lie between 1 and 1024.",
-                std::to_string(options.batch_size));
-  }
-  TranscriptionSetting setting;
-  setting.tokenizer = &runtime.tokenizer();
-  setting.tokens = &runtime.tokens();
-  setting.options = options;
-  setting.window_frames = 2 * runtime.spec().encoder.positions;
-  setting.text_positions = runtime.spec().decoder.positions;
-  return setting;
+  return transcription_setting(runtime.tokenizer(), runtime.tokens(), runtime.spec(), options);
 }
 
-}  // namespace
+// What is done with recordings that are open together; `first` is the number of the first. False
+// stops.
+using Work = std::function<bool(Transcriber&, std::span<const std::unique_ptr<Recording>>,
+                                size_t first, Stats*)>;
 
-std::vector<Transcription> transcribe_audio(Runtime& runtime, const AudioList& audio,
-                                            const TranscribeOptions& options, Stats* stats) {
+// As many recordings are open at a time as are decoded together.
+std::vector<Transcription> for_groups(Runtime& runtime, const AudioList& audio,
+                                      const TranscribeOptions& options, Stats* stats,
+                                      const Work& work) {
   require_speech(runtime);
   const auto session = runtime.kernels().begin_session();
   const TranscriptionSetting setting = setting_of(runtime, options);
@@ -35,7 +30,6 @@ std::vector<Transcription> transcribe_audio(Runtime& runtime, const AudioList& a
   Stats& total = stats != nullptr ? *stats : unwanted;
   const Stopwatch clock;
   std::vector<Transcription> results;
-  // As many recordings are open at a time as are decoded together.
   const auto width = static_cast<size_t>(options.batch_size);
   bool running = true;
   for (size_t first = 0; first < audio.count && running; first += width) {
@@ -47,13 +41,33 @@ std::vector<Transcription> transcribe_audio(Runtime& runtime, const AudioList& a
       total.audio_seconds += recordings.back()->seconds();
     }
     total.mel_seconds += reading.seconds();
-    running = transcriber.run(recordings, first, &total);
+    running = work(transcriber, recordings, first, &total);
     for (const auto& recording : recordings) results.push_back(recording->take());
   }
   total.load_seconds = runtime.load_seconds();
   total.total_seconds += clock.seconds();
   total.weight_bytes = runtime.weights().bytes() + model.derived_bytes();
   return results;
+}
+
+}  // namespace
+
+std::vector<Transcription> transcribe_audio(Runtime& runtime, const AudioList& audio,
+                                            const TranscribeOptions& options, Stats* stats) {
+  return for_groups(runtime, audio, options, stats,
+                    [](Transcriber& transcriber, auto recordings, size_t first, Stats* total) {
+                      return transcriber.run(recordings, first, total);
+                    });
+}
+
+std::vector<Transcription> detect_audio_languages(Runtime& runtime, const AudioList& audio,
+                                                  TranscribeOptions options) {
+  options.language.clear();
+  return for_groups(runtime, audio, options, nullptr,
+                    [](Transcriber& transcriber, auto recordings, size_t, Stats* total) {
+                      transcriber.detect_languages(recordings, total);
+                      return true;
+                    });
 }
 
 void transcribe_windows(Runtime& runtime, const Model& model, std::unique_ptr<AudioReader> audio,

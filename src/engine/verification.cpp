@@ -64,7 +64,10 @@ Verification verify_audio(Runtime& runtime, const std::string& audio,
   const Model& candidate = runtime.model();
   const Model& reference = runtime.model(kv_choice(RowType::f32));
   Scorer scorer(reference, candidate);
-  transcribe_windows(runtime, reference, AudioReader::open(audio), options,
+  // Sampled tokens would differ between caches, and cost several passes.
+  TranscribeOptions greedy = options;
+  greedy.temperatures = {0};
+  transcribe_windows(runtime, reference, AudioReader::open(audio), greedy,
                      [&](const DecodedWindow& window) { scorer.score(window); });
   if (scorer.divergence.tokens() == 0) {
     throw Error(ErrorCode::bad_request, "There is no speech in it to verify on.", audio);

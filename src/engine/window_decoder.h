@@ -1,5 +1,5 @@
-// WindowDecoder: from encoder rows to tokens. Greedy, for several windows at once, each with its
-// own prompt; a window that ends leaves the batch.
+// WindowDecoder: from encoder rows to tokens, greedily or by sampling, for several windows at once,
+// each with its own prompt; a text that ends leaves the batch.
 #pragma once
 
 #include <cstdint>
@@ -17,12 +17,16 @@ struct WindowRequest {
   std::vector<int32_t> prompt;  // earlier text, then the start token and what follows it
   int64_t start_index = 0;      // of the start token in prompt: no_speech_prob is read there
   const PageTable* encoded = nullptr;
+  std::vector<int32_t> begun;  // what the result's tokens begin with, whatever the model says
+  uint64_t stream = 0;         // below 2^43; windows of one number draw the same random numbers
 };
 
 struct WindowResult {
-  std::vector<int32_t> tokens;  // sampled, without the end token
-  double avg_logprob = 0;       // over the tokens and the end token
+  std::vector<int32_t> tokens;  // what was begun and what was sampled, without the end token
+  double avg_logprob = 0;       // over the sampled tokens and the end token
   double no_speech_prob = 0;    // from the raw logits at the start token
+  double temperature = 0;
+  double compression_ratio = 0;  // of the text; set by decode_with_fallback
 };
 
 struct DecodeCounts {
@@ -31,11 +35,19 @@ struct DecodeCounts {
   ContextBytes peak;   // most that the pages of these windows held at once
 };
 
-// `max_tokens` sampled tokens per window at most; also ends where the decoder's positions do.
-// Counts are added to, the peak is raised. A row's result does not depend on its neighbours.
+struct DecodeSetting {
+  SamplingRules rules;
+  int64_t max_tokens = 224;  // sampled per window at most; also ends where the positions do
+  double temperature = 0;    // 0: greedy
+  int candidates = 1;        // texts of a window, which share its prompt's rows; greedy: one
+  uint64_t seed = 0;
+  int attempt = 0;  // each has random numbers of its own; below 1024, as are candidates
+};
+
+// The likeliest candidate of each window, by the mean log-probability of its tokens. Counts are
+// added to, the peak is raised. A row's result does not depend on its neighbours.
 std::vector<WindowResult> decode_windows(const Model& model, std::span<const WindowRequest> windows,
-                                         const SamplingRules& rules, int64_t max_tokens,
-                                         DecodeCounts* counts);
+                                         const DecodeSetting& setting, DecodeCounts* counts);
 
 // The most likely language of each window, by the logits after the start token alone.
 struct DetectedLanguage {

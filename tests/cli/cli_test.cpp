@@ -107,6 +107,42 @@ TEST_F(Cli, TranscribesEveryFormToStdoutAndFiles) {
   }
 }
 
+TEST_F(Cli, DetectsLanguagesAlone) {
+  const Outcome outcome = run("transcribe -m model speech.wav --detect-language -f all -o none");
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_EQ(outcome.out, "speech.wav\ten\t1.0000\n");
+  EXPECT_FALSE(fs::exists(path("none")));
+  expect_failure("transcribe -m model missing.wav --detect-language", 4, "missing.wav");
+}
+
+TEST_F(Cli, BadTranscriptionOptionsAreSentences) {
+  const auto refuse = [](const std::string& options, const std::string& about) {
+    expect_failure("transcribe -m model speech.wav " + options, 2, about);
+  };
+  refuse("--task translate", "English");
+  refuse("--task dance", "--task");
+  refuse("--temperature warm", "--temperature");
+  refuse("--temperature 0,,1", "--temperature");
+  refuse("--temperature 0,nan", "--temperature");
+  refuse("--temperature=-1", "temperature -1");
+  refuse("--suppress-tokens -1,1.5", "whole");
+  refuse("--suppress-tokens 123456", "123456");
+  refuse("--clip-timestamps 5,3", "clip_timestamps 3");
+  refuse("--best-of 0", "--best-of");
+  refuse("--compression-ratio-threshold nan", "compression_ratio_threshold");
+}
+
+TEST_F(Cli, TranscriptionOptionsAreTaken) {
+  const Outcome outcome =
+      run("transcribe -m model --suppress-tokens -1,40 --temperature 0,0.5,1 --best-of 2 --seed 3 "
+          "--clip-timestamps 0,1,1.5 --initial-prompt before --hotwords hot --prefix so "
+          "--no-suppress-blank --task transcribe -f json speech.wav");
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  const auto json = nlohmann::json::parse(outcome.out);
+  ASSERT_FALSE(json.at("segments").empty());
+  EXPECT_EQ(json.at("segments").at(0).at("text").get<std::string>().substr(0, 3), " so");
+}
+
 TEST_F(Cli, ReadsStandardInput) {
   const Outcome piped = run("transcribe -m model - <speech.wav");
   EXPECT_EQ(piped.status, 0) << piped.err;

@@ -133,7 +133,9 @@ TEST_F(EngineTest, NaNSamplesAreRefused) {
 TEST_F(EngineTest, StatsCountWhatIsHeld) {
   Engine engine(model(), options("auto", "f16"));
   Stats stats;
-  engine.transcribe({audio(0)}, {}, &stats);
+  TranscribeOptions greedy;
+  greedy.temperatures = {0};
+  engine.transcribe({audio(0)}, greedy, &stats);
   EXPECT_GT(stats.windows, 0);
   EXPECT_GE(stats.steps, stats.windows);
   EXPECT_NEAR(stats.audio_seconds, 2.5, 1e-6);
@@ -207,6 +209,38 @@ TEST_F(EngineTest, LanguagesAreDetectedOrChosen) {
   EXPECT_EQ(engine.transcribe({audio(0)}, english).front().language, "en");
   english.language = "klingon";
   EXPECT_EQ(code_of([&] { engine.transcribe({audio(0)}, english); }), ErrorCode::bad_request);
+}
+
+TEST_F(EngineTest, LanguagesAloneAreThoseOfTranscription) {
+  Engine engine((folder->path() / "multilingual").string(), options("auto"));
+  const std::vector<std::string> paths = {audio(0), audio(1), audio(2)};
+  TranscribeOptions together;
+  together.batch_size = 2;
+  together.language = "en";  // does not count
+  const auto detected = engine.detect_languages(paths, together);
+  ASSERT_EQ(detected.size(), 3U);
+  for (size_t i = 0; i < paths.size(); ++i) {
+    const Transcription whole = engine.transcribe({paths[i]}, {}).front();
+    EXPECT_EQ(detected[i].language, whole.language);
+    EXPECT_NEAR(detected[i].language_probability, whole.language_probability, 1e-6);
+    EXPECT_TRUE(detected[i].segments.empty());
+  }
+  Engine english(model(), options("auto"));
+  const Transcription alone = english.detect_languages({audio(0)}, {}).front();
+  EXPECT_EQ(alone.language, "en");
+  EXPECT_EQ(alone.language_probability, 1);
+}
+
+TEST_F(EngineTest, TheTaskChangesThePrompt) {
+  Engine engine((folder->path() / "multilingual").string(), options("auto"));
+  TranscribeOptions task;
+  task.language = "en";
+  task.temperatures = {0};
+  const auto transcribed = tokens_of(engine.transcribe({audio(1)}, task).front());
+  task.task = "translate";
+  EXPECT_NE(tokens_of(engine.transcribe({audio(1)}, task).front()), transcribed);
+  Engine english(model(), options("auto"));
+  EXPECT_EQ(code_of([&] { english.transcribe({audio(0)}, task); }), ErrorCode::bad_request);
 }
 
 TEST_F(EngineTest, ProgressCanStop) {

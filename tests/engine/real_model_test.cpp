@@ -6,8 +6,10 @@
 #include <cctype>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "engine/speech_tokens.h"
 #include "slim/slim.h"
 
 namespace slim {
@@ -170,6 +172,35 @@ TEST_F(RealModel, SilenceHasNoText) {
   Engine engine(kModels + "/whisper-tiny.en", {});
   EXPECT_EQ(engine.transcribe_samples(std::vector<float>(19200, 0), {}).text(), "");
   EXPECT_EQ(engine.transcribe_samples(std::vector<float>(720000, 0), {}).text(), "");
+}
+
+// CTranslate2 keeps openai-whisper's list in the model's config.
+TEST_F(RealModel, SuppressedTokensAreThoseOfTheConfig) {
+  for (const char* name : {"whisper-tiny.en", "whisper-base"}) {
+    const std::string folder = kModels + "/" + name;
+    const auto config = nlohmann::json::parse(std::ifstream(folder + "/config.json"));
+    const auto tokenizer = Tokenizer::load(folder);
+    const SpeechTokens tokens = speech_tokens(*tokenizer, std::string(name) == "whisper-base");
+    std::vector<int32_t> all = tokens.steering;
+    all.insert(all.end(), tokens.non_speech.begin(), tokens.non_speech.end());
+    std::sort(all.begin(), all.end());
+    EXPECT_EQ(all, config.at("suppress_ids").get<std::vector<int32_t>>()) << name;
+  }
+}
+
+TEST_F(RealModel, TextFallsBackAndBeginsAsAsked) {
+  Engine engine(kModels + "/whisper-tiny.en", {});
+  const Clip clip = clips().front();
+  TranscribeOptions failing = english();
+  failing.logprob_threshold = 0;
+  failing.no_speech_threshold = 1;
+  failing.temperatures = {0, 0.2};
+  const Transcription again = engine.transcribe({clip.path}, failing).front();
+  EXPECT_EQ(again.segments.at(0).temperature, 0.2);
+  EXPECT_LE(word_errors(clip.text, again.text()), words(clip.text).size() / 3);
+  TranscribeOptions prefixed = english();
+  prefixed.prefix = "Well then,";
+  EXPECT_EQ(engine.transcribe({clip.path}, prefixed).front().text().substr(0, 10), "Well then,");
 }
 
 TEST_F(RealModel, TheLanguageIsDetected) {

@@ -25,6 +25,7 @@ class RecordingTest : public testing::Test {
     tokens = speech_tokens(*tokenizer, false);
     setting.tokenizer = tokenizer.get();
     setting.tokens = &tokens;
+    setting.task = tokens.transcribe;
   }
 
   Recording record(const std::vector<float>& samples) {
@@ -40,6 +41,8 @@ class RecordingTest : public testing::Test {
     result.tokens = std::move(ids);
     result.avg_logprob = -0.2;
     result.no_speech_prob = 0.01;
+    result.temperature = 0.2;
+    result.compression_ratio = 1.5;
     return result;
   }
   std::vector<int32_t> text(const std::string& words) const { return tokenizer->encode(words); }
@@ -77,7 +80,8 @@ TEST_F(RecordingTest, APairOfTimestampsSplitsAndMovesToTheLastOne) {
   EXPECT_DOUBLE_EQ(result.segments[2].start, 12.5);
   EXPECT_DOUBLE_EQ(result.segments[2].end, 15.5);
   EXPECT_EQ(result.segments[2].id, 3);
-  EXPECT_GT(result.segments[0].compression_ratio, 0);
+  EXPECT_EQ(result.segments[0].compression_ratio, 1.5);
+  EXPECT_EQ(result.segments[0].temperature, 0.2);
   EXPECT_EQ(result.text(), "one two three");
 }
 
@@ -151,6 +155,97 @@ TEST_F(RecordingTest, PreviousTextCanBeLeftOut) {
   EXPECT_EQ(recording.request(nullptr).prompt, expected);
 }
 
+TEST_F(RecordingTest, AnInitialPromptIsTextBeforeTheFirstWindow) {
+  setting.initial_prompt = text(" before");
+  for (const bool condition : {true, false}) {
+    setting.options.condition_on_previous_text = condition;
+    Recording recording = record(90 * kSampleRate);
+    ASSERT_TRUE(recording.next_window());
+    EXPECT_EQ(recording.request(nullptr).prompt,
+              joined({{tokens.previous}, text(" before"), {tokens.start}}));
+    recording.accept(said(text(" words")));
+    ASSERT_TRUE(recording.next_window());
+    const std::vector<int32_t> all =
+        joined({{tokens.previous}, text(" before"), text(" words"), {tokens.start}});
+    EXPECT_EQ(recording.request(nullptr).prompt,
+              condition ? all : std::vector<int32_t>{tokens.start});
+  }
+}
+
+TEST_F(RecordingTest, HotwordsStandInEveryPromptAndShareTheBudget) {
+  setting.hotwords = text(" hot");
+  Recording recording = record(90 * kSampleRate);
+  ASSERT_TRUE(recording.next_window());
+  EXPECT_EQ(recording.request(nullptr).prompt,
+            joined({{tokens.previous}, text(" hot"), {tokens.start}}));
+  recording.accept(said(std::vector<int32_t>(300, text("a").at(0))));
+  ASSERT_TRUE(recording.next_window());
+  const WindowRequest request = recording.request(nullptr);
+  EXPECT_EQ(request.prompt.size(), 1U + 223U + 1U);
+  EXPECT_EQ(request.prompt[1], text(" hot").at(0));
+  EXPECT_EQ(request.prompt[223], text("a").at(0));
+}
+
+TEST_F(RecordingTest, APrefixBeginsTheFirstWindowAndTakesTheHotwordsPlace) {
+  setting.hotwords = text(" hot");
+  setting.prefix = text(" so");
+  setting.initial_prompt = std::vector<int32_t>(300, text("a").at(0));
+  Recording recording = record(90 * kSampleRate);
+  ASSERT_TRUE(recording.next_window());
+  const WindowRequest first = recording.request(nullptr);
+  EXPECT_EQ(first.begun, joined({{at(0)}, text(" so")}));
+  EXPECT_EQ(first.prompt.size() + text(" so").size(), 1U + 223U + 1U);
+  EXPECT_EQ(first.prompt[1], text("a").at(0));
+  recording.accept(said(joined({{at(0)}, text(" so"), {at(3)}})));
+  ASSERT_TRUE(recording.next_window());
+  EXPECT_TRUE(recording.request(nullptr).begun.empty());
+  EXPECT_EQ(recording.request(nullptr).prompt[1], text(" hot").at(0));
+  setting.options.without_timestamps = true;
+  Recording plain = record(90 * kSampleRate);
+  ASSERT_TRUE(plain.next_window());
+  EXPECT_EQ(plain.request(nullptr).begun, text(" so"));
+}
+
+TEST_F(RecordingTest, AHighTemperatureResetsThePrompt) {
+  for (const double temperature : {0.5, 0.6}) {
+    Recording recording = record(90 * kSampleRate);
+    ASSERT_TRUE(recording.next_window());
+    WindowResult result = said(text(" words"));
+    result.temperature = temperature;
+    recording.accept(result);
+    ASSERT_TRUE(recording.next_window());
+    EXPECT_EQ(recording.request(nullptr).prompt.size() > 1, temperature <= 0.5);
+  }
+}
+
+TEST_F(RecordingTest, ClipsAreTranscribedAlone) {
+  setting.options.clip_timestamps = {10, 15, 40, 75, 80};
+  Recording recording = record(90 * kSampleRate);
+  std::vector<double> seeks;
+  std::vector<float> mel(static_cast<size_t>(3000 * 80));
+  while (recording.next_window()) {
+    seeks.push_back(recording.seconds_done());
+    recording.read_window(mel);
+    // Beyond the clip there is nothing to hear.
+    const float last = mel[static_cast<size_t>(499 * 80)];
+    const float next = mel[static_cast<size_t>(500 * 80)];
+    if (seeks.size() == 1) {
+      EXPECT_NE(last, 0);
+      EXPECT_EQ(next, 0);
+    }
+    // The first window's speech goes on after its clip, as far as the model thinks.
+    recording.accept(said(joined({{at(0)}, text(" one"), {at(25)}, {at(25)}})));
+  }
+  EXPECT_EQ(seeks, (std::vector<double>{10, 40, 65, 80}));
+  EXPECT_DOUBLE_EQ(recording.seconds_done(), 90);
+}
+
+TEST_F(RecordingTest, ClipsBeyondTheEndHoldNothing) {
+  setting.options.clip_timestamps = {100, 110, 120};
+  Recording recording = record(90 * kSampleRate);
+  EXPECT_FALSE(recording.next_window());
+}
+
 TEST_F(RecordingTest, DigitalSilenceIsNeverDecoded) {
   for (const int64_t samples : {0L, 1L, 399L, 19200L, 720000L}) {
     Recording recording = record(std::vector<float>(static_cast<size_t>(samples), 0.0F));
@@ -179,23 +274,16 @@ TEST_F(RecordingTest, AnUnknownLanguageIsASentence) {
 
 TEST_F(RecordingTest, MultilingualPromptsNameLanguageAndTask) {
   tokens = speech_tokens(*tokenizer, true);
+  setting.task = tokens.translate;
   ASSERT_TRUE(tokens.multilingual());
   Recording recording = record(30 * kSampleRate);
   EXPECT_TRUE(recording.needs_language());
   const SpeechTokens::Language& language = tokens.languages.front();
   recording.set_language(language.id, language.code, 0.9);
   ASSERT_TRUE(recording.next_window());
-  const std::vector<int32_t> expected = {tokens.start, language.id, tokens.transcribe};
+  const std::vector<int32_t> expected = {tokens.start, language.id, tokens.translate};
   EXPECT_EQ(recording.request(nullptr).prompt, expected);
   EXPECT_EQ(recording.take().language, language.code);
-}
-
-TEST(CompressionRatio, RepetitionCompresses) {
-  EXPECT_EQ(compression_ratio(""), 0);
-  EXPECT_LT(compression_ratio("a short sentence"), 1.2);
-  std::string loop;
-  for (int i = 0; i < 50; ++i) loop += " again and again";
-  EXPECT_GT(compression_ratio(loop), 10);
 }
 
 }  // namespace

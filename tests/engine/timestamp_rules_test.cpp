@@ -23,7 +23,6 @@ SpeechTokens made_up_tokens() {
   tokens.no_timestamps = 15;
   tokens.first_timestamp = 16;
   tokens.blank = 3;
-  tokens.suppressed = {5, 11, 12, 13, 14};
   return tokens;
 }
 
@@ -45,7 +44,7 @@ class Rules : public testing::Test {
   }
 
   SpeechTokens tokens = made_up_tokens();
-  SamplingRules rules{&tokens, true, 4};
+  SamplingRules rules{&tokens, true, 4, true, {5, 11, 12, 13, 14}};
 };
 
 TEST_F(Rules, FirstTokenIsAnEarlyTimestamp) { EXPECT_EQ(allowed({}), range(16, 21)); }
@@ -57,6 +56,14 @@ TEST_F(Rules, FirstTokenWithoutTimestampsIsNeitherBlankNorEnd) {
   EXPECT_EQ(std::count(ids.begin(), ids.end(), 10), 0);
   EXPECT_EQ(std::count(ids.begin(), ids.end(), 5), 0);
   EXPECT_EQ(std::count(ids.begin(), ids.end(), 0), 1);
+}
+
+TEST_F(Rules, ABlankMayComeFirstIfAllowed) {
+  rules.timestamps = false;
+  rules.suppress_blank = false;
+  rules.suppressed = {0, 39};
+  std::vector<int32_t> expected = range(1, 39);
+  EXPECT_EQ(allowed({}), expected);
 }
 
 TEST_F(Rules, TextFollowsTheOpeningTimestamp) {
@@ -105,6 +112,60 @@ TEST_F(Rules, NothingLeftMeansTheEnd) {
   EXPECT_EQ(choose_greedily(rules, none).token, 10);
   const std::vector<float> nan(40, std::numeric_limits<float>::quiet_NaN());
   EXPECT_EQ(choose_greedily(rules, nan).token, 10);
+}
+
+class Draws : public Rules {
+ protected:
+  // How often each id is drawn in 20,000 draws.
+  std::vector<int> draw(const std::vector<float>& logprobs, double temperature) {
+    RandomNumbers random(7);
+    std::vector<int> times(logprobs.size());
+    for (int i = 0; i < 20000; ++i) {
+      const Choice choice = choose_randomly(rules, logprobs, temperature, random);
+      ++times[static_cast<size_t>(choice.token)];
+    }
+    return times;
+  }
+};
+
+TEST_F(Draws, FollowTheProbabilitiesToThePower) {
+  std::vector<float> logprobs(40, kForbidden);
+  logprobs[1] = std::log(0.5F);
+  logprobs[2] = std::log(0.3F);
+  logprobs[20] = std::log(0.2F);  // a timestamp may be drawn where it does not win together
+  const auto plain = draw(logprobs, 1);
+  EXPECT_NEAR(plain[1], 10000, 400);
+  EXPECT_NEAR(plain[2], 6000, 400);
+  EXPECT_NEAR(plain[20], 4000, 400);
+  const auto sharp = draw(logprobs, 0.5);  // squares: 25, 9, 4 of 38
+  EXPECT_NEAR(sharp[1], 20000 * 25 / 38, 400);
+  EXPECT_NEAR(sharp[20], 20000 * 4 / 38, 400);
+  EXPECT_EQ(draw(logprobs, 0.001)[1], 20000);
+}
+
+TEST_F(Draws, TimestampsTogetherWinOverTheBestText) {
+  std::vector<float> logprobs(40, kForbidden);
+  logprobs[1] = std::log(0.4F);
+  logprobs[20] = std::log(0.45F);
+  logprobs[21] = std::log(0.15F);
+  const auto times = draw(logprobs, 1);
+  EXPECT_EQ(times[1], 0);
+  EXPECT_NEAR(times[20], 15000, 400);
+  RandomNumbers random(7);
+  const Choice choice = choose_randomly(rules, logprobs, 0.001, random);
+  EXPECT_EQ(choice.token, 20);
+  EXPECT_NEAR(choice.logprob, std::log(0.75), 1e-6);
+}
+
+TEST_F(Draws, NothingLeftMeansTheEnd) {
+  EXPECT_EQ(draw(std::vector<float>(40, kForbidden), 1)[10], 20000);
+  EXPECT_EQ(draw(std::vector<float>(40, std::nanf("")), 0.2)[10], 20000);
+}
+
+TEST_F(Draws, AreTheSameForTheSameNumbers) {
+  std::vector<float> logprobs(40, std::log(1 / 40.0F));
+  rules.timestamps = false;
+  EXPECT_EQ(draw(logprobs, 0.7), draw(logprobs, 0.7));
 }
 
 TEST(Argmax, LowestIndexWinsATieAndNaNNever) {

@@ -1,0 +1,116 @@
+// Lists are given as one argument ("-1,50"): options of several arguments would take the files that
+// follow for numbers.
+#include "transcribe_options.h"
+
+#include <charconv>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <string_view>
+
+#include "command.h"
+
+namespace slim::cli {
+namespace {
+
+double parse_number(std::string_view part, const std::string& option) {
+  double value = 0;
+  const char* end = part.data() + part.size();
+  const auto [stop, failure] = std::from_chars(part.data(), end, value);
+  if (failure != std::errc() || stop != end || !std::isfinite(value)) {
+    throw Error(ErrorCode::bad_request, "The option takes numbers with commas between them.",
+                option + " \"" + std::string(part) + "\"");
+  }
+  return value;
+}
+
+void add_prompt_options(CLI::App& app, TranscribeOptions& options) {
+  app.add_flag("--condition-on-previous-text,!--no-condition-on-previous-text",
+               options.condition_on_previous_text,
+               "Prompt each window with the text before it (default)");
+  app.add_option("--initial-prompt,--initial_prompt", options.initial_prompt,
+                 "Counts as the text before the first window");
+  app.add_option("--hotwords", options.hotwords,
+                 "Words in the prompt of every window that has no prefix");
+  app.add_option("--prefix", options.prefix, "What the first window's text begins with");
+  app.add_option("--prompt-reset-on-temperature,--prompt_reset_on_temperature",
+                 options.prompt_reset_on_temperature,
+                 "No earlier text prompts what follows a window decoded above this temperature")
+      ->capture_default_str();
+}
+
+void add_fallback_options(CLI::App& app, TranscribeOptions& options, NumberLists& lists) {
+  app.add_option("--temperature", lists.temperature,
+                 "Temperatures to decode a window at until it comes out well (0: greedy)")
+      ->capture_default_str();
+  app.add_option("--best-of,--best_of", options.best_of,
+                 "Texts sampled at temperatures above 0, of which the likeliest is taken")
+      ->check(CLI::Range(1, 100))
+      ->capture_default_str();
+  app.add_option("--seed", options.seed, "Seed of sampling")->capture_default_str();
+  app.add_option("--compression-ratio-threshold,--compression_ratio_threshold",
+                 options.compression_ratio_threshold,
+                 "Windows whose text compresses better than this are decoded again")
+      ->capture_default_str();
+  app.add_option("--logprob-threshold,--logprob_threshold,--log-prob-threshold",
+                 options.logprob_threshold,
+                 "... and those whose mean log-probability is below this, unless they are silence")
+      ->capture_default_str();
+  app.add_option("--no-speech-threshold,--no_speech_threshold", options.no_speech_threshold,
+                 "Windows above this probability of silence, and as unlikely, are skipped")
+      ->capture_default_str();
+}
+
+}  // namespace
+
+std::vector<double> parse_numbers(const std::string& text, const std::string& option) {
+  std::vector<double> numbers;
+  if (text.find_first_not_of(' ') == std::string::npos) return numbers;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    std::string_view part = std::string_view(text).substr(begin, end - begin);
+    while (part.starts_with(' ')) part.remove_prefix(1);
+    while (part.ends_with(' ')) part.remove_suffix(1);
+    numbers.push_back(parse_number(part, option));
+    begin = end + 1;
+  }
+  return numbers;
+}
+
+void add_transcribe_options(CLI::App& app, TranscribeOptions& options, NumberLists& lists) {
+  app.add_option("-l,--language", options.language, "Language code (default: detected)");
+  app.add_option("--task", options.task, "transcribe, or translate into English")
+      ->check(CLI::IsMember({"transcribe", "translate"}))
+      ->capture_default_str();
+  app.add_option("-b,--batch-size", options.batch_size, "Files decoded together")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  app.add_option("--clip-timestamps,--clip_timestamps", lists.clip_timestamps,
+                 "Stretches to transcribe: start,end,start,end,... in seconds");
+  app.add_flag("--without-timestamps", options.without_timestamps, "Text without times");
+  add_prompt_options(app, options);
+  add_fallback_options(app, options, lists);
+  app.add_option("--suppress-tokens,--suppress_tokens", lists.suppress_tokens,
+                 "Ids that are never sampled (-1: marks that are not speech)")
+      ->capture_default_str();
+  app.add_flag("--suppress-blank,!--no-suppress-blank", options.suppress_blank,
+               "Nor a blank or the end as a window's first token (default)");
+  app.add_option("--max-tokens", options.max_tokens, "Tokens per window (0: half the context)")
+      ->check(counts())
+      ->capture_default_str();
+}
+
+void parse_lists(const NumberLists& lists, TranscribeOptions& options) {
+  options.temperatures = parse_numbers(lists.temperature, "--temperature");
+  options.clip_timestamps = parse_numbers(lists.clip_timestamps, "--clip-timestamps");
+  options.suppress_tokens.clear();
+  for (const double id : parse_numbers(lists.suppress_tokens, "--suppress-tokens")) {
+    if (id != std::floor(id) || std::abs(id) > std::numeric_limits<int32_t>::max()) {
+      throw Error(ErrorCode::bad_request, "Ids of tokens are whole numbers.",
+                  "--suppress-tokens " + lists.suppress_tokens);
+    }
+    options.suppress_tokens.push_back(static_cast<int32_t>(id));
+  }
+}
+
+}  // namespace slim::cli

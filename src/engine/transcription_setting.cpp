@@ -1,0 +1,156 @@
+// Checks options, encodes texts, and lists what must not be sampled.
+#include "engine/transcription_setting.h"
+
+#include <cmath>
+#include <string>
+#include <string_view>
+
+#include "slim/error.h"
+
+namespace slim {
+namespace {
+
+constexpr double kSecondsPerTimestamp = 0.02;
+
+[[noreturn]] void refuse(const std::string& sentence, const std::string& option) {
+  throw Error(ErrorCode::bad_request, sentence, option);
+}
+
+std::string short_text(double value) {
+  std::string text = std::to_string(value);
+  text.erase(text.find_last_not_of('0') + 1);
+  if (text.back() == '.') text.pop_back();
+  return text;
+}
+
+// False for NaN as well.
+void require(bool holds, const std::string& sentence, const char* option, double value) {
+  if (!holds) refuse(sentence, std::string(option) + " " + short_text(value));
+}
+
+void check_temperatures(const TranscribeOptions& options) {
+  constexpr size_t kMost = 100;
+  if (options.temperatures.empty() || options.temperatures.size() > kMost) {
+    refuse("Between 1 and 100 temperatures can be tried.",
+           "temperature: " + std::to_string(options.temperatures.size()) + " of them");
+  }
+  for (const double temperature : options.temperatures) {
+    require(temperature >= 0 && temperature <= 100, "A temperature must lie between 0 and 100.",
+            "temperature", temperature);
+  }
+}
+
+void check_clips(const TranscribeOptions& options) {
+  constexpr double kLongest = 1e7;  // seconds: four months
+  double last = -1;
+  for (const double time : options.clip_timestamps) {
+    require(time >= 0 && time <= kLongest,
+            "A time must be a number of seconds between 0 and 10000000.", "clip_timestamps", time);
+    require(time >= last, "The times of clips must not decrease.", "clip_timestamps", time);
+    last = time;
+  }
+}
+
+void check_options(const TranscribeOptions& options) {
+  require(options.batch_size >= 1 && options.batch_size <= 1024,
+          "The batch size must lie between 1 and 1024.", "batch_size", options.batch_size);
+  require(options.max_tokens >= 0, "The tokens of a window cannot be fewer than 0.", "max_tokens",
+          options.max_tokens);
+  require(options.best_of >= 1 && options.best_of <= 100,
+          "Between 1 and 100 texts can be sampled of a window.", "best_of", options.best_of);
+  require(options.max_initial_timestamp >= 0 && options.max_initial_timestamp <= 1e6,
+          "The latest first timestamp must lie between 0 and 1000000 seconds.",
+          "max_initial_timestamp", options.max_initial_timestamp);
+  const auto number = [](double value, const char* option) {
+    require(!std::isnan(value), "The threshold must be a number.", option, value);
+  };
+  number(options.no_speech_threshold, "no_speech_threshold");
+  number(options.logprob_threshold, "logprob_threshold");
+  number(options.compression_ratio_threshold, "compression_ratio_threshold");
+  number(options.prompt_reset_on_temperature, "prompt_reset_on_temperature");
+  check_temperatures(options);
+  check_clips(options);
+}
+
+int32_t task_of(const SpeechTokens& tokens, const std::string& task) {
+  if (task == "transcribe") return tokens.transcribe;
+  if (task != "translate") refuse("The task must be transcribe or translate.", task);
+  if (!tokens.multilingual()) {
+    refuse("This model knows English only, so there is nothing it could translate.",
+           "task translate");
+  }
+  if (tokens.translate < 0) {
+    refuse("The model's tokenizer has no token <|translate|>.", "task translate");
+  }
+  return tokens.translate;
+}
+
+// As it stands after other text: with one space before it. Nothing but blanks is no text.
+std::vector<int32_t> encode(const Tokenizer& tokenizer, std::string_view text) {
+  constexpr std::string_view kBlank = " \t\r\n\v\f";
+  const size_t begin = text.find_first_not_of(kBlank);
+  if (begin == std::string_view::npos) return {};
+  const size_t end = text.find_last_not_of(kBlank) + 1;
+  return tokenizer.encode(" " + std::string(text.substr(begin, end - begin)));
+}
+
+std::vector<int32_t> first_of(std::vector<int32_t> ids, int64_t most) {
+  if (static_cast<int64_t>(ids.size()) > most) ids.resize(static_cast<size_t>(most));
+  return ids;
+}
+
+std::vector<int32_t> suppressed(const SpeechTokens& tokens, int64_t vocabulary,
+                                const std::vector<int32_t>& asked) {
+  std::vector<int32_t> ids = tokens.steering;
+  for (const int32_t id : asked) {
+    if (id == -1) {
+      ids.insert(ids.end(), tokens.non_speech.begin(), tokens.non_speech.end());
+      continue;
+    }
+    if (id < 0 || id >= vocabulary) {
+      refuse("A token to suppress must be -1 (marks that are not speech) or an id below " +
+                 std::to_string(vocabulary) + ".",
+             "suppress_tokens " + std::to_string(id));
+    }
+    ids.push_back(id);
+  }
+  return ids;
+}
+
+}  // namespace
+
+TranscriptionSetting transcription_setting(const Tokenizer& tokenizer, const SpeechTokens& tokens,
+                                           const ModelSpec& spec,
+                                           const TranscribeOptions& options) {
+  check_options(options);
+  TranscriptionSetting setting;
+  setting.tokenizer = &tokenizer;
+  setting.tokens = &tokens;
+  setting.options = options;
+  setting.window_frames = 2 * spec.encoder.positions;
+  setting.text_positions = spec.decoder.positions;
+  setting.task = task_of(tokens, options.task);
+  setting.initial_prompt = encode(tokenizer, options.initial_prompt);
+  setting.hotwords = first_of(encode(tokenizer, options.hotwords), setting.prompt_budget());
+  setting.prefix = first_of(encode(tokenizer, options.prefix), setting.prompt_budget());
+
+  FallbackSetting& fallback = setting.fallback;
+  fallback.temperatures = options.temperatures;
+  fallback.best_of = options.best_of;
+  fallback.compression_ratio_threshold = options.compression_ratio_threshold;
+  fallback.logprob_threshold = options.logprob_threshold;
+  fallback.no_speech_threshold = options.no_speech_threshold;
+  fallback.decode.max_tokens =
+      options.max_tokens > 0 ? options.max_tokens : setting.text_positions / 2;
+  fallback.decode.seed = options.seed;
+  SamplingRules& rules = fallback.decode.rules;
+  rules.tokens = &tokens;
+  rules.timestamps = !options.without_timestamps;
+  rules.max_initial =
+      static_cast<int32_t>(std::lround(options.max_initial_timestamp / kSecondsPerTimestamp));
+  rules.suppress_blank = options.suppress_blank;
+  rules.suppressed = suppressed(tokens, spec.vocabulary, options.suppress_tokens);
+  return setting;
+}
+
+}  // namespace slim

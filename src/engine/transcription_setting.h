@@ -1,0 +1,38 @@
+// TranscriptionSetting: what stays the same for all windows of all recordings of one call: the
+// options, checked, and what they mean for this model.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "engine/fallback.h"
+#include "engine/speech_tokens.h"
+#include "models/spec.h"
+#include "slim/transcription.h"
+#include "text/tokenizer.h"
+
+namespace slim {
+
+struct TranscriptionSetting {
+  const Tokenizer* tokenizer = nullptr;
+  const SpeechTokens* tokens = nullptr;
+  TranscribeOptions options;
+  int64_t window_frames = 3000;  // what the encoder takes: two frames a position
+  int64_t text_positions = 448;  // the decoder's
+  int32_t task = -1;             // <|transcribe|> or <|translate|>
+  FallbackSetting fallback;
+  // The options' texts, in tokens; at most prompt_budget() of hotwords and of the prefix.
+  std::vector<int32_t> initial_prompt;
+  std::vector<int32_t> hotwords;
+  std::vector<int32_t> prefix;
+
+  // What earlier text, hotwords and prefix may take: it leaves half the positions to a window.
+  int64_t prompt_budget() const { return text_positions / 2 - 1; }
+};
+
+// Throws Error{bad_request} naming the option that cannot be served. `tokenizer` and `tokens` must
+// outlive the setting.
+TranscriptionSetting transcription_setting(const Tokenizer& tokenizer, const SpeechTokens& tokens,
+                                           const ModelSpec& spec, const TranscribeOptions& options);
+
+}  // namespace slim
