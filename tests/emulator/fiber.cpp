@@ -1,21 +1,9 @@
-// Switching of stacks, which AddressSanitizer is told of.
+// Switching of stacks.
 #include "emulator/fiber.h"
 
 #include <sys/mman.h>
 
 #include <new>
-
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SLIM_FIBERS_ANNOUNCED
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__)
-#define SLIM_FIBERS_ANNOUNCED
-#endif
-#ifdef SLIM_FIBERS_ANNOUNCED
-#include <sanitizer/common_interface_defs.h>
-#endif
 
 // Saves what a call must preserve on this stack, stores the stack pointer at `from`, and returns on
 // the other stack, to whoever called there.
@@ -54,22 +42,6 @@ constexpr size_t kShifts = 16384;
 
 Fiber* current = nullptr;
 
-void announce(void** fake_stack, const void* bottom, size_t size) {
-#ifdef SLIM_FIBERS_ANNOUNCED
-  __sanitizer_start_switch_fiber(fake_stack, bottom, size);
-#else
-  static_cast<void>(fake_stack), static_cast<void>(bottom), static_cast<void>(size);
-#endif
-}
-
-void arrive(void* fake_stack, const void** bottom, size_t* size) {
-#ifdef SLIM_FIBERS_ANNOUNCED
-  __sanitizer_finish_switch_fiber(fake_stack, bottom, size);
-#else
-  static_cast<void>(fake_stack), static_cast<void>(bottom), static_cast<void>(size);
-#endif
-}
-
 }  // namespace
 
 Fiber::Fiber() {
@@ -83,11 +55,7 @@ Fiber::Fiber() {
 
 Fiber::~Fiber() { munmap(stack_, kStack); }
 
-void Fiber::start() {
-  Fiber& self = *current;
-  arrive(nullptr, &self.outer_stack_, &self.outer_size_);
-  self.entry_();
-}
+void Fiber::start() { current->entry_(); }
 
 void Fiber::begin(void (*entry)()) {
   entry_ = entry;
@@ -102,16 +70,9 @@ void Fiber::begin(void (*entry)()) {
 
 void Fiber::enter() {
   current = this;
-  void* fake_stack = nullptr;
-  announce(&fake_stack, stack_, kStack);
   slim_switch_stack(&outside_, inside_);
-  arrive(fake_stack, nullptr, nullptr);
 }
 
-void Fiber::leave(bool last) {
-  announce(last ? nullptr : &fake_stack_, outer_stack_, outer_size_);
-  slim_switch_stack(&inside_, outside_);
-  arrive(fake_stack_, &outer_stack_, &outer_size_);
-}
+void Fiber::leave() { slim_switch_stack(&inside_, outside_); }
 
 }  // namespace slim::emulated

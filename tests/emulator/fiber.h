@@ -14,12 +14,12 @@ class Fiber {
   Fiber(const Fiber&) = delete;
   Fiber& operator=(const Fiber&) = delete;
 
-  // The next enter() calls `entry`, which ends with leave(true).
+  // The next enter() calls `entry`, which ends with leave() and is not entered again.
   void begin(void (*entry)());
   // Runs the fiber until it leaves.
   void enter();
-  // From inside: back to where enter() was called. `last`: it will not be entered again.
-  void leave(bool last = false);
+  // From inside: back to where enter() was called.
+  void leave();
 
  private:
   static void start();
@@ -29,10 +29,6 @@ class Fiber {
   void* inside_ = nullptr;   // the stack pointer of the fiber while it waits
   void* outside_ = nullptr;  // the same of who entered
   void (*entry_)() = nullptr;
-  // What AddressSanitizer asks for.
-  void* fake_stack_ = nullptr;
-  const void* outer_stack_ = nullptr;
-  size_t outer_size_ = 0;
 };
 
 }  // namespace slim::emulated

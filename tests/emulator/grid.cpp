@@ -130,7 +130,7 @@ void Block::run_current() {
   --warp.live;
   self.release_if_all();
   self.release_if_all(warp);
-  thread.fiber.leave(true);
+  thread.fiber.leave();
 }
 
 void Block::start(unsigned count) {
