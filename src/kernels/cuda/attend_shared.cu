@@ -172,8 +172,7 @@ __device__ Shares shares_of(const Merge& a, int head, int begin, int end, const 
     const float2 state = a.states[i * a.heads + head];
     if (state.y != 0.0F) sum += state.y * exp2f(state.x - shares.top);
   }
-  // Sums are lifted by 2^12 (decode_sealed.cuh, kLift).
-  const float here = (shares.top - 12.0F) * 0.69314718055994531F + logf(sum);
+  const float here = (shares.top - cuda::kLift) * cuda::kLogTwo + logf(sum);
   shares.lse = here;
   float now = 1.0F;
   if (a.merge && *logarithm != -INFINITY) {

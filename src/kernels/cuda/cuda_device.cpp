@@ -53,7 +53,6 @@ CudaDevice::CudaDevice(int number)
   multiprocessors_ = attribute(cudaDevAttrMultiProcessorCount);
   architecture_ = 10 * attribute(cudaDevAttrComputeCapabilityMajor) +
                   attribute(cudaDevAttrComputeCapabilityMinor);
-  shared_memory_ = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
 }
 
 CudaDevice::~CudaDevice() {
@@ -70,14 +69,6 @@ CudaDevice::~CudaDevice() {
 
 void CudaDevice::select() const { check_cuda(cudaSetDevice(number_), "be selected"); }
 
-size_t CudaDevice::free_bytes() const {
-  select();
-  size_t free = 0;
-  size_t total = 0;
-  check_cuda(cudaMemGetInfo(&free, &total), "say how much memory it has");
-  return free + pooled_bytes_;
-}
-
 std::byte* CudaDevice::acquire(size_t bytes) {
   const std::lock_guard lock(mutex_);
   const size_t size = pool_size(bytes);
@@ -85,7 +76,6 @@ std::byte* CudaDevice::acquire(size_t bytes) {
   const auto found = free_.lower_bound(size);
   if (found != free_.end() && found->first <= size + size / 4) {
     std::byte* const data = found->second;
-    pooled_bytes_ -= found->first;
     sizes_[data] = found->first;
     free_.erase(found);
     return data;
@@ -111,7 +101,6 @@ std::byte* CudaDevice::acquire(size_t bytes) {
 void CudaDevice::release(std::byte* data, size_t /*bytes*/) noexcept {
   const std::lock_guard lock(mutex_);
   const auto size = sizes_.extract(data).mapped();
-  pooled_bytes_ += size;
   free_.emplace(size, data);
 }
 
@@ -119,7 +108,6 @@ void CudaDevice::empty_pool() noexcept {
   // cudaFree waits for the card.
   for (const auto& [size, data] : free_) cudaFree(data);
   free_.clear();
-  pooled_bytes_ = 0;
 }
 
 void CudaDevice::copy(void* to, const void* from, size_t bytes) {

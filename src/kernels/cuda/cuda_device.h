@@ -41,8 +41,6 @@ class CudaDevice final : public Device {
   int multiprocessors() const noexcept { return multiprocessors_; }
   // 10 times the compute capability: 80, 90, ...
   int architecture() const noexcept { return architecture_; }
-  int shared_memory() const noexcept { return shared_memory_; }  // bytes a block may ask for
-  size_t free_bytes() const;  // of the card, the pool's own counted as free
 
   // Copies small arrays of the host (slices, positions, addresses of pages) to the card, in the
   // stream's order: returns where they are, valid for work asked for before kUploads more calls.
@@ -74,11 +72,9 @@ class CudaDevice final : public Device {
   cudaStream_t stream_ = nullptr;
   int multiprocessors_ = 0;
   int architecture_ = 0;
-  int shared_memory_ = 0;
   std::mutex mutex_;
   std::multimap<size_t, std::byte*> free_;
   std::map<std::byte*, size_t> sizes_;  // of what is in use
-  size_t pooled_bytes_ = 0;
   std::vector<Staging> staging_;
   size_t next_staging_ = 0;
 };

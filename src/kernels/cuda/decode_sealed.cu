@@ -12,8 +12,6 @@ namespace slim::cuda {
 namespace {
 
 constexpr int kSharedBytes = 227 * 1024;  // of a block, on sm_90
-constexpr int kMostStages = 8;
-constexpr int kThreads = 640;
 
 const DecodeEntry* find(int bits, int head_width, int head_tiles) {
   switch (bits) {
@@ -37,7 +35,7 @@ struct Configuration {
   Configuration(const DecodeLaunch& launch, size_t shared_bytes) {
     const int cluster = cluster_of(launch.head_width, launch.head_tiles);
     config.gridDim = dim3(static_cast<unsigned>(launch.clusters * cluster));
-    config.blockDim = dim3(kThreads);
+    config.blockDim = dim3(kDecodeThreads);
     config.dynamicSmemBytes = shared_bytes;
     config.stream = launch.stream;
     attribute.id = cudaLaunchAttributeClusterDimension;

@@ -24,18 +24,9 @@
 
 namespace slim::cuda {
 
-constexpr int kScoreWarps = 8;
-constexpr int kMixWarps = 8;
-constexpr int kSoftmaxWarps = 4;
-constexpr int kDecodeThreads = (kScoreWarps + kMixWarps + kSoftmaxWarps) * 32;
 constexpr int kBuffers = 2;  // of probabilities
 constexpr int kRows = 64;    // of a page
 constexpr int kPitch = 72;   // halves from one head's probabilities to the next's
-// A probability is sent as 2^12 at the maximum that it is taken from, and that is renewed when a
-// score exceeds it by more than 3: f16 holds 2^15, and sums are rarely rescaled.
-constexpr float kLift = 12.0F;
-constexpr float kLag = 3.0F;
-constexpr float kLogTwo = 0.69314718055994531F;
 
 template <int kBits_, int kHeadWidth_, int kHeadTiles_>
 struct DecodeShape {
@@ -74,7 +65,7 @@ struct DecodeShared {
   alignas(16) float2 states[kBuffers][Shape::kAllHeads];  // the running maximum, and the page's sum
   Barrier p_full[kBuffers], p_free[kBuffers];
   Barrier parts_full, parts_free;
-  Barrier full[8], free[8];
+  Barrier full[kMostStages], free[kMostStages];
   NextPage next[kMixWarps];
 };
 

@@ -14,6 +14,16 @@ namespace slim::cuda {
 
 constexpr int kDecodeColumns = 512;  // of keys, that one block holds
 constexpr int kMostSpill = 32;       // columns beside the keys
+constexpr int kMostStages = 8;       // pages that a block holds
+constexpr int kScoreWarps = 8;
+constexpr int kMixWarps = 8;
+constexpr int kSoftmaxWarps = 4;
+constexpr int kDecodeThreads = (kScoreWarps + kMixWarps + kSoftmaxWarps) * 32;
+// A probability is sent as 2^12 at the maximum that it is taken from, and that is renewed when a
+// score exceeds it by more than 3: f16 holds 2^15, and sums are rarely rescaled.
+constexpr float kLift = 12.0F;
+constexpr float kLag = 3.0F;
+constexpr float kLogTwo = 0.69314718055994531F;
 
 // Neighbouring pages of one sequence, for one query.
 struct DecodeSegment {

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/check.h"
+#include "kernels/attend_check.h"
 #include "kernels/reference/dot.h"
 #include "kernels/reference/reference_kernels.h"
 
@@ -73,12 +74,6 @@ std::vector<float> read_rows(const Plane& plane, const Slice& slice) {
     read_row(plane, slice, s, values.data() + s * plane.format.width);
   }
   return values;
-}
-
-void check_slice(const Slice& slice, int64_t tokens) {
-  check(slice.first >= 0 && slice.count >= 0 && slice.first + slice.count <= tokens,
-        "a slice's tokens lie within the step");
-  check(slice.rows >= 0, "a slice's rows are not negative");
 }
 
 // One slice's rows, ready to be scored: keys as they stand after gain, bias and rotation.
@@ -245,20 +240,8 @@ void ReferenceKernels::load_rows(const LoadRows& arguments) {
 
 void ReferenceKernels::attend_pair(const Attend& arguments) {
   const Attend& a = arguments;
-  check(a.heads > 0 && a.heads_per_key > 0 && a.heads % a.heads_per_key == 0,
-        "every key head serves as many heads");
-  check(a.queries.columns == a.heads * a.key_width, "queries hold one key's width a head");
-  check(a.mixed.rows == a.queries.rows && a.mixed.columns == a.heads * a.value_width,
-        "mixed rows hold one value's width a head");
-  const int64_t last = a.heads / a.heads_per_key - 1;
-  check(last * a.key_stride + a.key_width <= a.keys.format.width, "a key row holds every head");
-  check(last * a.value_stride + a.value_width <= a.values.format.width,
-        "a value row holds every head");
-  check(a.lse.rows == 0 || (a.lse.rows == a.queries.rows && a.lse.columns == a.heads),
-        "there is an lse for every query and head");
-  check(!a.merge || a.lse.rows > 0, "results are merged by their lse");
+  check_attend(a);
   for (const Slice& slice : a.slices) {
-    check_slice(slice, a.queries.rows);
     const SliceAttention attention(a, slice);
     for (int64_t token = 0; token < slice.count; ++token) attention.attend(token);
   }
