@@ -112,20 +112,95 @@ __device__ __forceinline__ Fragments load_transposed(uint32_t address) {
   return f;
 }
 
-// c[16, 8] += a[16, 16] b[16, 8] in f16, summed in f32.
+// c[16, 8] += a[16, 16] b[16, 8] in f16, summed in f32: a product of one warp.
 __device__ __forceinline__ void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,
                                          uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
       "{%8, %9}, {%0, %1, %2, %3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+// ---- Products of four warps, which run beside what the warps do ------------------------------
+
+// A matrix in shared memory as an operand: of eight rows each the 16 bytes of one step are 128
+// bytes without gaps; kStep bytes lie between neighbouring 16 bytes of a row, kEight between
+// neighbouring eights of rows. All multiples of 16.
+template <int kStep, int kEight>
+struct Operand {
+  static constexpr uint32_t kHigh = kEight / 16;
+  uint32_t low;
+
+  __device__ __forceinline__ explicit Operand(uint32_t address)
+      : low(address >> 4 & 0x3FFF | (kStep / 16) << 16) {}
+  // `bytes` further on: a multiple of 16.
+  __device__ __forceinline__ Operand advance(int bytes) const {
+    Operand other = *this;
+    other.low += static_cast<uint32_t>(bytes / 16);
+    return other;
+  }
+};
+
+// Before products read registers or sums that were written since the last ones.
+__device__ __forceinline__ void order_registers() {
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+__device__ __forceinline__ void commit_products() {
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+// Until at most kGroups of those committed are left.
+template <int kGroups>
+__device__ __forceinline__ void wait_products() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kGroups) : "memory");
+}
+// What this thread sees in shared memory is there for products too.
+__device__ __forceinline__ void order_shared_writes() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+// c[64, 8 n] (= or +=) a[64, 16] b[16, 8 n] in f16, summed in f32; a warp holds 16 rows of a and c.
+template <bool kFirst, class B>
+__device__ __forceinline__ void multiply_group(float (&c)[1][4], const uint32_t (&a)[4], B b) {
+  asm volatile(
+      "{ .reg .pred add; .reg .b64 b; setp.ne.b32 add, %9, 0; mov.b64 b, {%8, %10};\n"
+      "wgmma.mma_async.sync.aligned.m64n8k16.f32.f16.f16 {%0, %1, %2, %3}, {%4, %5, %6, %7}, b, "
+      "add, 1, 1, 0; }"
+      : "+f"(c[0][0]), "+f"(c[0][1]), "+f"(c[0][2]), "+f"(c[0][3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b.low), "n"(kFirst ? 0 : 1), "n"(B::kHigh));
+}
+template <bool kFirst, class B>
+__device__ __forceinline__ void multiply_group(float (&c)[2][4], const uint32_t (&a)[4], B b) {
+  asm volatile(
+      "{ .reg .pred add; .reg .b64 b; setp.ne.b32 add, %13, 0; mov.b64 b, {%12, %14};\n"
+      "wgmma.mma_async.sync.aligned.m64n16k16.f32.f16.f16 {%0, %1, %2, %3, %4, %5, %6, %7}, "
+      "{%8, %9, %10, %11}, b, add, 1, 1, 0; }"
+      : "+f"(c[0][0]), "+f"(c[0][1]), "+f"(c[0][2]), "+f"(c[0][3]), "+f"(c[1][0]), "+f"(c[1][1]),
+        "+f"(c[1][2]), "+f"(c[1][3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b.low), "n"(kFirst ? 0 : 1), "n"(B::kHigh));
+}
+template <bool kFirst, class B>
+__device__ __forceinline__ void multiply_group(float (&c)[4][4], const uint32_t (&a)[4], B b) {
+  asm volatile(
+      "{ .reg .pred add; .reg .b64 b; setp.ne.b32 add, %21, 0; mov.b64 b, {%20, %22};\n"
+      "wgmma.mma_async.sync.aligned.m64n32k16.f32.f16.f16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, "
+      "%9, %10, %11, %12, %13, %14, %15}, {%16, %17, %18, %19}, b, add, 1, 1, 0; }"
+      : "+f"(c[0][0]), "+f"(c[0][1]), "+f"(c[0][2]), "+f"(c[0][3]), "+f"(c[1][0]), "+f"(c[1][1]),
+        "+f"(c[1][2]), "+f"(c[1][3]), "+f"(c[2][0]), "+f"(c[2][1]), "+f"(c[2][2]), "+f"(c[2][3]),
+        "+f"(c[3][0]), "+f"(c[3][1]), "+f"(c[3][2]), "+f"(c[3][3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b.low), "n"(kFirst ? 0 : 1), "n"(B::kHigh));
 }
 
 __device__ __forceinline__ uint32_t add_halves(uint32_t a, uint32_t b) {
   uint32_t sum;
   asm("add.rn.f16x2 %0, %1, %2;" : "=r"(sum) : "r"(a), "r"(b));
   return sum;
+}
+
+// A number that the compiler does not know for a constant: it keeps it in a register.
+__device__ __forceinline__ uint32_t opaque(uint32_t number) {
+  uint32_t one;  // a grid of one row
+  asm volatile("mov.u32 %0, %%nctaid.y;" : "=r"(one));
+  return number - 1 + one;
 }
 
 template <int kRegisters>

@@ -7,10 +7,11 @@
 
 namespace slim::cuda {
 
-// Registers of a lane: 96 each at the start, so that the five warps of a scheduler have 480.
-constexpr int kScoreRegisters = 80;
-constexpr int kMixRegisters = 144;
-constexpr int kSoftmaxRegisters = 32;
+// Registers of a lane: 80 each at the start, so that the six warps of a scheduler have 480.
+constexpr int kScoreRegisters = 88;
+constexpr int kMixRegisters = 120;
+constexpr int kSoftmaxRegisters = 40;
+constexpr int kLoadRegisters = 24;
 
 template <class Shape>
 __global__ void __launch_bounds__(kDecodeThreads, 1)
@@ -23,14 +24,17 @@ __global__ void __launch_bounds__(kDecodeThreads, 1)
                       arguments.segments + arguments.cluster_segments[cluster + 1]);
   const int warp = threadIdx.x / 32;
   if (warp < kScoreWarps) {
-    give_registers<kScoreRegisters>();
+    take_registers<kScoreRegisters>();
     score_pages(block, walk);
   } else if (warp < kScoreWarps + kMixWarps) {
     take_registers<kMixRegisters>();
     mix_pages(block, walk);
-  } else {
+  } else if (warp < kScoreWarps + kMixWarps + kSoftmaxWarps) {
     give_registers<kSoftmaxRegisters>();
     soften_pages(block, walk);
+  } else {
+    give_registers<kLoadRegisters>();
+    if (warp == kScoreWarps + kMixWarps + kSoftmaxWarps) load_pages(block, walk);
   }
   __syncwarp();
   sync_cluster();  // a block's shared memory is written by others until they are done
@@ -40,7 +44,7 @@ template <class Shape>
 constexpr DecodeEntry decode_entry() {
   return {Shape::kHeadWidth, Shape::kHeadTiles,
           reinterpret_cast<const void*>(&decode_kernel<Shape>), &Stage<Shape>::bytes,
-          static_cast<int>(sizeof(DecodeShared<Shape>))};
+          kFixedBytes<Shape>};
 }
 
 template <int kBits>

@@ -8,17 +8,21 @@ namespace slim::cuda {
 constexpr int kMixColumns = kDecodeColumns / kMixWarps;  // 64: of a warp
 constexpr int kMixTiles = kMixColumns / 16;
 
-// Sixteen columns by sixteen tokens, as what stands left in a product; of 16 bits also what is left
-// of the numbers beside it. In units of 2^kLow of the last bit (16 bits: of 2^8).
-struct Columns {
-  uint32_t all[4];
-  uint32_t rest[4];
-};
+// Sixteen columns by sixteen tokens of a warp as its share of a product's 64 columns, in one or two
+// addends that are exact in f16: without shifts and sums, a byte or less under an exponent of its
+// own. In units of 2^kLow of the last bit (16 bits: of 2^8).
+template <class Shape>
+constexpr int kAddends = Shape::kBits == 8 ? 1 : 2;
+template <class Shape>
+using Columns = uint32_t[kAddends<Shape>][4];
 
-// A byte of each half of a word under the exponent of 1024: 1024 + byte, less `bias`.
-__device__ __forceinline__ uint32_t spread_bytes(uint32_t word, uint32_t selector, uint32_t bias) {
-  return add_halves(__byte_perm(word, 0x64646464U, selector), bias);
-}
+// What addends stand above a number without sign: 1024 under a byte, and under the rest 4 of 16
+// bits, 64 of four and 256 of two. Keys of 16 bits, which have no middles to take it off with, have
+// it taken off their first addend.
+template <class Shape>
+constexpr float kAbove = Shape::kBits == 8    ? 1024.0F
+                         : Shape::kBits == 10 ? 1024.0F + 256.0F
+                                              : 1024.0F + 64.0F;
 
 // All columns of tile `m` of the warp that starts at `first`, token step by token step. Lanes of
 // one row of the product (lane / 4) hold columns row and row + 8 (16 bits), or 2 row and 2 row + 1.
@@ -27,59 +31,49 @@ struct ColumnReader {
   const Stage<Shape>& stage;
   int first;  // column of the block
   int lane;
-  Fragments fine[2] = {};  // the second plane's, tokens 0 to 31 and 32 to 63
+  // Exponents, as registers: an instruction takes one immediate number, which is the selector.
+  uint32_t above = opaque(0x64646464U);
+  uint32_t under = opaque(0x44444444U);
+  Fragments raw = {};   // below 16 bits: of two steps
+  Fragments fine = {};  // the second plane's
 
-  // Of 4 and 2 bits a chunk holds the columns of two and four tiles.
-  __device__ __forceinline__ void fetch_fine(int m) {
-    if constexpr (Shape::kLow > 0) {
-      constexpr int kParts = 8 / Shape::kLow;
-      if (m % kParts != 0) return;
-      const int chunk = (first + 16 * m) / (16 * kParts);
-      const std::byte* at = stage.low() + chunk * 1024 + lane * 16;
-      fine[0] = load_transposed(shared_address(at));
-      fine[1] = load_transposed(shared_address(at + 512));
-    }
-  }
-
-  // Two steps of 16 tokens: 32 half + [0, 32).
-  __device__ __forceinline__ void fetch(int m, int half, Columns (&columns)[2]) {
+  // Tokens 16 step + [0, 16), steps in order.
+  __device__ __forceinline__ void fetch(int m, int step, Columns<Shape>& to) {
     const int column = first + 16 * m;
     if constexpr (Shape::kBits == 16) {
-#pragma unroll
-      for (int step = 0; step < 2; ++step) {
-        // Matrices: columns 0 to 7 then 8 to 15 of tokens 0 to 7, then of tokens 8 to 15.
-        const int token = half * 32 + step * 16 + lane / 16 * 8 + lane % 8;
-        const Fragments raw = load_transposed(
-            shared_address(stage.high() + (column / 8 + lane / 8 % 2) * 1024 + token * 16));
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          // High bytes: 1024 + 128 + number; low ones under the exponent of 4: 4 + byte / 256.
-          columns[step].all[i] = spread_bytes(raw.part[i], 0x4341, 0xE480E480U);
-          columns[step].rest[i] = __byte_perm(raw.part[i], 0x44444444U, 0x4240);
-        }
-      }
-    } else {
-      // Matrices: 16 columns of tokens 0 to 7, 8 to 15, ...
-      const Fragments raw = load_transposed(
-          shared_address(stage.high() + column / 16 * 1024 + (half * 32 + lane) * 16));
+      // Matrices: columns 0 to 7 then 8 to 15 of tokens 0 to 7, then of tokens 8 to 15.
+      const int token = step * 16 + lane / 16 * 8 + lane % 8;
+      raw = load_transposed(
+          shared_address(stage.high() + (column / 8 + lane / 8 % 2) * 1024 + token * 16));
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        uint32_t(&to)[4] = columns[i / 2].all;
-        const int at = i % 2 * 2;
-        if constexpr (Shape::kLow == 0) {
-          to[at] = spread_bytes(raw.part[i], 0x4240, 0xE480E480U);  // -1152
-          to[at + 1] = spread_bytes(raw.part[i], 0x4341, 0xE480E480U);
-        } else {
-          constexpr int kParts = 8 / Shape::kLow;
-          // The fine bits under an exponent where their last bit is 2^-kLow: 64 or 256 + bits.
-          constexpr uint32_t kUnder = Shape::kLow == 4 ? 0x54005400U : 0x5C005C00U;
-          constexpr uint32_t kBias = Shape::kLow == 4 ? 0xE4C0E4C0U : 0xE580E580U;  // -1216, -1408
-          constexpr uint32_t kMask = ((1U << Shape::kLow) - 1U) * 0x00010001U;
-          const uint32_t bits = fine[half].part[i] >> (m % kParts * 2 * Shape::kLow);
-          to[at] = add_halves(spread_bytes(raw.part[i], 0x4240, kBias), (bits & kMask) | kUnder);
-          to[at + 1] = add_halves(spread_bytes(raw.part[i], 0x4341, kBias),
-                                  (bits >> Shape::kLow & kMask) | kUnder);
-        }
+        // -1156: the number's sign (128), and what stands above both bytes.
+        to[0][i] = add_halves(__byte_perm(raw.part[i], above, 0x4341), 0xE484E484U);
+        to[1][i] = __byte_perm(raw.part[i], under, 0x4240);
+      }
+      return;
+    }
+    // Of 4 and 2 bits a chunk holds the columns of two and four tiles.
+    constexpr int kParts = Shape::kLow == 0 ? 1 : 8 / Shape::kLow;
+    if (step % 2 == 0) {
+      // Matrices: 16 columns of tokens 0 to 7, 8 to 15, ...
+      const int at = (step / 2 * 32 + lane) * 16;
+      raw = load_transposed(shared_address(stage.high() + column / 16 * 1024 + at));
+      if constexpr (Shape::kLow > 0) {
+        fine = load_transposed(shared_address(stage.low() + column / (16 * kParts) * 1024 + at));
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const uint32_t bytes = raw.part[step % 2 * 2 + i];
+      to[0][2 * i] = __byte_perm(bytes, above, 0x4240);
+      to[0][2 * i + 1] = __byte_perm(bytes, above, 0x4341);
+      if constexpr (Shape::kLow > 0) {
+        constexpr uint32_t kUnder = Shape::kLow == 4 ? 0x54005400U : 0x5C005C00U;
+        constexpr uint32_t kMask = ((1U << Shape::kLow) - 1U) * 0x00010001U;
+        const uint32_t bits = fine.part[step % 2 * 2 + i] >> (m % kParts * 2 * Shape::kLow);
+        to[1][2 * i] = (bits & kMask) | kUnder;
+        to[1][2 * i + 1] = (bits >> Shape::kLow & kMask) | kUnder;
       }
     }
   }
@@ -117,78 +111,53 @@ struct MixedColumns {
     }
   }
 
-  // Of two steps of sixteen tokens. They are read again for each tile, which costs reads of shared
-  // memory and saves 32 registers.
-  using Probabilities = uint32_t[2][Shape::kHeadTiles][2];
+  using Page = float[Shape::kHeadTiles][4];             // one tile's sums over a page
+  static constexpr int kEight = Shape::kAllHeads * 16;  // bytes of eight tokens
+  using Weights = Operand<kEight, 128>;
 
-  // Matrices: tokens 0 to 7, 8 to 15, ... of eight heads.
-  __device__ __forceinline__ static void fetch(const __half* p, int lane,
-                                               Probabilities& probabilities) {
-#pragma unroll
-    for (int n = 0; n < Shape::kHeadTiles; ++n) {
-      const Fragments f =
-          load_fragments(shared_address(p + (8 * n + lane % 8) * kPitch + lane / 8 * 8));
-#pragma unroll
-      for (int i = 0; i < 4; ++i) probabilities[i / 2][n][i % 2] = f.part[i];
-    }
+  // Starts the products of 16 tokens; `columns` and `page` may not be touched until they are waited
+  // for.
+  template <bool kFirst>
+  __device__ __forceinline__ static void start(Page& page, const Columns<Shape>& columns,
+                                               Weights probabilities) {
+    order_registers();
+    multiply_group<kFirst>(page, columns[0], probabilities);
+    if constexpr (kAddends < Shape >> 1) multiply_group<false>(page, columns[1], probabilities);
+    commit_products();
   }
 
-  // Matrices: tokens 0 to 7 and 8 to 15 of eight heads, then of the next eight: one step, half as
-  // many registers. For numbers of 16 bits, which take the others themselves.
-  __device__ __forceinline__ static void fetch_step(
-      const __half* p, int lane, uint32_t (&probabilities)[Shape::kHeadTiles][2]) {
-#pragma unroll
-    for (int n = 0; n + 1 < Shape::kHeadTiles; n += 2) {
-      const int head = 8 * n + lane / 16 * 8 + lane % 8;
-      const Fragments f = load_fragments(shared_address(p + head * kPitch + lane / 8 % 2 * 8));
-#pragma unroll
-      for (int i = 0; i < 4; ++i) probabilities[n + i / 2][i % 2] = f.part[i];
-    }
-  }
-
-  // Products that follow one another add to different sums.
-  __device__ __forceinline__ static void multiply_step(
-      float (&page)[Shape::kHeadTiles][4], const Columns& columns,
-      const uint32_t (&probabilities)[Shape::kHeadTiles][2]) {
-#pragma unroll
-    for (int n = 0; n < Shape::kHeadTiles; ++n) {
-      multiply(page[n], columns.all, probabilities[n][0], probabilities[n][1]);
-    }
-    if constexpr (Shape::kBits == 16) {
-#pragma unroll
-      for (int n = 0; n < Shape::kHeadTiles; ++n) {
-        multiply(page[n], columns.rest, probabilities[n][0], probabilities[n][1]);
-      }
-    }
-  }
-
-  __device__ __forceinline__ void add_page(const Stage<Shape>& stage, const __half* p,
-                                           const float2* states, int first, int lane) {
+  // While 16 tokens are multiplied, the numbers of the next ones are taken apart.
+  __device__ __forceinline__ void add_page(const Stage<Shape>& stage, const __nv_bfloat16* scales,
+                                           const Probabilities<Shape>& p, const float2* states,
+                                           int first, int lane) {
+    constexpr int kSteps = kRows / 16;
     ColumnReader<Shape> reader{stage, first, lane};
+    const Weights b(shared_address(p));
+    Page page;
+    Columns<Shape> columns[2];
 #pragma unroll
     for (int m = 0; m < kMixTiles; ++m) {
-      reader.fetch_fine(m);
-      float page[Shape::kHeadTiles][4] = {};
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        Probabilities probabilities;
-        Columns columns[2];
-        constexpr bool kByStep = Shape::kBits != 8 && Shape::kHeadTiles > 1;
-        if constexpr (!kByStep) fetch(p + half * 32, lane, probabilities);
-        reader.fetch(m, half, columns);
-#pragma unroll
-        for (int step = 0; step < 2; ++step) {
-          if constexpr (kByStep) fetch_step(p + half * 32 + step * 16, lane, probabilities[step]);
-          multiply_step(page, columns[step], probabilities[step]);
+      for (int step = 0; step < kSteps; ++step) {
+        if (m > 0 || step > 1) wait_products<1>();
+        reader.fetch(m, step, columns[step % 2]);
+        if (step > 0) {
+          start<false>(page, columns[step % 2], b.advance(2 * kEight * step));
+          continue;
         }
+        if (m > 0) {
+          wait_products<0>();
+          scale_page(scales, page, states, m - 1, first, lane);
+        }
+        start<true>(page, columns[0], b);
       }
-      scale_page(stage, page, states, m, first, lane);
     }
+    wait_products<0>();
+    scale_page(scales, page, states, kMixTiles - 1, first, lane);
   }
 
   // Adds a page's sums of integers, times their channels' scales, and the middles' share.
-  __device__ __forceinline__ void scale_page(const Stage<Shape>& stage,
-                                             const float (&page)[Shape::kHeadTiles][4],
+  __device__ __forceinline__ void scale_page(const __nv_bfloat16* scales, Page& page,
                                              const float2* states, int m, int first, int lane) {
     constexpr float kUnit = Shape::kBits == 16 ? 256.0F : static_cast<float>(1 << Shape::kLow);
     float scale[2];
@@ -196,20 +165,26 @@ struct MixedColumns {
 #pragma unroll
     for (int which = 0; which < 2; ++which) {
       const int column = first + lane_column<Shape>(m, lane, which);
-      scale[which] = kUnit * __bfloat162float(stage.scales()[column]);
-      // Of 16 bits: the 4 under which the low bytes stand.
-      offset[which] = Shape::kCentred ? __bfloat162float(stage.scales()[kDecodeColumns + column])
-                                      : -4.0F * scale[which];
+      scale[which] = kUnit * __bfloat162float(scales[column]);
+      if constexpr (Shape::kCentred) {
+        offset[which] = fmaf(-128.0F - kAbove<Shape>, scale[which],
+                             __bfloat162float(scales[kDecodeColumns + column]));
+      }
     }
 #pragma unroll
     for (int n = 0; n < Shape::kHeadTiles; ++n) {
       // Sums of the page's probabilities: maximum and sum of two neighbouring heads.
-      const float4 pair = *reinterpret_cast<const float4*>(states + 8 * n + lane % 4 * 2);
+      float4 pair;
+      if constexpr (Shape::kCentred) {
+        pair = *reinterpret_cast<const float4*>(states + 8 * n + lane % 4 * 2);
+      }
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         float& sum = sums[m][n][i];
-        sum =
-            fmaf(scale[i / 2], page[n][i], fmaf(offset[i / 2], i % 2 == 0 ? pair.y : pair.w, sum));
+        if constexpr (Shape::kCentred) {
+          sum = fmaf(offset[i / 2], i % 2 == 0 ? pair.y : pair.w, sum);
+        }
+        sum = fmaf(scale[i / 2], page[n][i], sum);
       }
     }
   }
@@ -274,13 +249,6 @@ __device__ __forceinline__ void mix_pages(DecodeBlock<Shape> block, PageWalk wal
   const int warp = threadIdx.x / 32 - kScoreWarps;
   const int lane = block.lane;
   const int first = warp * kMixColumns;
-  if (lane == 0) {
-    block.shared.next[warp] = {walk.segment, walk.end, 0};
-    for (int stage = 0; stage < block.stage_count; ++stage) {
-      load_next(block, stage, warp, next_address(block, warp));
-    }
-  }
-  __syncwarp();
   int left = walk.done() ? 0 : walk.now.page_count;  // pages of this segment
   const DecodeSegment* segment = walk.segment;
   MixedColumns<Shape> mixed;
@@ -288,20 +256,27 @@ __device__ __forceinline__ void mix_pages(DecodeBlock<Shape> block, PageWalk wal
   HeadStates<Shape> heads;
   for (; segment != walk.end; block.advance()) {
     const int buffer = block.buffer();
-    // Asked for now, so that it is there when the page is done.
-    const std::byte* const next = lane == 0 ? next_address(block, warp) : nullptr;
     block.wait_full();
     wait_barrier(&block.shared.p_full[buffer], block.buffer_phase());
+    order_shared_writes();
     heads.add_page(block.shared, buffer, lane);
     if (__any_sync(~0U, heads.shrink != 1.0F)) {
       float by[Shape::kHeadTiles][2];
       spread<Shape>(heads.shrink, lane, by);
       mixed.rescale(by);
     }
-    mixed.add_page(block.stage(), &block.shared.p[buffer][0][0], block.shared.states[buffer], first,
-                   lane);
+    // Operands of products are addressed by uniform registers: the buffer has to be a constant.
+    static_assert(kBuffers == 2);
+    if (buffer == 0) {
+      mixed.add_page(block.stage(), block.stage().scales(), block.shared.p[0],
+                     block.shared.states[0], first, lane);
+    } else {
+      mixed.add_page(block.stage(), block.stage().scales(), block.shared.p[1],
+                     block.shared.states[1], first, lane);
+    }
     if (warp == 0 && lane == 0) expect_probabilities(block, buffer);
     free_buffer(block);
+    block.free_stage();
     if (--left == 0) {
       const int slot = segment->slot;
       mixed.write(block.arguments, slot, block.rank * kDecodeColumns + first, lane);
@@ -312,11 +287,6 @@ __device__ __forceinline__ void mix_pages(DecodeBlock<Shape> block, PageWalk wal
       heads = HeadStates<Shape>();
       if (++segment != walk.end) left = segment->page_count;
     }
-    if (lane == 0) {
-      if (warp == 0) wait_barrier(&block.shared.free[block.stage_index], block.stage_phase);
-      load_next(block, block.stage_index, warp, next);
-    }
-    __syncwarp();
   }
 }
 

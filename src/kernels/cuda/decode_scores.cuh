@@ -5,78 +5,79 @@
 
 namespace slim::cuda {
 
-// What read_numbers() adds to a number, so that it needs no sum for each. Numbers stand in the
-// mantissa of 2^15, whose last bit is 2^-8: w's offsets take this off again, and what that rounds
-// is 2^-9 of the number's last bit. (16 bits: in the mantissa of 2^23, exactly, and taken off
-// here.)
+// What read_numbers() adds to a number, so that it needs no sum for each: w's offsets take it off
+// again. Of 16 bits that is the sign; below, numbers stand in the mantissa of 2^15, whose last bit
+// is 2^-8, and what the offsets round is 2^-9 of the number's last bit.
 template <class Shape>
-constexpr float kNumberBias = Shape::kBits == 16
-                                  ? 0.0F
-                                  : 32768.0F + static_cast<float>(1 << (Shape::kBits - 1));
+constexpr float kNumberBias = (Shape::kBits == 16 ? 0.0F : 32768.0F) +
+                              static_cast<float>(1 << (Shape::kBits - 1));
 
-// kCount neighbouring numbers of one token, column `column` first, a multiple of kCount (4 or 8).
+// kCount neighbouring numbers of one token, a multiple of 4, as they lie.
 template <class Shape, int kCount>
-__device__ __forceinline__ void read_numbers(const Stage<Shape>& stage, int token, int column,
-                                             float (&numbers)[kCount]) {
-  if constexpr (Shape::kBits == 16) {
-    const std::byte* at = stage.high() + column / 8 * 1024 + token * 16 + column % 8 * 2;
-    uint32_t words[kCount / 2];
-    if constexpr (kCount == 8) {
-      *reinterpret_cast<uint4*>(words) = *reinterpret_cast<const uint4*>(at);
-    } else {
-      *reinterpret_cast<uint2*>(words) = *reinterpret_cast<const uint2*>(at);
+struct RawNumbers {
+  static constexpr int kParts = Shape::kLow == 0 ? 1 : 8 / Shape::kLow;
+  static constexpr int kFineChunk = 16 * kParts;  // columns
+  uint32_t high[kCount * Shape::kHigh / 32];
+  uint32_t low[Shape::kLow == 0 ? 1 : kCount / 4];
+
+  // Column `column` of the block is the first, a multiple of kCount.
+  __device__ __forceinline__ void read(const Stage<Shape>& stage, int token, int column) {
+    constexpr int kChunk = 128 / Shape::kHigh;  // columns
+    read_words(
+        stage.high() + column / kChunk * 1024 + token * 16 + column % kChunk * Shape::kHigh / 8,
+        high);
+    if constexpr (Shape::kLow > 0) {
+      read_words(stage.low() + column / kFineChunk * 1024 + token * 16 + column % 16, low);
     }
-    constexpr uint32_t kUnder = 0x4B000000U;
-    constexpr float kBias = 8388608.0F + 32768.0F;
-#pragma unroll
-    for (int i = 0; i < kCount / 2; ++i) {
-      numbers[2 * i] = __uint_as_float(__byte_perm(words[i], kUnder, 0x7610)) - kBias;
-      numbers[2 * i + 1] = __uint_as_float(__byte_perm(words[i], kUnder, 0x7632)) - kBias;
-    }
-    return;
   }
-  constexpr uint32_t kUnder = 0x47000000U;
-  const std::byte* at = stage.high() + column / 16 * 1024 + token * 16 + column % 16;
-  uint32_t bytes[kCount / 4];
-  if constexpr (kCount == 8) {
-    *reinterpret_cast<uint2*>(bytes) = *reinterpret_cast<const uint2*>(at);
-  } else {
-    bytes[0] = *reinterpret_cast<const uint32_t*>(at);
-  }
-  if constexpr (Shape::kLow == 0) {
+
+  __device__ __forceinline__ void convert(int column, float (&numbers)[kCount]) const {
+    if constexpr (Shape::kBits == 16) {
 #pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      numbers[i] = __uint_as_float(__byte_perm(bytes[i / 4], kUnder, 0x7404 + i % 4 * 16));
+      for (int i = 0; i < kCount / 2; ++i) {
+        numbers[2 * i] = static_cast<float>(high[i] & 0xFFFFU);
+        numbers[2 * i + 1] = static_cast<float>(high[i] >> 16);
+      }
+      return;
     }
-    return;
-  } else {
+    constexpr uint32_t kUnder = 0x47000000U;
+    if constexpr (Shape::kLow == 0) {
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) {
+        numbers[i] = __uint_as_float(__byte_perm(high[i / 4], kUnder, 0x7404 + i % 4 * 16));
+      }
+      return;
+    }
     // The eight pairs of each 16 columns lie 2 bytes apart, each in its bits of the 16.
-    constexpr int kParts = 8 / Shape::kLow;
-    constexpr int kChunk = 16 * kParts;  // columns
-    const int pair = column % kChunk / 2;
-    const int shift = pair / 8 * 2 * Shape::kLow;
-    const std::byte* low = stage.low() + column / kChunk * 1024 + token * 16 + pair % 8 * 2;
-    uint32_t places[kCount / 4];
-    if constexpr (kCount == 8) {
-      *reinterpret_cast<uint2*>(places) = *reinterpret_cast<const uint2*>(low);
-    } else {
-      places[0] = *reinterpret_cast<const uint32_t*>(low);
-    }
+    const int shift = column % kFineChunk / 16 * 2 * Shape::kLow;
     constexpr uint32_t kMask = ((1U << Shape::kLow) - 1U) * 0x00010001U;
 #pragma unroll
     for (int i = 0; i < kCount / 4; ++i) {
       // Even columns of two pairs in one word, odd ones in another.
-      const uint32_t fine = places[i] >> shift;
-      const uint32_t even = (__byte_perm(bytes[i], 0, 0x4240) << Shape::kLow) | (fine & kMask);
+      const uint32_t fine = low[i] >> shift;
+      const uint32_t even = (__byte_perm(high[i], 0, 0x4240) << Shape::kLow) | (fine & kMask);
       const uint32_t odd =
-          (__byte_perm(bytes[i], 0, 0x4341) << Shape::kLow) | (fine >> Shape::kLow & kMask);
+          (__byte_perm(high[i], 0, 0x4341) << Shape::kLow) | (fine >> Shape::kLow & kMask);
       numbers[4 * i] = __uint_as_float(__byte_perm(even, kUnder, 0x7104));
       numbers[4 * i + 1] = __uint_as_float(__byte_perm(odd, kUnder, 0x7104));
       numbers[4 * i + 2] = __uint_as_float(__byte_perm(even, kUnder, 0x7324));
       numbers[4 * i + 3] = __uint_as_float(__byte_perm(odd, kUnder, 0x7324));
     }
   }
-}
+
+ private:
+  template <int kWords>
+  __device__ __forceinline__ static void read_words(const std::byte* at,
+                                                    uint32_t (&words)[kWords]) {
+    if constexpr (kWords == 4) {
+      *reinterpret_cast<uint4*>(words) = *reinterpret_cast<const uint4*>(at);
+    } else if constexpr (kWords == 2) {
+      *reinterpret_cast<uint2*>(words) = *reinterpret_cast<const uint2*>(at);
+    } else {
+      words[0] = *reinterpret_cast<const uint32_t*>(at);
+    }
+  }
+};
 
 // What one lane prepares of each page for its warp: one pair of columns of one head.
 template <class Shape>
@@ -125,13 +126,13 @@ struct PairOfPage {
     const float y = turned.y * turn.x - turned.x * turn.y;
     const int at = head * Shape::kPairs + pair;
     shared.products[at] = {x * scales.x, y * scales.y, y * scales.x, -x * scales.y};
+    float2 middles = {-kNumberBias<Shape> * scales.x, -kNumberBias<Shape> * scales.y};
     if constexpr (Shape::kCentred) {
       all += Shape::kColumns;
-      const float2 middles = {
-          fmaf(-kNumberBias<Shape>, scales.x, __bfloat162float(all[0])),
-          fmaf(-kNumberBias<Shape>, scales.y, __bfloat162float(all[Shape::kPairs]))};
-      shared.offsets[at] = {x * middles.x + y * middles.y, y * middles.x - x * middles.y};
+      middles.x += __bfloat162float(all[0]);
+      middles.y += __bfloat162float(all[Shape::kPairs]);
     }
+    shared.offsets[at] = {x * middles.x + y * middles.y, y * middles.x - x * middles.y};
   }
 };
 
@@ -152,29 +153,49 @@ struct RowTurns {
   }
 };
 
-// This warp's share of the scores of tokens lane and lane + 32, for every head of the block.
+// What a warp reads of one head: both columns of its pairs, of tokens lane and lane + 32.
+template <class Shape>
+struct HeadNumbers {
+  static constexpr int kPairs = Shape::kWarpPairs;
+  RawNumbers<Shape, kPairs> a[2];
+  RawNumbers<Shape, kPairs> b[2];
+
+  __device__ __forceinline__ void read(const Stage<Shape>& stage, int lane, int column) {
+#pragma unroll
+    for (int token = 0; token < 2; ++token) {
+      a[token].read(stage, lane + 32 * token, column);
+      b[token].read(stage, lane + 32 * token, column + Shape::kPairs);
+    }
+  }
+};
+
+// This warp's share of the scores of tokens lane and lane + 32, for every head of the block. The
+// next head's numbers are asked for before those of one are used.
 template <class Shape>
 __device__ __forceinline__ void score_parts(const DecodeBlock<Shape>& block,
                                             const RowTurns<Shape>& rows, int warp) {
   constexpr int kPairs = Shape::kWarpPairs;
   const Stage<Shape> stage = block.stage();
+  HeadNumbers<Shape> next;
+  next.read(stage, block.lane, warp * kPairs);
 #pragma unroll
   for (int head = 0; head < Shape::kHeads; ++head) {
+    const int column = head * Shape::kHeadWidth + warp * kPairs;
+    const HeadNumbers<Shape> now = next;
+    if (head + 1 < Shape::kHeads) next.read(stage, block.lane, column + Shape::kHeadWidth);
     float a[2][kPairs];
     float b[2][kPairs];
-    const int column = head * Shape::kHeadWidth + warp * kPairs;
 #pragma unroll
     for (int token = 0; token < 2; ++token) {
-      read_numbers<Shape, kPairs>(stage, block.lane + 32 * token, column, a[token]);
-      read_numbers<Shape, kPairs>(stage, block.lane + 32 * token, column + Shape::kPairs, b[token]);
+      now.a[token].convert(column, a[token]);
+      now.b[token].convert(column + Shape::kPairs, b[token]);
     }
     float sums[2] = {0.0F, 0.0F};
 #pragma unroll
     for (int i = 0; i < kPairs; ++i) {
       const int at = head * Shape::kPairs + warp * kPairs + i;
       const float4 w = block.shared.products[at];
-      float2 offset = {0.0F, 0.0F};
-      if constexpr (Shape::kCentred) offset = block.shared.offsets[at];
+      const float2 offset = block.shared.offsets[at];
 #pragma unroll
       for (int token = 0; token < 2; ++token) {
         const float real = fmaf(a[token][i], w.x, fmaf(b[token][i], w.y, offset.x));

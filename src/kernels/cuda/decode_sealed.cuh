@@ -7,13 +7,11 @@
 //       score += Re(w z) cos(angle of the row) - Im(w z) sin(angle of the row)
 //     (scales and middles of the page go into w, once a page);
 //   four warps, each for its heads, take the exponentials, send them to all blocks of the cluster
-//   as
-//     f16 with 2^12 at the running maximum, and mix the spill columns in f32;
-//   eight warps mix: 64 columns each, all heads, integers as exact f16 (16 bits: as two), summed
-//     over a page in f32 by tensor cores and then scaled by the page's scales. When a warp has
-//     mixed its columns of a page, which nobody else needs any more, it asks for the same columns
-//     of the page that takes their place.
-// No barrier holds all warps: the three groups run pages ahead of one another as far as stages and
+//     as f16 with 2^12 at the running maximum, and mix the spill columns in f32;
+//   eight warps mix: 64 columns each, all heads, integers as exact f16 (two addends of a byte or
+//     less), summed over a page in f32 by tensor cores and then scaled by the page's scales;
+//   one warp loads pages.
+// No barrier holds all warps: the groups run pages ahead of one another as far as stages and
 // buffers allow. Pages are chunked (tensor/row_format.h).
 #pragma once
 
@@ -26,7 +24,6 @@ namespace slim::cuda {
 
 constexpr int kBuffers = 2;  // of probabilities
 constexpr int kRows = 64;    // of a page
-constexpr int kPitch = 72;   // halves from one head's probabilities to the next's
 
 template <int kBits_, int kHeadWidth_, int kHeadTiles_>
 struct DecodeShape {
@@ -47,27 +44,24 @@ struct DecodeShape {
   static constexpr int kScaleBytes = kColumns * 2 * (kCentred ? 2 : 1);
 };
 
-// The next page that a mixing warp loads its share of: in shared memory, for the warps have no
-// registers to spare for what one lane does.
-struct NextPage {
-  const DecodeSegment* segment;
-  const DecodeSegment* end;
-  int page;
-};
+// Of a page, as f16: eight tokens of a head are neighbours, as products read them.
+template <class Shape>
+using Probabilities = uint4[kRows / 8][Shape::kAllHeads];
 
 // What is in shared memory beside the stages.
 template <class Shape>
 struct DecodeShared {
-  alignas(16) float4 products[Shape::kColumns / 2];  // w of each pair of columns; its warp's own
-  float2 offsets[Shape::kCentred ? Shape::kColumns / 2 : 1];
-  float parts[kScoreWarps][Shape::kHeads][kRows];  // of scores
-  alignas(16) __half p[kBuffers][Shape::kAllHeads][kPitch];
+  alignas(128) Probabilities<Shape> p[kBuffers];
   alignas(16) float2 states[kBuffers][Shape::kAllHeads];  // the running maximum, and the page's sum
+  float4 products[Shape::kColumns / 2];  // w of each pair of columns; its warp's own
+  float2 offsets[Shape::kColumns / 2];
+  float parts[kScoreWarps][Shape::kHeads][kRows];  // of scores
   Barrier p_full[kBuffers], p_free[kBuffers];
   Barrier parts_full, parts_free;
   Barrier full[kMostStages], free[kMostStages];
-  NextPage next[kMixWarps];
 };
+template <class Shape>
+constexpr int kFixedBytes = (static_cast<int>(sizeof(DecodeShared<Shape>)) + 127) / 128 * 128;
 
 // A page's part for one block, as it lies in shared memory.
 template <class Shape>
@@ -140,7 +134,8 @@ struct DecodeBlock {
   __device__ __forceinline__ void wait_full() {
     wait_barrier(&shared.full[stage_index], stage_phase);
   }
-  // Of its spill columns: all else has been read when the page's probabilities are there.
+  // Of what this warp reads last: its columns, or its spill columns. All else has been read when
+  // the page's probabilities are there.
   __device__ __forceinline__ void free_stage() {
     __syncwarp();
     if (lane == 0) arrive(&shared.free[stage_index]);
@@ -153,69 +148,58 @@ struct DecodeBlock {
   }
 };
 
-// Asks for a mixing warp's share of one page: its columns with their scales, and for the first warp
-// the spill columns.
+// Asks for a block's share of the page at `plane`: its columns with their scales, and the spill
+// columns.
 template <class Shape>
-__device__ __forceinline__ void load_page(const DecodeBlock<Shape>& block, int stage, int warp,
-                                          const std::byte* plane) {
-  constexpr int kHigh = Shape::kHighBytes / kMixWarps;
-  constexpr int kLow = Shape::kLowBytes / kMixWarps;
-  constexpr int kScales = Shape::kColumns / kMixWarps * 2;
+__device__ __forceinline__ void load_page(const DecodeBlock<Shape>& block, const std::byte* plane) {
+  constexpr int kScales = Shape::kColumns * 2;
   const DecodeArguments& a = block.arguments;
-  const int spill = warp == 0 ? a.spill : 0;
-  const int spill_high = kRows * spill * Shape::kHigh / 8;
-  const int spill_low = kRows * spill * Shape::kLow / 8;
-  Barrier* const full = &block.shared.full[stage];
-  expect_bytes(full, kHigh + kLow + spill_high + spill_low +
-                         (kScales + 2 * spill) * (Shape::kCentred ? 2 : 1));
-  const Stage<Shape> to{block.stages + stage * block.stage_bytes};
+  const int spill_high = kRows * a.spill * Shape::kHigh / 8;
+  const int spill_low = kRows * a.spill * Shape::kLow / 8;
+  Barrier* const full = &block.shared.full[block.stage_index];
+  expect_bytes(full, Shape::kHighBytes + Shape::kLowBytes + Shape::kScaleBytes + spill_high +
+                         spill_low + 2 * a.spill * (Shape::kCentred ? 2 : 1));
+  const Stage<Shape> to = block.stage();
   const int64_t row_bits = int64_t{kRows} / 8 * a.width;
   const std::byte* low = plane + row_bits * Shape::kHigh;
   const std::byte* scales = plane + row_bits * Shape::kBits;
-  const int part = block.rank * kMixWarps + warp;
-  copy_bulk(to.at + warp * kHigh, plane + part * kHigh, kHigh, full);
-  if constexpr (kLow > 0) {
-    copy_bulk(to.at + Shape::kHighBytes + warp * kLow, low + part * kLow, kLow, full);
-  }
-  std::byte* scales_to = to.at + Shape::kHighBytes + Shape::kLowBytes + warp * kScales;
-  copy_bulk(scales_to, scales + part * kScales, kScales, full);
+  const int rank = block.rank;
+  std::byte* const scales_to = to.at + Shape::kHighBytes + Shape::kLowBytes;
+  copy_bulk(scales_to, scales + rank * kScales, kScales, full);
   if constexpr (Shape::kCentred) {
-    copy_bulk(scales_to + Shape::kColumns * 2, scales + 2 * a.width + part * kScales, kScales,
-              full);
+    copy_bulk(scales_to + kScales, scales + 2 * a.width + rank * kScales, kScales, full);
   }
-  if (spill == 0) return;
-  const int keys = a.width - spill;
+  copy_bulk(to.at, plane + rank * Shape::kHighBytes, Shape::kHighBytes, full);
+  if constexpr (Shape::kLowBytes > 0) {
+    copy_bulk(to.at + Shape::kHighBytes, low + rank * Shape::kLowBytes, Shape::kLowBytes, full);
+  }
+  if (a.spill == 0) return;
+  const int keys = a.width - a.spill;
   std::byte* spill_to = to.spill();
   copy_bulk(spill_to, plane + int64_t{kRows} / 8 * keys * Shape::kHigh, spill_high, full);
-  if constexpr (kLow > 0) {
+  if constexpr (Shape::kLow > 0) {
     copy_bulk(spill_to + spill_high, low + int64_t{kRows} / 8 * keys * Shape::kLow, spill_low,
               full);
   }
   spill_to += spill_high + spill_low;
-  copy_bulk(spill_to, scales + 2 * keys, 2 * spill, full);
+  copy_bulk(spill_to, scales + 2 * keys, 2 * a.spill, full);
   if constexpr (Shape::kCentred) {
-    copy_bulk(spill_to + 2 * spill, scales + 2 * a.width + 2 * keys, 2 * spill, full);
+    copy_bulk(spill_to + 2 * a.spill, scales + 2 * a.width + 2 * keys, 2 * a.spill, full);
   }
 }
 
-// Where the next page lies, or null.
+// One lane's work.
 template <class Shape>
-__device__ __forceinline__ const std::byte* next_address(const DecodeBlock<Shape>& block,
-                                                         int warp) {
-  const NextPage& next = block.shared.next[warp];
-  return next.segment == next.end ? nullptr : next.segment->pages[next.page];
-}
-
-// A mixing warp's share of that page, if there is one.
-template <class Shape>
-__device__ __forceinline__ void load_next(const DecodeBlock<Shape>& block, int stage, int warp,
-                                          const std::byte* address) {
-  if (address == nullptr) return;
-  load_page(block, stage, warp, address + block.arguments.plane);
-  NextPage& next = block.shared.next[warp];
-  const bool last = next.page + 1 == next.segment->page_count;
-  next.page = last ? 0 : next.page + 1;
-  if (last) ++next.segment;
+__device__ __forceinline__ void load_pages(DecodeBlock<Shape> block, PageWalk walk) {
+  if (block.lane != 0) return;
+  for (; !walk.done(); block.advance()) {
+    const std::byte* const plane = walk.address(block.arguments.plane);
+    if (block.tile >= block.stage_count) {
+      wait_barrier(&block.shared.free[block.stage_index], block.stage_phase ^ 1);
+    }
+    load_page(block, plane);
+    walk.advance();
+  }
 }
 
 template <class Shape>
@@ -224,10 +208,9 @@ __device__ __forceinline__ DecodeBlock<Shape> decode_block(const DecodeArguments
   int rank = 0;
   asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
   const int stage_bytes = Stage<Shape>::bytes(arguments.spill);
-  auto& shared = *reinterpret_cast<DecodeShared<Shape>*>(memory + stage_bytes * stage_count);
   return {arguments,
-          shared,
-          memory,
+          *reinterpret_cast<DecodeShared<Shape>*>(memory),
+          memory + kFixedBytes<Shape>,
           stage_bytes,
           stage_count,
           rank,
@@ -247,8 +230,8 @@ template <class Shape>
 __device__ __forceinline__ void init_barriers(DecodeBlock<Shape>& block) {
   if (threadIdx.x == 0) {
     for (int i = 0; i < block.stage_count; ++i) {
-      init_barrier(&block.shared.full[i], kMixWarps);
-      init_barrier(&block.shared.free[i], kSoftmaxWarps);
+      init_barrier(&block.shared.full[i], 1);
+      init_barrier(&block.shared.free[i], kMixWarps + kSoftmaxWarps);
     }
     for (int i = 0; i < kBuffers; ++i) {
       // A block alone writes its own buffers, head by head.

@@ -105,9 +105,8 @@ struct SoftmaxHead {
     Barrier* const full = &block.shared.p_full[buffer];
     if constexpr (Shape::kCluster == 1) {
       if (to == 0) {
-        __half* const p = block.shared.p[buffer][of_all];
-        *reinterpret_cast<uint4*>(p + 8 * piece) = first;
-        *reinterpret_cast<uint4*>(p + 32 + 8 * piece) = second;
+        block.shared.p[buffer][piece][of_all] = first;
+        block.shared.p[buffer][4 + piece][of_all] = second;
         if (piece == 0) block.shared.states[buffer][of_all] = {top, sum};
       }
       __syncwarp();
@@ -115,8 +114,8 @@ struct SoftmaxHead {
       return;
     }
     if (to >= Shape::kCluster) return;
-    put(&block.shared.p[buffer][of_all][8 * piece], full, to, first);
-    put(&block.shared.p[buffer][of_all][32 + 8 * piece], full, to, second);
+    put(&block.shared.p[buffer][piece][of_all], full, to, first);
+    put(&block.shared.p[buffer][4 + piece][of_all], full, to, second);
     if (piece == 0) put(&block.shared.states[buffer][of_all], full, to, float2{top, sum});
   }
 
