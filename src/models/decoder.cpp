@@ -111,9 +111,11 @@ void Decoder::forward(const DecoderStep& step) const {
   if (two_norms) scratch.other = memory.matrix(tokens, stack.width);
   scratch.hidden = memory.matrix(mlp_rows(stack, tokens), mlp_columns(stack));
 
-  embed(step, scratch.x);
-  for (size_t i = 0; i < self_.size(); ++i) run_layer(i, step, scratch);
-  write_logits(step, scratch.x);
+  kernels_.run_step(tokens, [&] {
+    embed(step, scratch.x);
+    for (size_t i = 0; i < self_.size(); ++i) run_layer(i, step, scratch);
+    write_logits(step, scratch.x);
+  });
 }
 
 void Decoder::embed(const DecoderStep& step, Matrix x) const {
