@@ -73,11 +73,11 @@ TEST_P(StepGraphs, ComputeTheSameBits) {
     const Counts after = counts();
     // All steps but those whose kernels were called for the first time.
     EXPECT_GE(after.runs - before.runs, 8) << kind;
-    EXPECT_LE(after.graphs - before.graphs, 3) << kind;
-    std::printf("%s %s: graphs %ld runs %ld set %ld plain %ld uploaded %ld\n", GetParam(), kind,
-                after.graphs - before.graphs, after.runs - before.runs,
-                after.set_anew - before.set_anew, after.plain - before.plain,
-                after.uploaded - before.uploaded);
+    // With and without a page to seal, of two sequences and of one; each half of that where a norm
+    // after a branch clears memory between launches (olmo2).
+    EXPECT_LE(after.graphs - before.graphs, 4) << kind;
+    // A step of 30 launches or more sends some hundred bytes and leaves the graph as it is.
+    EXPECT_LE(after.uploaded - before.uploaded, 14 * 4096) << kind;
   }
 }
 

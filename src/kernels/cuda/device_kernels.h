@@ -43,6 +43,8 @@ class CudaKernels final : public Kernels {
   void rotate(const Rotate& arguments) override;
   void embed(const Embed& arguments) override;
   void log_softmax(const LogSoftmax& arguments) override;
+  // find_peaks.cu
+  void find_peaks(const FindPeaks& arguments) override;
   // encoder_ops.cu
   void convolve(const Convolve& arguments) override;
   void attend_dense(const AttendDense& arguments) override;
