@@ -28,6 +28,8 @@ struct Sample {
   Completion completion = {};
   bool done = false;
 
+  // The first of its request, about to choose its first token: the others fork from it.
+  bool begins() const { return number == 0 && completion.tokens.empty(); }
   int64_t pending() const { return static_cast<int64_t>(tokens.size()) - sequence.rows.rows(); }
 };
 
@@ -87,7 +89,8 @@ class Run {
   bool gather(std::vector<Sample*>& ready);
   void enter_regime(Sample& sample) const;
   void report_prompts();
-  void accept(Sample& sample, std::span<float> logits);
+  bool peaks_suffice(std::span<Sample* const> ready) const;
+  void accept(Sample& sample, const SampledToken& sampled);
   void fork_samples(const Sample& first, std::span<const float> logits);
   void describe(Sample& sample, const SampledToken& sampled) const;
   void end(Sample& sample, Finish reason);
@@ -180,23 +183,34 @@ void Run::pass() {
   std::vector<Sample*> ready;
   bool reads_prompt = gather(ready);
   for (const auto& sample : active_) reads_prompt |= sample->completion.tokens.empty();
-  batch_.run();
+  const bool to_peaks = peaks_suffice(ready);
+  to_peaks ? batch_.run_to_peaks() : batch_.run();
   ++stats_.steps;
-  int64_t chosen = 0;
   for (size_t i = 0; i < ready.size(); ++i) {
-    const std::span<float> logits = batch_.logits(static_cast<int64_t>(i));
-    if (ready[i]->completion.tokens.empty() && ready[i]->number == 0) {
-      fork_samples(*ready[i], logits);
+    Sample& sample = *ready[i];
+    if (to_peaks) {
+      accept(sample, sample.sampler.take(batch_.peaks()[i]));
+      continue;
     }
-    accept(*ready[i], logits);
-    ++chosen;
+    const std::span<float> logits = batch_.logits(static_cast<int64_t>(i));
+    if (sample.begins()) fork_samples(sample, logits);
+    accept(sample, sample.sampler.sample(logits));
   }
+  const auto chosen = std::ssize(ready);
   if (reads_prompt) report_prompts();
   const bool ending =
       std::any_of(active_.begin(), active_.end(), [](const auto& sample) { return sample->done; });
   if (ending) retire();
   (reads_prompt ? stats_.prompt_seconds : stats_.decode_seconds) += clock.seconds();
   if (!reads_prompt) stats_.decoded_tokens += chosen;
+}
+
+// Rows are needed where samples are drawn from them, or begin at one.
+bool Run::peaks_suffice(std::span<Sample* const> ready) const {
+  return batch_.finds_peaks() && std::all_of(ready.begin(), ready.end(), [](const Sample* sample) {
+           return sample->sampler.needs_only_peaks() &&
+                  !(sample->begins() && sample->request->samples > 1);
+         });
 }
 
 void Run::report_prompts() {
@@ -220,7 +234,7 @@ void Run::fork_samples(const Sample& first, std::span<const float> logits) {
     sample.sequence = {first.sequence.rows.fork(), nullptr, first.sequence.regime};
     active_.push_back(std::make_unique<Sample>(std::move(sample)));
     std::vector<float> own(logits.begin(), logits.end());
-    accept(*active_.back(), own);
+    accept(*active_.back(), active_.back()->sampler.sample(own));
   }
 }
 
@@ -237,9 +251,8 @@ void Run::describe(Sample& sample, const SampledToken& sampled) const {
   sample.completion.logprobs.push_back(std::move(token));
 }
 
-void Run::accept(Sample& sample, std::span<float> logits) {
+void Run::accept(Sample& sample, const SampledToken& sampled) {
   const GenerateOptions& options = *sample.request->options;
-  const SampledToken sampled = sample.sampler.sample(logits);
   describe(sample, sampled);
   sample.completion.tokens.push_back(sampled.token);
   sample.tokens.push_back(sampled.token);

@@ -13,6 +13,13 @@ namespace {
 
 constexpr float kLowest = -std::numeric_limits<float>::infinity();
 
+[[noreturn]] void refuse() {
+  throw Error(ErrorCode::bad_file,
+              "The model's logits are not finite: its weights are damaged, or its numbers outgrow "
+              "the arithmetic.",
+              "logits");
+}
+
 }  // namespace
 
 int64_t argmax(std::span<const float> values) {
@@ -49,11 +56,11 @@ void check_logits(std::span<const float> logits) {
   bool sound = argmax(logits) >= 0;
   // False for NaN and +infinity alike.
   for (const float logit : logits) sound &= logit < std::numeric_limits<float>::infinity();
-  if (sound) return;
-  throw Error(ErrorCode::bad_file,
-              "The model's logits are not finite: its weights are damaged, or its numbers outgrow "
-              "the arithmetic.",
-              "logits");
+  if (!sound) refuse();
+}
+
+void check_peak(const Peak& peak) {
+  if (std::isnan(peak.log_probability)) refuse();
 }
 
 }  // namespace slim

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/kernels.h"
+
 namespace slim {
 
 // The largest value's index (lowest on a tie; NaN never wins); -1 if all are NaN or -infinity.
@@ -18,5 +20,6 @@ double probability_of(std::span<const float> logits, int64_t index);
 // Throws Error{bad_file} if a logit is NaN or +infinity, or all are -infinity: what is computed
 // from such a row would mean nothing.
 void check_logits(std::span<const float> logits);
+void check_peak(const Peak& peak);  // the same, of the row that it is the peak of
 
 }  // namespace slim

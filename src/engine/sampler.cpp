@@ -133,6 +133,17 @@ SampledToken Sampler::sample(std::span<float> logits) {
   return log_probabilities(as_they_came, token, logprobs_);
 }
 
+bool Sampler::needs_only_peaks() const {
+  return options_.temperature == 0 && options_.repeat_penalty == 1 &&
+         options_.presence_penalty == 0 && options_.frequency_penalty == 0 && logprobs_ <= 0;
+}
+
+SampledToken Sampler::take(const Peak& peak) {
+  check_peak(peak);
+  ++in_text_[peak.column];
+  return {peak.column, logprobs_ < 0 ? 0 : static_cast<double>(peak.log_probability), {}};
+}
+
 SampledToken log_probabilities(std::span<const float> logits, int32_t token, int top) {
   const double norm = log_sum_exp(logits);
   std::vector<LogProbability> all;

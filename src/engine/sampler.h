@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "engine/random_numbers.h"
+#include "kernels/kernels.h"
 #include "slim/generation.h"
 
 namespace slim {
@@ -46,6 +47,11 @@ class Sampler {
   // Chooses, and counts the choice as text. Changes the logits. Throws what check_logits does.
   // Cost: O(V) plus O(log V) for each candidate that top-k or top-p keep.
   SampledToken sample(std::span<float> logits);
+  // Whether where a row is largest is all that sample() makes of it: the likeliest token is taken,
+  // nothing is penalised, and no other token's probability is reported.
+  bool needs_only_peaks() const;
+  // As sample(), if that is so.
+  SampledToken take(const Peak& peak);
 
  private:
   void penalise(std::span<float> logits) const;

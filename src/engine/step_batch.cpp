@@ -65,6 +65,21 @@ void StepBatch::run() {
     logits_ = Tensor::allocate(host_device(), DType::f32, {rows(), vocabulary});
   }
   model_.forward({tokens_, positions_, self_, cross_, logits_for_, all_logits()});
+  advance();
+}
+
+bool StepBatch::finds_peaks() const {
+  const ModelSpec& spec = model_.spec();
+  return !model_.kernels().device().host() && spec.logit_scale == 1.0F && spec.logit_cap == 0.0F;
+}
+
+void StepBatch::run_to_peaks() {
+  peaks_.resize(logits_for_.size());
+  model_.forward({tokens_, positions_, self_, cross_, logits_for_, {}, peaks_});
+  advance();
+}
+
+void StepBatch::advance() {
   for (size_t i = 0; i < sequences_.size(); ++i) sequences_[i]->rows.advance(counts_[i]);
 }
 

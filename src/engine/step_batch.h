@@ -37,6 +37,13 @@ class StepBatch {
   // Runs the pass; every sequence has its new rows afterwards.
   void run();
 
+  // As run(), for whoever needs no more than peaks(): where device memory is not the host's, the
+  // rows of logits stay there. finds_peaks() says whether that saves anything, and can be done.
+  void run_to_peaks();
+  bool finds_peaks() const;
+  // By row; valid until the next run_to_peaks().
+  std::span<const Peak> peaks() const { return peaks_; }
+
   // Makes log-probabilities of the first `rows` rows of logits.
   void log_softmax(int64_t rows);
 
@@ -47,6 +54,8 @@ class StepBatch {
   Matrix all_logits();
 
  private:
+  void advance();
+
   const Model& model_;
   std::vector<Sequence*> sequences_;
   std::vector<int64_t> counts_;
@@ -55,6 +64,7 @@ class StepBatch {
   std::vector<int64_t> logits_for_;
   std::vector<Slice> self_;
   std::vector<Slice> cross_;
+  std::vector<Peak> peaks_;
   Tensor logits_;  // grows to the largest step seen
 };
 

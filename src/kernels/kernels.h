@@ -21,6 +21,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/function_ref.h"
 #include "tensor/device.h"
 #include "tensor/rotation.h"
 #include "tensor/row_format.h"
@@ -223,6 +224,20 @@ struct LogSoftmax {
   Matrix y;       // [T, V] f32; may be x itself
 };
 
+// Where a row is largest.
+struct Peak {
+  int32_t column = -1;           // the lowest of equals
+  float log_probability = 0.0F;  // under the row's softmax: -log(sum exp(x - largest))
+};
+
+// peaks[t] of row t. If a row has a NaN or +infinity, or nothing but -infinity, the logarithm is
+// NaN and the column means nothing. Returns when they are there: greedy decoding needs no more of
+// a row of logits than this.
+struct FindPeaks {
+  ConstMatrix x;          // [T, V] f32
+  std::span<Peak> peaks;  // [T], in the host's memory
+};
+
 class Kernels {
  public:
   virtual ~Kernels() = default;
@@ -251,6 +266,13 @@ class Kernels {
   // new kind runs on every device the day it is written.
   virtual void attend_shared(const Attend& arguments) { attend_pair(arguments); }
   virtual void log_softmax(const LogSoftmax& arguments) = 0;
+  virtual void find_peaks(const FindPeaks& arguments) = 0;
+
+  // Runs `body`, the operations of one decoder step of so many tokens on the calling thread. A
+  // device may begin with them only when a result is asked for (Device::copy to the host), or when
+  // body() returns: for small steps a card takes longer to be told one by one. If body() throws,
+  // some of what it asked for may never run.
+  virtual void run_step(int64_t /*tokens*/, FunctionRef<void()> body) { body(); }
 
   // For the time of one call into the engine: places the calling thread (ThreadPool::CallerPin).
   class Session {

@@ -111,9 +111,11 @@ void Decoder::forward(const DecoderStep& step) const {
   if (two_norms) scratch.other = memory.matrix(tokens, stack.width);
   scratch.hidden = memory.matrix(mlp_rows(stack, tokens), mlp_columns(stack));
 
-  embed(step, scratch.x);
-  for (size_t i = 0; i < self_.size(); ++i) run_layer(i, step, scratch);
-  write_logits(step, scratch.x);
+  kernels_.run_step(tokens, [&] {
+    embed(step, scratch.x);
+    for (size_t i = 0; i < self_.size(); ++i) run_layer(i, step, scratch);
+    write_logits(step, scratch.x);
+  });
 }
 
 void Decoder::embed(const DecoderStep& step, Matrix x) const {
@@ -221,6 +223,11 @@ void Decoder::write_logits(const DecoderStep& step, ConstMatrix x) const {
     kernels_.linear(linear_of(normed, weights_.embed_out, narrow));
     normed = narrow;
   }
+  if (!step.peaks.empty()) {
+    const Matrix logits = memory.matrix(scored, spec_.vocabulary);
+    kernels_.linear(linear_of(normed, weights_.head, logits));
+    return kernels_.find_peaks({logits, step.peaks});
+  }
   // The host reads them; no other bytes of a step go there.
   const bool direct = kernels_.device().host();
   const Matrix logits = direct ? step.logits : memory.matrix(scored, spec_.vocabulary);
@@ -232,9 +239,12 @@ void Decoder::write_logits(const DecoderStep& step, ConstMatrix x) const {
 void Decoder::check_step(const DecoderStep& step) const {
   const auto tokens = std::ssize(step.tokens);
   check(std::ssize(step.positions) == tokens, "each token has its position");
-  check(step.logits.rows == std::ssize(step.logits_for) &&
+  const int64_t scored = step.peaks.empty() ? step.logits.rows : std::ssize(step.peaks);
+  check(scored == std::ssize(step.logits_for) &&
             (step.logits.rows == 0 || step.logits.columns == spec_.vocabulary),
         "logits are [tokens that need them, vocabulary]");
+  check(step.peaks.empty() || (spec_.logit_scale == 1.0F && spec_.logit_cap == 0.0F),
+        "logits whose peaks are asked for are plain");
   for (const int64_t row : step.logits_for) {
     check(row >= 0 && row < tokens, "logits are asked for tokens of the step");
   }

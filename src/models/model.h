@@ -48,6 +48,9 @@ struct DecoderStep {
   std::span<const Slice> cross;         // over encoder pages; none without an encoder
   std::span<const int64_t> logits_for;  // which of the T tokens need logits
   Matrix logits;  // [logits_for.size(), V] f32, in the host's memory whatever the device
+  // Instead of logits, which then have no rows: where each of them is largest. For models whose
+  // logits are neither scaled nor capped.
+  std::span<Peak> peaks = {};
 };
 
 class Model {

@@ -9,7 +9,7 @@ bool has_decode(int, int, int) { return false; }
 
 int resident_clusters(const DecodeLaunch&, int) { return 0; }
 
-void decode_sealed(const DecodeLaunch&, const DecodeArguments&) {
+void decode_sealed(CudaDevice&, const DecodeLaunch&, const DecodeArguments&) {
   check(false, "the one-read kernel is not emulated");
 }
 

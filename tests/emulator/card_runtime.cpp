@@ -19,7 +19,27 @@ std::map<const void*, int>& granted() {
   return bytes;
 }
 
+std::map<const void*, KnownKernel>& known() {
+  static std::map<const void*, KnownKernel> kernels;
+  return kernels;
+}
+
 }  // namespace
+
+void make_known(const void* kernel, KnownKernel as) { known().try_emplace(kernel, std::move(as)); }
+
+const KnownKernel* find_known(const void* kernel) {
+  const auto found = known().find(kernel);
+  return found == known().end() ? nullptr : &found->second;
+}
+
+cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* kernel,
+                                void** parameters) {
+  const KnownKernel* const found = find_known(kernel);
+  if (found == nullptr || config->numAttrs > 0) return last_error = cudaErrorInvalidValue;
+  found->run(config->gridDim, config->blockDim, config->dynamicSmemBytes, parameters);
+  return std::exchange(last_error, cudaSuccess);
+}
 
 void set_last_error(cudaError_t status) { last_error = status; }
 

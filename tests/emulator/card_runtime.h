@@ -4,8 +4,17 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <utility>
+#include <vector>
 
 namespace slim::emulated {
+
+struct dim3 {
+  unsigned x = 1, y = 1, z = 1;
+  dim3(unsigned of_x = 1, unsigned of_y = 1, unsigned of_z = 1) : x(of_x), y(of_y), z(of_z) {}
+  unsigned count() const { return x * y * z; }
+};
 
 struct alignas(8) int2 {
   int x, y;
@@ -74,6 +83,62 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
+
+enum cudaLaunchAttributeID { cudaLaunchAttributeClusterDimension };
+union cudaLaunchAttributeValue {
+  struct {
+    unsigned x, y, z;
+  } clusterDim;
+};
+struct cudaLaunchAttribute {
+  cudaLaunchAttributeID id;
+  cudaLaunchAttributeValue val;
+};
+struct cudaLaunchConfig_t {
+  dim3 gridDim, blockDim;
+  size_t dynamicSmemBytes;
+  cudaStream_t stream;
+  cudaLaunchAttribute* attrs;
+  unsigned numAttrs;
+};
+cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* kernel,
+                                void** parameters);
+
+// Graphs of kernels, in the order in which they were added.
+struct cudaKernelNodeParams {
+  void* func;
+  dim3 gridDim, blockDim;
+  unsigned sharedMemBytes;
+  void** kernelParams;
+  void** extra;
+};
+using cudaGraph_t = struct Graph*;
+using cudaGraphExec_t = struct ExecutableGraph*;
+using cudaGraphNode_t = struct GraphNode*;
+cudaError_t cudaGraphCreate(cudaGraph_t* graph, unsigned flags);
+cudaError_t cudaGraphAddKernelNode(cudaGraphNode_t* node, cudaGraph_t graph,
+                                   const cudaGraphNode_t* before, size_t count,
+                                   const cudaKernelNodeParams* parameters);
+cudaError_t cudaGraphKernelNodeSetAttribute(cudaGraphNode_t node, cudaLaunchAttributeID which,
+                                            const cudaLaunchAttributeValue* value);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
+                                 unsigned long long flags);
+cudaError_t cudaGraphExecKernelNodeSetParams(cudaGraphExec_t executable, cudaGraphNode_t node,
+                                             const cudaKernelNodeParams* parameters);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+
+// What the driver knows of a kernel: its parameters' sizes, and how to run it.
+struct KnownKernel {
+  std::vector<size_t> sizes;
+  std::function<void(dim3 grid, dim3 block, size_t shared_bytes, void** parameters)> run;
+};
+void make_known(const void* kernel, KnownKernel known);
+// The kernel's address, once the driver knows the kernel (grid.h).
+template <typename... Parameters>
+const void* known_kernel(void (*kernel)(Parameters...));
+const KnownKernel* find_known(const void* kernel);  // null if it is not
 
 // How much dynamic shared memory a kernel was granted beyond what every one may have, and by whom.
 cudaError_t grant_shared(const void* kernel, int bytes);

@@ -14,12 +14,6 @@
 
 namespace slim::emulated {
 
-struct dim3 {
-  unsigned x = 1, y = 1, z = 1;
-  dim3(unsigned of_x = 1, unsigned of_y = 1, unsigned of_z = 1) : x(of_x), y(of_y), z(of_z) {}
-  unsigned count() const { return x * y * z; }
-};
-
 // Of the thread that runs.
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 
@@ -39,6 +33,22 @@ void run_threads(const GridShape& shape, const void* kernel, FunctionRef<void()>
 template <typename Call, typename... Parameters>
 void run_grid(void (*kernel)(Parameters...), const GridShape& shape, Call call) {
   run_threads(shape, reinterpret_cast<const void*>(kernel), [&] { call(kernel); });
+}
+
+template <typename... Parameters>
+const void* known_kernel(void (*kernel)(Parameters...)) {
+  const void* const address = reinterpret_cast<const void*>(kernel);
+  make_known(address, {{sizeof(Parameters)...},
+                       [kernel](dim3 grid, dim3 block, size_t shared_bytes, void** parameters) {
+                         const auto call = [&]<size_t... kIndex>(std::index_sequence<kIndex...>) {
+                           run_grid(kernel, GridShape(grid, block, shared_bytes),
+                                    [&](auto* emulated) {
+                                      emulated(*static_cast<Parameters*>(parameters[kIndex])...);
+                                    });
+                         };
+                         call(std::index_sequence_for<Parameters...>());
+                       }});
+  return address;
 }
 
 // What a thread may ask for.

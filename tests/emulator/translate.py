@@ -2,8 +2,9 @@
 
 usage: translate.py INPUT OUTPUT
 
-Launches become calls of run_grid(), __shared__ variables static ones that every block finds filled
-with NaNs, inline assembly for loads becomes loads; words that only nvcc knows go. Everything moves
+Addresses of kernels are taken by known_kernel(), so that they can be run; __shared__ variables
+become static ones that every block finds filled with NaNs, inline assembly for loads becomes loads;
+words that only nvcc knows go. Kernels are started by CudaDevice::launch() alone. Everything moves
 into namespace slim::emulated, where the emulator's headers define what CUDA's would, so that it
 never meets the real CUDA kernels of libslim. Lines keep their numbers.
 """
@@ -20,44 +21,17 @@ HEADERS = {
     "math_constants.h": "emulator/card_language.h",
     "cublasLt.h": "emulator/card_products.h",
 }
-BRACKETS = {"(": ")", "<": ">"}
 WORDS = r"__(?:device|host|global|grid_constant|noinline|forceinline)__ ?|#pragma unroll[^\n]*"
 
 
 def closing(text: str, at: int) -> int:
     """The index after the bracket that closes the one at `at`."""
-    opening, depth = text[at], 0
+    depth = 0
     while True:
-        depth += (text[at] == opening) - (text[at] == BRACKETS[opening])
+        depth += (text[at] == "(") - (text[at] == ")")
         at += 1
         if depth == 0:
             return at
-
-
-def kernel_before(text: str, end: int) -> int:
-    """Where the kernel's name begins that ends at `end`, template arguments and all."""
-    at = end
-    if text[at - 1] == ">":
-        depth = 0
-        while True:
-            at -= 1
-            depth += (text[at] == ">") - (text[at] == "<")
-            if depth == 0:
-                break
-    return at - len(re.search(r"[\w:]+$", text[:at])[0])
-
-
-def translate_launches(text: str) -> str:
-    while (launch := text.find("<<<")) >= 0:
-        name_end = len(text[:launch].rstrip())
-        begin = kernel_before(text, name_end)
-        shape_end = text.index(">>>", launch)
-        arguments = text.index("(", shape_end)
-        end = closing(text, arguments)
-        text = (text[:begin] + "run_grid(" + text[begin:name_end] + "," + text[name_end:launch]
-                + "GridShape(" + text[launch + 3:shape_end] + "), [&](auto* emulated) { emulated"
-                + text[arguments:end] + "; })" + text[end:])
-    return text
 
 
 def translate_bounds(text: str) -> str:
@@ -70,7 +44,8 @@ def translate(text: str) -> str:
     text = re.sub(r"#include <([\w.]+)>",
                   lambda m: f'#include "{HEADERS[m[1]]}"' if m[1] in HEADERS else m[0], text)
     text = re.sub(r"^namespace slim\b", "namespace slim::emulated", text, flags=re.M)
-    text = translate_bounds(translate_launches(text))
+    text = translate_bounds(text)
+    text = text.replace("reinterpret_cast<const void*>(kernel)", "known_kernel(kernel)")
     text = re.sub(WORDS, "", text)
     text = re.sub(r"extern __shared__ (\w+) (\w+)\[\];",
                   r"auto* const \2 = dynamic_shared<\1>();", text)

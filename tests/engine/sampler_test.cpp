@@ -225,6 +225,45 @@ TEST(Sampler, LogProbabilitiesAreTheModelsOwn) {
   EXPECT_EQ(log_probabilities(logits, 0, 1000).top.size(), logits.size());
 }
 
+// What a device finds out is what sample() would have made of the whole row.
+TEST(Sampler, PeaksGiveWhatRowsGive) {
+  const auto kernels = make_kernels("reference", 1);
+  for (const int logprobs : {-1, 0}) {
+    SamplingOptions greedy;
+    greedy.temperature = 0;
+    greedy.seed = 1;
+    Sampler sampler(greedy, 0, logprobs);
+    EXPECT_TRUE(sampler.needs_only_peaks());
+    std::vector<float> row = made_up(1000, 5);
+    Peak peak;
+    const auto columns = std::ssize(row);
+    kernels->find_peaks(
+        {{reinterpret_cast<const std::byte*>(row.data()), DType::f32, 1, columns, columns},
+         {&peak, 1}});
+    const SampledToken taken = sampler.take(peak);
+    const SampledToken sampled = sampler.sample(row);
+    EXPECT_EQ(taken.token, sampled.token);
+    EXPECT_NEAR(taken.logprob, sampled.logprob, 1e-6);
+    EXPECT_TRUE(taken.top.empty());
+  }
+  const auto needs_rows = [](auto change, int logprobs = 0) {
+    SamplingOptions options;
+    options.temperature = 0;
+    options.seed = 1;
+    change(options);
+    return !Sampler(options, 0, logprobs).needs_only_peaks();
+  };
+  EXPECT_TRUE(needs_rows([](SamplingOptions& o) { o.temperature = 0.5; }));
+  EXPECT_TRUE(needs_rows([](SamplingOptions& o) { o.repeat_penalty = 1.1; }));
+  EXPECT_TRUE(needs_rows([](SamplingOptions& o) { o.presence_penalty = 0.1; }));
+  EXPECT_TRUE(needs_rows([](SamplingOptions& o) { o.frequency_penalty = 0.1; }));
+  EXPECT_TRUE(needs_rows([](SamplingOptions&) {}, 1));
+  Sampler sampler({.temperature = 0, .seed = 1}, 0, 0);
+  EXPECT_TRUE(fails_with(ErrorCode::bad_file, {"logits"}, [&] {
+    sampler.take({3, std::nanf("")});
+  }));
+}
+
 TEST(Sampler, LogitsThatAreNotFiniteAreAnError) {
   const float nan = std::nanf("");
   const std::vector<std::vector<float>> bad = {

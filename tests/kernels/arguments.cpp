@@ -172,4 +172,8 @@ void visit_arguments(LogSoftmax& arguments, ArgumentVisitor& visitor) {
   visitor.matrix(arguments.y);
 }
 
+void visit_arguments(FindPeaks& arguments, ArgumentVisitor& visitor) {
+  visitor.matrix(arguments.x);
+}
+
 }  // namespace slim::test

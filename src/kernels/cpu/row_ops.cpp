@@ -286,6 +286,20 @@ HWY_INLINE float largest_of(const float* row, int64_t count) {
   return hn::GetLane(hn::MaxOfLanes(f, hn::Max(a, b)));
 }
 
+// Of exp(x - largest).
+float sum_of_exponentials(const float* x, int64_t count, float largest) {
+  const Floats f;
+  const auto shift = hn::Set(f, largest);
+  auto sum = hn::Zero(f);
+  const int64_t whole = count / kLanes * kLanes;
+  for (int64_t i = 0; i < whole; i += kLanes) {
+    sum = hn::Add(sum, exponential(hn::Sub(load(x + i), shift)));
+  }
+  float total = hn::GetLane(hn::SumOfLanes(f, sum));
+  for (int64_t i = whole; i < count; ++i) total += std::exp(x[i] - largest);
+  return total;
+}
+
 void log_softmax(const LogSoftmax& softmax, int64_t begin, int64_t end) {
   const Floats f;
   const int64_t count = softmax.x.columns;
@@ -294,18 +308,24 @@ void log_softmax(const LogSoftmax& softmax, int64_t begin, int64_t end) {
     float* y = softmax.y.row<float>(t);
     const float largest = largest_of(x, count);
     const auto shift = hn::Set(f, largest);
-    auto sum = hn::Zero(f);
-    const int64_t whole = count / kLanes * kLanes;
-    for (int64_t i = 0; i < whole; i += kLanes) {
-      sum = hn::Add(sum, exponential(hn::Sub(load(x + i), shift)));
-    }
-    float total = hn::GetLane(hn::SumOfLanes(f, sum));
-    for (int64_t i = whole; i < count; ++i) total += std::exp(x[i] - largest);
+    const float total = sum_of_exponentials(x, count, largest);
     // Subtracted one after the other: largest + log(total) would round away digits of the log.
     const auto logarithm = hn::Set(f, std::log(total));
     over_row(count, [&](int64_t i, auto lanes) HWY_ATTR {
       lanes.put(hn::Sub(hn::Sub(lanes.get(x + i), shift), logarithm), y + i);
     });
+  }
+}
+
+void find_peaks(const FindPeaks& find, int64_t begin, int64_t end) {
+  const int64_t count = find.x.columns;
+  for (int64_t t = begin; t < end; ++t) {
+    const float* x = find.x.row<float>(t);
+    const float largest = largest_of(x, count);
+    int64_t column = 0;
+    while (column < count && x[column] != largest) ++column;
+    find.peaks[static_cast<size_t>(t)] = {static_cast<int32_t>(column),
+                                          -std::log(sum_of_exponentials(x, count, largest))};
   }
 }
 
@@ -345,6 +365,7 @@ RowOps row_ops() {
           .rotate = rotate,
           .embed = embed,
           .log_softmax = log_softmax,
+          .find_peaks = find_peaks,
           .exponentiate = exponentiate,
           .scale_row = scale_row};
 }

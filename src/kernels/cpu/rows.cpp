@@ -73,4 +73,13 @@ void run_log_softmax(const CpuContext& context, const LogSoftmax& softmax) {
   over_rows(context, softmax, softmax.y, context.ops.log_softmax);
 }
 
+void run_find_peaks(const CpuContext& context, const FindPeaks& find) {
+  check(std::ssize(find.peaks) == find.x.rows && (find.x.rows == 0 || find.x.columns > 0),
+        "every row has its peak");
+  if (find.x.rows == 0) return;
+  context.pool.parallel_for(
+      find.x.rows, rows_per_task(find.x.columns),
+      [&](int64_t begin, int64_t end, int) { context.ops.find_peaks(find, begin, end); });
+}
+
 }  // namespace slim

@@ -370,7 +370,7 @@ dim3 grid_of(const AttendView& view, const AttendList& list, int strip) {
 }  // namespace
 
 void launch_few_mixtures(const AttendView& view, const RowFormat& format, const AttendList& list,
-                         int few, cudaStream_t stream) {
+                         int few, CudaDevice& device) {
   if (list.count == 0) return;
   const dim3 grid = grid_of(view, list, kStrip);
   int octets = 1;  // a power of two, so that shuffles find what has the same columns
@@ -378,29 +378,28 @@ void launch_few_mixtures(const AttendView& view, const RowFormat& format, const 
   visit_row_code(format, [&](auto tag) {
     constexpr RowCode kCode = decltype(tag)::value;
     const auto launch = [&](auto kernel) {
-      kernel<<<grid, kAttendThreads, 0, stream>>>(view, list.items, list.tiles, octets);
+      device.launch("mix rows", kernel, {grid, kAttendThreads}, view, list.items, list.tiles,
+                    octets);
     };
     if (!view.values.octets) return launch(mix_few<kCode, 8, false>);
     if (few <= 1) return launch(mix_few<kCode, 1, true>);
     if (few <= 4) return launch(mix_few<kCode, 4, true>);
     launch(mix_few<kCode, 8, true>);
   });
-  check_cuda(cudaGetLastError(), "mix rows");
 }
 
 void launch_many_mixtures(const AttendView& view, const RowFormat& format, const AttendList& list,
-                          cudaStream_t stream) {
+                          CudaDevice& device) {
   if (list.count == 0) return;
   const dim3 grid = grid_of(view, list, kManyStrip);
   visit_row_code(format, [&](auto tag) {
     constexpr RowCode kCode = decltype(tag)::value;
     const auto launch = [&](auto kernel) {
-      kernel<<<grid, kAttendThreads, 0, stream>>>(view, list.items, list.tiles);
+      device.launch("mix rows", kernel, {grid, kAttendThreads}, view, list.items, list.tiles);
     };
     if (view.values.octets) return launch(mix_many<kCode, true>);
     launch(mix_many<kCode, false>);
   });
-  check_cuda(cudaGetLastError(), "mix rows");
 }
 
 }  // namespace slim

@@ -353,12 +353,10 @@ class PairAttention {
   }
 
   void launch(AttendView view, const Parcel& parcel, const AttendItem* tokens) {
-    const cudaStream_t stream = device_.stream();
     const dim3 grid(static_cast<unsigned>(tokens_.size()), static_cast<unsigned>(call_.heads));
     if (turned_ != nullptr) {
       auto* turned = reinterpret_cast<float*>(turned_->data());
-      turn_queries<<<grid, kThreads, 0, stream>>>(view, tokens, {turned});
-      check_cuda(cudaGetLastError(), "turn queries");
+      device_.launch("turn queries", turn_queries, {grid, kThreads}, view, tokens, Turning{turned});
       view.queries = turned;
       view.query_stride = call_.queries.columns;
     }
@@ -366,12 +364,11 @@ class PairAttention {
                         view.query_stride % 4 == 0 && view.key_width % 8 == 0;
     const RowFormat& keys = call_.keys.format;
     const RowFormat& values = call_.values.format;
-    launch_few_scores(view, keys, scoring_.few_list(parcel), scoring_.few(), stream);
-    launch_many_scores(view, keys, scoring_.many_list(parcel), stream);
-    launch_few_mixtures(view, values, mixing_.few_list(parcel), mixing_.few(), stream);
-    launch_many_mixtures(view, values, mixing_.many_list(parcel), stream);
-    join_parts<<<grid, kThreads, 0, stream>>>(view, tokens);
-    check_cuda(cudaGetLastError(), "join parts of rows");
+    launch_few_scores(view, keys, scoring_.few_list(parcel), scoring_.few(), device_);
+    launch_many_scores(view, keys, scoring_.many_list(parcel), device_);
+    launch_few_mixtures(view, values, mixing_.few_list(parcel), mixing_.few(), device_);
+    launch_many_mixtures(view, values, mixing_.many_list(parcel), device_);
+    device_.launch("join parts of rows", join_parts, {grid, kThreads}, view, tokens);
   }
 
   CudaDevice& device_;

@@ -154,12 +154,12 @@ struct AttendList {
 // attend_scores.cu and attend_mix.cu. `few`: the queries that a tile of the list has at most, 1, 4
 // or 8.
 void launch_few_scores(const AttendView& view, const RowFormat& format, const AttendList& list,
-                       int few, cudaStream_t stream);
+                       int few, CudaDevice& device);
 void launch_many_scores(const AttendView& view, const RowFormat& format, const AttendList& list,
-                        cudaStream_t stream);
+                        CudaDevice& device);
 void launch_few_mixtures(const AttendView& view, const RowFormat& format, const AttendList& list,
-                         int few, cudaStream_t stream);
+                         int few, CudaDevice& device);
 void launch_many_mixtures(const AttendView& view, const RowFormat& format, const AttendList& list,
-                          cudaStream_t stream);
+                          CudaDevice& device);
 
 }  // namespace slim

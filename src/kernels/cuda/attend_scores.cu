@@ -306,35 +306,33 @@ dim3 grid_of(const AttendView& view, const AttendList& list) {
 }  // namespace
 
 void launch_few_scores(const AttendView& view, const RowFormat& format, const AttendList& list,
-                       int few, cudaStream_t stream) {
+                       int few, CudaDevice& device) {
   if (list.count == 0) return;
   const dim3 grid = grid_of(view, list);
   visit_row_code(format, [&](auto tag) {
     constexpr RowCode kCode = decltype(tag)::value;
     const auto launch = [&](auto kernel) {
-      kernel<<<grid, kAttendThreads, 0, stream>>>(view, list.items, list.tiles);
+      device.launch("score rows", kernel, {grid, kAttendThreads}, view, list.items, list.tiles);
     };
     if (!view.key_octets) return launch(score_few<kCode, 8, false>);
     if (few <= 1) return launch(score_few<kCode, 1, true>);
     if (few <= 4) return launch(score_few<kCode, 4, true>);
     launch(score_few<kCode, 8, true>);
   });
-  check_cuda(cudaGetLastError(), "score rows");
 }
 
 void launch_many_scores(const AttendView& view, const RowFormat& format, const AttendList& list,
-                        cudaStream_t stream) {
+                        CudaDevice& device) {
   if (list.count == 0) return;
   const dim3 grid = grid_of(view, list);
   visit_row_code(format, [&](auto tag) {
     constexpr RowCode kCode = decltype(tag)::value;
     const auto launch = [&](auto kernel) {
-      kernel<<<grid, kAttendThreads, 0, stream>>>(view, list.items, list.tiles);
+      device.launch("score rows", kernel, {grid, kAttendThreads}, view, list.items, list.tiles);
     };
     if (view.key_octets) return launch(score_many<kCode, true>);
     launch(score_many<kCode, false>);
   });
-  check_cuda(cudaGetLastError(), "score rows");
 }
 
 }  // namespace slim

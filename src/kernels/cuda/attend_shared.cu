@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "kernels/cuda/decode_sealed.h"
+#include "kernels/cuda/device_kernels.h"
 
 namespace slim {
 namespace {
@@ -241,7 +242,7 @@ void CudaKernels::attend_shared(const Attend& arguments) {
   if (!is_one_read(a, device_.architecture())) return attend_pair(a);
   device_.select();
   cuda::DecodeLaunch launch{a.keys.format.bits, static_cast<int>(a.key_width),
-                            static_cast<int>(a.heads / 8), 0, device_.stream()};
+                            static_cast<int>(a.heads / 8)};
   const int64_t spill = a.keys.format.width - a.heads * a.key_width;
   Work work(a, resident_clusters(launch, static_cast<int>(spill)));
   if (work.tokens() == 0) return;
@@ -266,7 +267,7 @@ void CudaKernels::attend_shared(const Attend& arguments) {
   decode.window = static_cast<int32_t>(a.window);
   for (size_t i = 0; i < a.rotations.size(); ++i) decode.rotations[i] = rotation(*a.rotations[i]);
   launch.clusters = static_cast<int>(work.clusters());
-  if (work.slots() > 0) decode_sealed(launch, decode);
+  if (work.slots() > 0) decode_sealed(device_, launch, decode);
   const Merge merge{decode.sums,
                     decode.states,
                     on_card.tokens,
@@ -280,12 +281,10 @@ void CudaKernels::attend_shared(const Attend& arguments) {
                     a.merge};
   const dim3 grid(static_cast<unsigned>(a.heads), static_cast<unsigned>(work.tokens()),
                   static_cast<unsigned>((width + kMergeColumns - 1) / kMergeColumns));
-  merge_segments<<<grid, kMergeThreads, 0, device_.stream()>>>(merge);
-  check_cuda(cudaGetLastError(), "merge sums");
+  device_.launch("merge sums", merge_segments, {grid, kMergeThreads}, merge);
   if (merge.lse == nullptr) return;
-  write_lse<<<static_cast<unsigned>(work.tokens()), static_cast<unsigned>(a.heads), 0,
-              device_.stream()>>>(merge);
-  check_cuda(cudaGetLastError(), "merge logarithms");
+  device_.launch("merge logarithms", write_lse,
+                 {static_cast<unsigned>(work.tokens()), static_cast<unsigned>(a.heads)}, merge);
 }
 
 }  // namespace slim

@@ -6,6 +6,7 @@
 #include <iterator>
 #include <memory>
 
+#include "base/check.h"
 #include "slim/error.h"
 
 namespace slim {
@@ -18,6 +19,9 @@ size_t pool_size(size_t bytes) {
   while (step * 16 <= bytes) step *= 2;
   return std::max<size_t>(1, (bytes + step - 1) / step) * step;
 }
+
+// What the thread gathers, kept from step to step so that it need not grow anew.
+thread_local Gathering of_this_thread;
 
 }  // namespace
 
@@ -42,7 +46,7 @@ CudaDevice& cuda_device(int number) {
 }
 
 CudaDevice::CudaDevice(int number)
-    : number_(number), name_("cuda:" + std::to_string(number)), staging_(kUploads) {
+    : number_(number), name_("cuda:" + std::to_string(number)), staging_(kUploads), graphs_(*this) {
   select();
   check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "make a stream");
   const auto attribute = [&](cudaDeviceAttr which) {
@@ -67,18 +71,19 @@ CudaDevice::~CudaDevice() {
   cudaStreamDestroy(stream_);
 }
 
-void CudaDevice::select() const { check_cuda(cudaSetDevice(number_), "be selected"); }
+void CudaDevice::select() const {
+  if (gathering() == nullptr) check_cuda(cudaSetDevice(number_), "be selected");
+}
 
 std::byte* CudaDevice::acquire(size_t bytes) {
   const std::lock_guard lock(mutex_);
   const size_t size = pool_size(bytes);
-  // Anything less than a quarter too large will do.
-  const auto found = free_.lower_bound(size);
-  if (found != free_.end() && found->first <= size + size / 4) {
-    std::byte* const data = found->second;
-    sizes_[data] = found->first;
-    free_.erase(found);
-    return data;
+  MemoryPool::Stretch found;
+  if (Gathering* const gathered = gathering()) found = gathered->freed.take(size);
+  if (found.data == nullptr) found = free_.take(size);
+  if (found.data != nullptr) {
+    sizes_[found.data] = found.bytes;
+    return found.data;
   }
   if (cudaSetDevice(number_) != cudaSuccess) return nullptr;
   void* data = nullptr;
@@ -98,22 +103,74 @@ std::byte* CudaDevice::acquire(size_t bytes) {
 }
 
 // What the freed memory was used for may still be running; whoever gets it next runs after that.
+// What a thread has gathered is not even running yet: until then it keeps the memory to itself.
 void CudaDevice::release(std::byte* data, size_t /*bytes*/) noexcept {
   const std::lock_guard lock(mutex_);
-  const auto size = sizes_.extract(data).mapped();
-  free_.emplace(size, data);
+  const MemoryPool::Stretch freed{data, sizes_.extract(data).mapped()};
+  Gathering* const gathered = gathering();
+  (gathered == nullptr ? free_ : gathered->freed).put(freed);
 }
 
 void CudaDevice::empty_pool() noexcept {
   // cudaFree waits for the card.
-  for (const auto& [size, data] : free_) cudaFree(data);
-  free_.clear();
+  free_.drain([](const MemoryPool::Stretch& stretch) { cudaFree(stretch.data); });
+}
+
+Gathering* CudaDevice::gathering() const noexcept {
+  return of_this_thread.on(*this) ? &of_this_thread : nullptr;
+}
+
+cudaStream_t CudaDevice::stream() {
+  if (Gathering* const gathered = gathering()) run_gathered(*gathered);
+  return stream_;
+}
+
+void CudaDevice::launch(const char* action, const void* kernel, const Grid& grid,
+                        std::span<const Parameter> parameters) {
+  if (Gathering* const gathered = gathering()) {
+    return gathered->launches.add(action, kernel, grid, parameters);
+  }
+  std::array<void*, 8> values{};
+  check(parameters.size() <= values.size(), "a kernel has at most eight parameters");
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    values[i] = const_cast<void*>(parameters[i].data);
+  }
+  launch_kernel(action, kernel, grid, values.data(), stream_);
+}
+
+void CudaDevice::gather(FunctionRef<void()> body) {
+  // Of a step within a step, and of another card: not more than one at a time.
+  if (of_this_thread.begun()) return body();
+  select();
+  std::byte* const arena = graphs_.arena();
+  struct Begun {
+    CudaDevice& device;
+    ~Begun() {
+      device.keep_freed(of_this_thread);
+      of_this_thread.end();
+    }
+  };
+  of_this_thread.begin(*this, arena);
+  const Begun begun{*this};
+  body();
+  run_gathered(of_this_thread);
+}
+
+void CudaDevice::run_gathered(Gathering& gathered) {
+  check_cuda(cudaSetDevice(number_), "be selected");
+  graphs_.run(gathered, stream_);
+  keep_freed(gathered);
+}
+
+void CudaDevice::keep_freed(Gathering& gathered) noexcept {
+  const std::lock_guard lock(mutex_);
+  gathered.freed.drain([&](const MemoryPool::Stretch& stretch) { free_.put(stretch); });
 }
 
 void CudaDevice::copy(void* to, const void* from, size_t bytes) {
   if (bytes == 0) return;
   select();
-  check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream_), "copy");
+  check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream()), "copy");
   // The caller may read or change memory of the host at once.
   cudaPointerAttributes source{};
   cudaPointerAttributes target{};
@@ -127,10 +184,13 @@ void CudaDevice::copy(void* to, const void* from, size_t bytes) {
 void CudaDevice::clear(void* to, size_t bytes) {
   if (bytes == 0) return;
   select();
-  check_cuda(cudaMemsetAsync(to, 0, bytes, stream_), "clear memory");
+  check_cuda(cudaMemsetAsync(to, 0, bytes, stream()), "clear memory");
 }
 
 const void* CudaDevice::upload_bytes(const void* from, size_t bytes) {
+  if (Gathering* const gathered = gathering()) {
+    return gathered->upload({static_cast<const std::byte*>(from), bytes});
+  }
   select();
   const std::lock_guard lock(mutex_);
   Staging& staging = staging_[next_staging_];

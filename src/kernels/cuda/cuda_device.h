@@ -5,17 +5,26 @@
 // Allocations are pooled: freed memory is kept by size and handed out again without a word to the
 // driver. When the card is full the pool is emptied first; then acquire() says there is none, and
 // Device::allocate throws Error{out_of_memory}, after which the device is as usable as before.
+//
+// Kernels are started by launch(): at once, or, within gather(), as part of a graph
+// (step_graphs.h).
 #pragma once
 
 #include <cuda_runtime_api.h>
 
+#include <array>
 #include <cstddef>
 #include <map>
 #include <mutex>
 #include <span>
 #include <string>
+#include <tuple>
 #include <vector>
 
+#include "base/function_ref.h"
+#include "kernels/cuda/launch_list.h"
+#include "kernels/cuda/memory_pool.h"
+#include "kernels/cuda/step_graphs.h"
 #include "tensor/device.h"
 
 namespace slim {
@@ -37,14 +46,33 @@ class CudaDevice final : public Device {
 
   // Makes this card the calling thread's; every entry into CUDA begins with it.
   void select() const;
-  cudaStream_t stream() const noexcept { return stream_; }
+  // For what launch() does not do. Runs what the calling thread has gathered.
+  cudaStream_t stream();
+  // Starts a kernel. `action`: what the card could not do, should it refuse.
+  template <typename... Parameters, typename... Arguments>
+  void launch(const char* action, void (*kernel)(Parameters...), const Grid& grid,
+              const Arguments&... arguments) {
+    const std::tuple<Parameters...> values(arguments...);
+    const auto parameters = std::apply(
+        [](const auto&... value) {
+          return std::array{Parameter{&value, sizeof(value)}...};
+        },
+        values);
+    launch(action, reinterpret_cast<const void*>(kernel), grid, parameters);
+  }
+  void launch(const char* action, const void* kernel, const Grid& grid,
+              std::span<const Parameter> parameters);
+  // Runs `body`. What it launches and uploads on this thread begins when it needs a result, or at
+  // the end. If it throws, some of it may never run.
+  void gather(FunctionRef<void()> body);
+  const StepGraphs& graphs() const noexcept { return graphs_; }
   int multiprocessors() const noexcept { return multiprocessors_; }
   // 10 times the compute capability: 80, 90, ...
   int architecture() const noexcept { return architecture_; }
 
   // Copies small arrays of the host (slices, positions, addresses of pages) to the card, in the
-  // stream's order: returns where they are, valid for work asked for before kUploads more calls.
-  // They pass through pinned memory, so the caller may change them at once.
+  // stream's order: returns where they are, valid for work asked for before kUploads more calls, or
+  // until gather() ends. They pass through pinned memory, so the caller may change them at once.
   template <typename T>
   const T* upload(std::span<const T> values) {
     return static_cast<const T*>(upload_bytes(values.data(), values.size_bytes()));
@@ -57,6 +85,10 @@ class CudaDevice final : public Device {
  private:
   const void* upload_bytes(const void* from, size_t bytes);
   void empty_pool() noexcept;
+  // Of the calling thread, or null.
+  Gathering* gathering() const noexcept;
+  void run_gathered(Gathering& gathered);
+  void keep_freed(Gathering& gathered) noexcept;
 
   // A stretch of pinned memory and its mirror on the card, used over and over.
   struct Staging {
@@ -73,10 +105,11 @@ class CudaDevice final : public Device {
   int multiprocessors_ = 0;
   int architecture_ = 0;
   std::mutex mutex_;
-  std::multimap<size_t, std::byte*> free_;
+  MemoryPool free_;
   std::map<std::byte*, size_t> sizes_;  // of what is in use
   std::vector<Staging> staging_;
   size_t next_staging_ = 0;
+  StepGraphs graphs_;
 };
 
 // The device of a card: made when first asked for, and there until the process ends, whatever

@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "base/check.h"
+#include "kernels/cuda/cuda_device.h"
 
 namespace slim::cuda {
 namespace {
@@ -28,24 +29,10 @@ const DecodeEntry* find(int bits, int head_width, int head_tiles) {
   }
 }
 
-struct Configuration {
-  cudaLaunchConfig_t config{};
-  cudaLaunchAttribute attribute{};
-
-  Configuration(const DecodeLaunch& launch, size_t shared_bytes) {
-    const int cluster = cluster_of(launch.head_width, launch.head_tiles);
-    config.gridDim = dim3(static_cast<unsigned>(launch.clusters * cluster));
-    config.blockDim = dim3(kDecodeThreads);
-    config.dynamicSmemBytes = shared_bytes;
-    config.stream = launch.stream;
-    attribute.id = cudaLaunchAttributeClusterDimension;
-    attribute.val.clusterDim = {static_cast<unsigned>(cluster), 1, 1};
-    config.attrs = &attribute;
-    config.numAttrs = 1;
-  }
-  Configuration(const Configuration&) = delete;
-  Configuration& operator=(const Configuration&) = delete;
-};
+Grid grid_of(const DecodeLaunch& launch, int clusters, size_t shared_bytes) {
+  const auto cluster = static_cast<unsigned>(cluster_of(launch.head_width, launch.head_tiles));
+  return {static_cast<unsigned>(clusters) * cluster, kDecodeThreads, shared_bytes, cluster};
+}
 
 // What a card makes of a shape: asked for once, since the answers take longer than a launch.
 struct Fitted {
@@ -67,10 +54,8 @@ Fitted fit(const DecodeLaunch& launch, int spill) {
   check_cuda(cudaFuncSetAttribute(fitted.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                   static_cast<int>(fitted.shared_bytes)),
              "give a block shared memory");
-  DecodeLaunch one = launch;
-  one.clusters = 1;
-  const Configuration configuration(one, fitted.shared_bytes);
-  check_cuda(cudaOccupancyMaxActiveClusters(&fitted.clusters, fitted.kernel, &configuration.config),
+  const LaunchConfiguration one(grid_of(launch, 1, fitted.shared_bytes), nullptr);
+  check_cuda(cudaOccupancyMaxActiveClusters(&fitted.clusters, fitted.kernel, &one.config),
              "say how many clusters it runs");
   return fitted;
 }
@@ -96,14 +81,13 @@ int resident_clusters(const DecodeLaunch& launch, int spill) {
   return std::max(1, fitted(launch, spill).clusters);
 }
 
-void decode_sealed(const DecodeLaunch& launch, const DecodeArguments& arguments) {
+void decode_sealed(CudaDevice& device, const DecodeLaunch& launch,
+                   const DecodeArguments& arguments) {
   const Fitted shape = fitted(launch, arguments.spill);
-  const Configuration configuration(launch, shape.shared_bytes);
-  DecodeArguments copy = arguments;
-  int stages = shape.stages;
-  void* parameters[] = {&copy, &stages};
-  check_cuda(cudaLaunchKernelExC(&configuration.config, shape.kernel, parameters),
-             "start reading keys");
+  const Parameter parameters[] = {{&arguments, sizeof(arguments)},
+                                  {&shape.stages, sizeof(shape.stages)}};
+  device.launch("read keys", shape.kernel, grid_of(launch, launch.clusters, shape.shared_bytes),
+                parameters);
 }
 
 }  // namespace slim::cuda

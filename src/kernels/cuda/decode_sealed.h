@@ -8,7 +8,11 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/cuda/device_kernels.h"
+#include "kernels/cuda/cuda_rotation.h"
+
+namespace slim {
+class CudaDevice;
+}
 
 namespace slim::cuda {
 
@@ -60,7 +64,6 @@ struct DecodeLaunch {
   int head_width = 0;  // 64, 128
   int head_tiles = 0;  // heads / 8: 1, 2, 4
   int clusters = 0;
-  cudaStream_t stream = nullptr;
 };
 
 // Blocks in a cluster.
@@ -70,7 +73,8 @@ constexpr int cluster_of(int head_width, int head_tiles) {
 bool has_decode(int bits, int head_width, int head_tiles);
 // How many clusters of this shape the card runs at once (CudaDevice: the current one).
 int resident_clusters(const DecodeLaunch& launch, int spill);
-void decode_sealed(const DecodeLaunch& launch, const DecodeArguments& arguments);
+void decode_sealed(CudaDevice& device, const DecodeLaunch& launch,
+                   const DecodeArguments& arguments);
 
 // A shape's kernel and what it needs of shared memory.
 struct DecodeEntry {

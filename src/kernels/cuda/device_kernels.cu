@@ -10,6 +10,9 @@
 namespace slim {
 namespace {
 
+// Steps of more tokens are not bound by launches, and call the library of products.
+constexpr int64_t kMostGathered = 32;
+
 // A kernel that does nothing: a card that cannot load it has no code in this build.
 __global__ void nothing() {}
 
@@ -61,6 +64,11 @@ CudaKernels::CudaKernels(int number)
       products_(std::make_unique<Products>(device_)) {}
 
 CudaKernels::~CudaKernels() = default;
+
+void CudaKernels::run_step(int64_t tokens, FunctionRef<void()> body) {
+  if (tokens > kMostGathered) return body();
+  device_.gather(body);
+}
 
 CudaRotation CudaKernels::rotation(const Rotation& rotation) {
   const std::lock_guard lock(mutex_);

@@ -2,6 +2,7 @@
 // and pages lie in the card's memory; what kernels.h gives as spans (ids, positions, slices and
 // their tables of pages), rotations and Shaping structs lie in the host's and are brought along.
 // Calls return before the work is done; it runs in the order it was asked for (Device::copy waits).
+// Small steps run as graphs (step_graphs.h).
 //
 // Arithmetic is f32: products of f16 and bf16 weights are exact and summed in f32, TF32 is off.
 // Each operation agrees with the reference to the bounds of tests/kernels/parity.h.
@@ -15,19 +16,10 @@
 #include <mutex>
 
 #include "kernels/cuda/cuda_device.h"
+#include "kernels/cuda/cuda_rotation.h"
 #include "kernels/kernels.h"
 
 namespace slim {
-
-// A Rotation's two tables on the card (tensor/rotation.h): [64, 2 pairs] and [pages, 2 pairs], a
-// row being the cosines, then the sines.
-struct CudaRotation {
-  const float* rows = nullptr;
-  const float* pages = nullptr;
-  int32_t pairs = 0;
-  bool interleaved = false;
-  float magnitude = 1.0F;
-};
 
 class Products;  // the library handles of products.cu (products.h)
 
@@ -51,6 +43,8 @@ class CudaKernels final : public Kernels {
   void rotate(const Rotate& arguments) override;
   void embed(const Embed& arguments) override;
   void log_softmax(const LogSoftmax& arguments) override;
+  // find_peaks.cu
+  void find_peaks(const FindPeaks& arguments) override;
   // encoder_ops.cu
   void convolve(const Convolve& arguments) override;
   void attend_dense(const AttendDense& arguments) override;
@@ -61,6 +55,8 @@ class CudaKernels final : public Kernels {
   // attend_pair.cu, attend_shared.cu
   void attend_pair(const Attend& arguments) override;
   void attend_shared(const Attend& arguments) override;
+  // device_kernels.cu
+  void run_step(int64_t tokens, FunctionRef<void()> body) override;
 
  private:
   struct RotationTables {

@@ -255,13 +255,13 @@ __global__ void __launch_bounds__(kAttendThreads) attend_rows(const DenseAttenti
 }
 
 template <int kWidth>
-void launch_attention(const CudaDevice& device, const DenseAttention& a, int64_t blocks) {
+void launch_attention(CudaDevice& device, const DenseAttention& a, int64_t blocks) {
   constexpr int kBytes = Tile<kWidth>::kBytes;
   check_cuda(cudaFuncSetAttribute(attend_rows<kWidth>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                   kBytes),
              "give shared memory");
-  attend_rows<kWidth>
-      <<<static_cast<unsigned>(blocks), kAttendThreads, kBytes, device.stream()>>>(a);
+  device.launch("attend", attend_rows<kWidth>,
+                {static_cast<unsigned>(blocks), kAttendThreads, kBytes}, a);
 }
 
 }  // namespace
@@ -287,8 +287,7 @@ void CudaKernels::convolve(const Convolve& arguments) {
                     .to = reinterpret_cast<float*>(scratch->data())};
     const dim3 grid(static_cast<unsigned>(rows),
                     static_cast<unsigned>((columns + kTapThreads - 1) / kTapThreads));
-    gather_taps<<<grid, kTapThreads, 0, device_.stream()>>>(taps);
-    check_cuda(cudaGetLastError(), "gather frames");
+    device_.launch("gather frames", gather_taps, {grid, kTapThreads}, taps);
     linear({.x = {scratch->data(), DType::f32, rows, columns, columns},
             .weight = a.weight,
             .bias = a.bias,
@@ -328,7 +327,6 @@ void CudaKernels::attend_dense(const AttendDense& arguments) {
     throw Error(ErrorCode::device, "The card has no attention with heads of " +
                                        std::to_string(width) + " columns; 256 are the most.");
   }
-  check_cuda(cudaGetLastError(), "attend");
 }
 
 }  // namespace slim

@@ -195,14 +195,14 @@ int warps_sharing(const CudaDevice& device, int64_t tiles, int64_t inputs) {
 }
 
 template <DType kType>
-void launch(const CudaDevice& device, FewRows& a) {
+void launch(CudaDevice& device, FewRows& a) {
   const int tile_rows = a.rows <= 2 ? a.rows : a.rows <= 4 ? 4 : kMostRows;
   a.row_tiles = (a.rows + tile_rows - 1) / tile_rows;
   a.split = warps_sharing(device, int64_t{a.all_tiles} * a.row_tiles, a.inputs);
   const int64_t tiles = kWarps / a.split;
   const int64_t blocks = (a.all_tiles + tiles - 1) / tiles * a.row_tiles;
   const auto run = [&](auto kernel) {
-    kernel<<<static_cast<unsigned>(blocks), kWarps * kWarp, 0, device.stream()>>>(a);
+    device.launch("multiply few rows", kernel, {static_cast<unsigned>(blocks), kWarps * kWarp}, a);
   };
   switch (tile_rows) {
     case 1:
@@ -217,7 +217,6 @@ void launch(const CudaDevice& device, FewRows& a) {
     default:
       run(few_rows<kType, kMostRows>);
   }
-  check_cuda(cudaGetLastError(), "multiply few rows");
 }
 
 }  // namespace

@@ -18,8 +18,8 @@ struct Largest {
 };
 
 // Over the lanes [0, kWidth) of each aligned group of that many; all get the result.
-template <int kWidth = kWarp, typename Operation>
-__device__ inline float reduce_warp(float value, Operation operation) {
+template <int kWidth = kWarp, typename T, typename Operation>
+__device__ inline T reduce_warp(T value, Operation operation) {
 #pragma unroll
   for (int offset = kWidth / 2; offset > 0; offset /= 2) {
     value = operation(value, __shfl_xor_sync(0xFFFFFFFFU, value, offset));
@@ -27,10 +27,10 @@ __device__ inline float reduce_warp(float value, Operation operation) {
   return value;
 }
 
-// Over a block of kThreads in one dimension; all get the result. `scratch`: kThreads / 32 floats of
+// Over a block of kThreads in one dimension; all get the result. `scratch`: kThreads / 32 values in
 // shared memory, free for the next reduction once this one returns.
-template <int kThreads, typename Operation>
-__device__ inline float reduce_block(float value, float* scratch, Operation operation) {
+template <int kThreads, typename T, typename Operation>
+__device__ inline T reduce_block(T value, T* scratch, Operation operation) {
   static_assert(kThreads % kWarp == 0 && kThreads <= kWarp * kWarp);
   value = reduce_warp(value, operation);
   if constexpr (kThreads == kWarp) return value;

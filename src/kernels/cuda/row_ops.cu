@@ -228,6 +228,7 @@ struct Stretches {
   __device__ int64_t end() const { return min(columns, (blockIdx.y + 1) * length); }
 };
 constexpr int64_t kShortRow = 4096;
+constexpr const char* kLogSoftmax = "take the logarithm of a softmax";
 
 __global__ void __launch_bounds__(kThreads) sum_stretches(const Stretches a) {
   __shared__ float scratch[kWarp];
@@ -271,8 +272,8 @@ void long_log_softmax(CudaDevice& device, const LogSoftmax& arguments) {
                     .length = length,
                     .count = count};
   const dim3 grid(static_cast<unsigned>(x.rows), static_cast<unsigned>(count));
-  sum_stretches<<<grid, kThreads, 0, device.stream()>>>(a);
-  subtract_sums<<<grid, kThreads, 0, device.stream()>>>(a);
+  device.launch(kLogSoftmax, sum_stretches, {grid, kThreads}, a);
+  device.launch(kLogSoftmax, subtract_sums, {grid, kThreads}, a);
 }
 
 }  // namespace
@@ -294,31 +295,29 @@ void CudaKernels::norm(const Norm& arguments) {
   const auto blocks = static_cast<unsigned>(a.x.rows * a.groups);
   // About four columns a thread: a step of decoding waits for one block to finish.
   if (rows.width <= 256) {
-    norm_rows<kWarp><<<blocks, kWarp, 0, device_.stream()>>>(rows);
+    device_.launch("normalise rows", norm_rows<kWarp>, {blocks, kWarp}, rows);
   } else if (rows.width <= 1024) {
-    norm_rows<256><<<blocks, 256, 0, device_.stream()>>>(rows);
+    device_.launch("normalise rows", norm_rows<256>, {blocks, 256}, rows);
   } else {
-    norm_rows<1024><<<blocks, 1024, 0, device_.stream()>>>(rows);
+    device_.launch("normalise rows", norm_rows<1024>, {blocks, 1024}, rows);
   }
-  check_cuda(cudaGetLastError(), "normalise rows");
 }
 
 void CudaKernels::gate(const Gate& arguments) {
   const Matrix& y = arguments.y;
   if (y.rows == 0 || y.columns == 0) return;
   device_.select();
-  gate_rows<<<grid_of(y.rows, y.columns), kThreads, 0, device_.stream()>>>(
-      rows_of(arguments.gate), rows_of(arguments.up), rows_of(y), arguments.activation, y.columns);
-  check_cuda(cudaGetLastError(), "gate rows");
+  device_.launch("gate rows", gate_rows, {grid_of(y.rows, y.columns), kThreads},
+                 rows_of(arguments.gate), rows_of(arguments.up), rows_of(y), arguments.activation,
+                 y.columns);
 }
 
 void CudaKernels::clamp(const Clamp& arguments) {
   const Matrix& x = arguments.x;
   if (x.rows == 0 || x.columns == 0) return;
   device_.select();
-  clamp_rows<<<grid_of(x.rows, x.columns), kThreads, 0, device_.stream()>>>(
-      rows_of(x), arguments.limit, x.columns);
-  check_cuda(cudaGetLastError(), "limit rows");
+  device_.launch("limit rows", clamp_rows, {grid_of(x.rows, x.columns), kThreads}, rows_of(x),
+                 arguments.limit, x.columns);
 }
 
 void CudaKernels::rotate(const Rotate& arguments) {
@@ -332,8 +331,7 @@ void CudaKernels::rotate(const Rotate& arguments) {
                         .head_width = static_cast<int>(a.head_width),
                         .columns = a.x.columns};
   const int64_t items = a.x.columns / a.head_width * (a.head_width - a.rotation->pairs());
-  rotate_rows<<<grid_of(a.x.rows, items), kThreads, 0, device_.stream()>>>(rows);
-  check_cuda(cudaGetLastError(), "rotate rows");
+  device_.launch("rotate rows", rotate_rows, {grid_of(a.x.rows, items), kThreads}, rows);
 }
 
 void CudaKernels::embed(const Embed& arguments) {
@@ -356,9 +354,8 @@ void CudaKernels::embed(const Embed& arguments) {
         .columns = a.y.columns,
         .wide = rows_aligned(a.table, WeightPieces<kType>::kWideBytes)};
     const int64_t pieces = (a.y.columns + kPiece - 1) / kPiece;
-    embed_rows<kType><<<grid_of(a.y.rows, pieces), kThreads, 0, device_.stream()>>>(rows);
+    device_.launch("embed tokens", embed_rows<kType>, {grid_of(a.y.rows, pieces), kThreads}, rows);
   });
-  check_cuda(cudaGetLastError(), "embed tokens");
 }
 
 void CudaKernels::log_softmax(const LogSoftmax& arguments) {
@@ -367,15 +364,14 @@ void CudaKernels::log_softmax(const LogSoftmax& arguments) {
   device_.select();
   const auto blocks = static_cast<unsigned>(x.rows);
   if (x.columns <= 1024) {
-    log_softmax_rows<kWarp>
-        <<<blocks, kWarp, 0, device_.stream()>>>(rows_of(x), rows_of(arguments.y), x.columns);
+    device_.launch(kLogSoftmax, log_softmax_rows<kWarp>, {blocks, kWarp}, rows_of(x),
+                   rows_of(arguments.y), x.columns);
   } else if (x.columns <= kShortRow) {
-    log_softmax_rows<1024>
-        <<<blocks, 1024, 0, device_.stream()>>>(rows_of(x), rows_of(arguments.y), x.columns);
+    device_.launch(kLogSoftmax, log_softmax_rows<1024>, {blocks, 1024}, rows_of(x),
+                   rows_of(arguments.y), x.columns);
   } else {
     long_log_softmax(device_, arguments);
   }
-  check_cuda(cudaGetLastError(), "take the logarithm of a softmax");
 }
 
 }  // namespace slim

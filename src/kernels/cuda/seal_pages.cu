@@ -401,15 +401,15 @@ void shape_pages(CudaDevice& device, const Sealing& seal, const Shape& shape, in
   const int64_t count = (shape.width + kLanes - 1) / kLanes;
   const auto memory = device.allocate(static_cast<size_t>(count) * sizeof(Tile));
   auto* tiles = reinterpret_cast<Tile*>(memory->data());
-  make_tiles<kRank><<<static_cast<unsigned>(count), kThreads, 0, device.stream()>>>(shape, tiles);
-  check_cuda(cudaGetLastError(), "prepare shaped rounding");
+  device.launch("prepare shaped rounding", make_tiles<kRank>,
+                {static_cast<unsigned>(count), kThreads}, shape, tiles);
   constexpr auto kShared = static_cast<int>(2 * sizeof(Tile) + kWarps * kRank * sizeof(float));
   check_cuda(
       cudaFuncSetAttribute(shape_rows<kRank>, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared),
       "give a block its memory");
   const auto blocks = static_cast<unsigned>(pages * kRows / kWarps);
-  shape_rows<kRank><<<blocks, kThreads, kShared, device.stream()>>>(seal, shape, tiles, numbers);
-  check_cuda(cudaGetLastError(), "shape the rounding of rows");
+  device.launch("shape the rounding of rows", shape_rows<kRank>, {blocks, kThreads, kShared}, seal,
+                shape, tiles, numbers);
 }
 
 void shape_by_rank(CudaDevice& device, const Sealing& seal, const Shape& shape, int64_t pages,
@@ -422,8 +422,7 @@ void shape_by_rank(CudaDevice& device, const Sealing& seal, const Shape& shape, 
 void seal_channels(CudaDevice& device, const Sealing& seal, const SealPages& call, int64_t pages) {
   const auto count = static_cast<unsigned>(pages);
   const dim3 strips(count, static_cast<unsigned>((seal.width + kStrip - 1) / kStrip));
-  scale_channels<<<strips, kThreads, 0, device.stream()>>>(seal);
-  check_cuda(cudaGetLastError(), "find the scales of channels");
+  device.launch("find the scales of channels", scale_channels, {strips, kThreads}, seal);
   std::shared_ptr<Buffer> scratch;
   int16_t* numbers = nullptr;
   if (call.shaping != nullptr) {
@@ -439,10 +438,10 @@ void seal_channels(CudaDevice& device, const Sealing& seal, const SealPages& cal
   visit_row_code(call.to.format, [&](auto tag) {
     constexpr RowCode kCode = decltype(tag)::value;
     if constexpr (is_sealed(kCode)) {
-      pack_channels<bits_of(kCode)><<<octets, kThreads, 0, device.stream()>>>(seal, numbers);
+      device.launch("pack sealed rows", pack_channels<bits_of(kCode)>, {octets, kThreads}, seal,
+                    numbers);
     }
   });
-  check_cuda(cudaGetLastError(), "pack sealed rows");
 }
 
 void seal_grouped(CudaDevice& device, const Sealing& seal, const SealPages& call, int64_t pages) {
@@ -451,10 +450,9 @@ void seal_grouped(CudaDevice& device, const Sealing& seal, const SealPages& call
   visit_row_code(call.to.format, [&](auto tag) {
     constexpr RowCode kCode = decltype(tag)::value;
     if constexpr (is_sealed(kCode)) {
-      seal_groups<bits_of(kCode)><<<octets, kThreads, 0, device.stream()>>>(seal);
+      device.launch("seal rows in groups", seal_groups<bits_of(kCode)>, {octets, kThreads}, seal);
     }
   });
-  check_cuda(cudaGetLastError(), "seal rows in groups");
 }
 
 }  // namespace

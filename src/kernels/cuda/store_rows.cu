@@ -113,11 +113,10 @@ void CudaKernels::store_rows(const StoreRows& arguments) {
   const Source source{x.row<float>(0), x.stride, static_cast<int>(format.width)};
   const dim3 grid(static_cast<unsigned>(rows.size()), blocks_for(format.width));
   if (format.type == DType::i8) {
-    store_groups<<<grid, kThreads, 0, device_.stream()>>>(source, list);
+    device_.launch("store rows", store_groups, {grid, kThreads}, source, list);
   } else {
-    store_floats<<<grid, kThreads, 0, device_.stream()>>>(source, format.type, list);
+    device_.launch("store rows", store_floats, {grid, kThreads}, source, format.type, list);
   }
-  check_cuda(cudaGetLastError(), "store rows");
 }
 
 void CudaKernels::load_rows(const LoadRows& arguments) {
@@ -137,9 +136,8 @@ void CudaKernels::load_rows(const LoadRows& arguments) {
                         .stride = y.stride};
   const dim3 grid(static_cast<unsigned>(y.rows), blocks_for((plane.format.width + 7) / 8));
   visit_row_code(plane.format, [&](auto tag) {
-    load_octets<decltype(tag)::value><<<grid, kThreads, 0, device_.stream()>>>(rows);
+    device_.launch("load rows", load_octets<decltype(tag)::value>, {grid, kThreads}, rows);
   });
-  check_cuda(cudaGetLastError(), "load rows");
 }
 
 }  // namespace slim

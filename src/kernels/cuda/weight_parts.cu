@@ -142,9 +142,8 @@ void split_parts(CudaDevice& device, const ConstMatrix& from, int64_t step, cons
                   .width = to.width,
                   .groups = static_cast<int>(to.groups),
                   .wide = wide};
-    split<kType><<<grid, kSplitThreads, 0, device.stream()>>>(a);
+    device.launch("take numbers apart", split<kType>, {grid, kSplitThreads}, a);
   });
-  check_cuda(cudaGetLastError(), "take numbers apart");
 }
 
 void finish_product(CudaDevice& device, const Finish& finish) {
@@ -153,8 +152,7 @@ void finish_product(CudaDevice& device, const Finish& finish) {
   const dim3 grid(static_cast<unsigned>(finish.y.rows),
                   static_cast<unsigned>((columns + kFinishThreads - 1) / kFinishThreads));
   const FinishRows a{.finish = finish, .y = finish.y.row<float>(0), .y_stride = finish.y.stride};
-  finish_rows<<<grid, kFinishThreads, 0, device.stream()>>>(a);
-  check_cuda(cudaGetLastError(), "finish a product");
+  device.launch("finish a product", finish_rows, {grid, kFinishThreads}, a);
 }
 
 }  // namespace slim

@@ -228,6 +228,27 @@ void ReferenceKernels::log_softmax(const LogSoftmax& arguments) {
   }
 }
 
+void ReferenceKernels::find_peaks(const FindPeaks& arguments) {
+  const auto& [x, peaks] = arguments;
+  check(std::ssize(peaks) == x.rows, "every row has its peak");
+  for (int64_t t = 0; t < x.rows; ++t) {
+    const float* from = x.row<float>(t);
+    float largest = -std::numeric_limits<float>::infinity();
+    Peak peak;
+    for (int64_t i = 0; i < x.columns; ++i) {
+      if (!(from[i] > largest)) continue;
+      largest = from[i];
+      peak.column = static_cast<int32_t>(i);
+    }
+    double sum = 0.0;
+    for (int64_t i = 0; i < x.columns; ++i) {
+      sum += std::exp(static_cast<double>(from[i]) - static_cast<double>(largest));
+    }
+    peak.log_probability = static_cast<float>(-std::log(sum));
+    peaks[static_cast<size_t>(t)] = peak;
+  }
+}
+
 std::unique_ptr<Kernels> make_reference_kernels(std::string_view, int) {
   return std::make_unique<ReferenceKernels>();
 }

@@ -29,6 +29,7 @@ class ReferenceKernels final : public Kernels {
   void embed(const Embed& arguments) override;
   void convolve(const Convolve& arguments) override;
   void log_softmax(const LogSoftmax& arguments) override;
+  void find_peaks(const FindPeaks& arguments) override;
 
   // attention.cpp
   void attend_dense(const AttendDense& arguments) override;
