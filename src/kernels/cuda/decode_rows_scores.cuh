@@ -1,0 +1,273 @@
+// The scoring warpgroup of the one-read kernel over rows (decode_rows.cuh), and its queries.
+#pragma once
+
+#include "kernels/cuda/decode_rows.cuh"
+
+namespace slim::cuda {
+
+template <typename T>
+__device__ __forceinline__ uint32_t number_bits(float value) {
+  if constexpr (std::is_same_v<T, __half>) {
+    return __half_as_ushort(__float2half_rn(value));
+  } else {
+    return __bfloat16_as_ushort(__float2bfloat16_rn(value));
+  }
+}
+template <typename T>
+__device__ __forceinline__ float number_value(uint32_t bits) {
+  if constexpr (std::is_same_v<T, __half>) {
+    return __half2float(__ushort_as_half(static_cast<unsigned short>(bits)));
+  } else {
+    return __uint_as_float(bits << 16);
+  }
+}
+
+// A power of two that brings `largest` to [2^13, 2^14): f16 holds it and, 2^28 below, has all its
+// digits. 1 for 0 and what is not finite.
+__device__ __forceinline__ float scale_to_half(float largest) {
+  const int exponent = static_cast<int>(__float_as_uint(largest) >> 23);  // plus 127
+  if (exponent == 0 || exponent == 255) return 1.0F;
+  return __uint_as_float(static_cast<uint32_t>(min(254, max(1, 127 + 13 + 127 - exponent))) << 23);
+}
+
+// Writes Q' of one token, as two pieces in neighbouring rows of slabs; `warps` take heads in turn.
+template <class Shape>
+__device__ __forceinline__ void prepare_queries(const RowBlock<Shape>& block, int token, int warp,
+                                                int warps) {
+  using T = typename Shape::Number;
+  constexpr int kFours = Shape::kColumns / 4 / 32;  // of a lane
+  const RowArguments& a = block.arguments;
+  const float factor = a.scale * 1.44269504088896341F;
+#pragma unroll 1
+  for (int head = warp; head < Shape::kHeads; head += warps) {
+    const auto* from = reinterpret_cast<const float4*>(
+        a.queries + token * a.query_stride + static_cast<int64_t>(head) * Shape::kWidth +
+        block.rank * Shape::kColumns);
+    float values[kFours][4];
+    float largest = 0.0F;
+#pragma unroll
+    for (int i = 0; i < kFours; ++i) {
+      const float4 four = from[block.lane + 32 * i];
+      values[i][0] = four.x * factor;
+      values[i][1] = four.y * factor;
+      values[i][2] = four.z * factor;
+      values[i][3] = four.w * factor;
+#pragma unroll
+      for (const float value : values[i]) largest = fmaxf(largest, fabsf(value));
+    }
+    for (int step = 1; step < 32; step *= 2) {
+      largest = fmaxf(largest, __shfl_xor_sync(~0U, largest, step));
+    }
+    const float scale = Shape::kPieces == 1 ? scale_to_half(largest) : 1.0F;
+    if (block.lane == 0) block.shared.unscale[head] = 1.0F / scale;
+#pragma unroll
+    for (int i = 0; i < kFours; ++i) {
+      const int column = 4 * (block.lane + 32 * i);
+      uint32_t pieces[2][4];
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        const float value = values[i][k] * scale;
+        pieces[0][k] = number_bits<T>(value);
+        pieces[1][k] = number_bits<T>(value - number_value<T>(pieces[0][k]));
+      }
+      std::byte* const slab = block.shared.queries[column / kSlabNumbers];
+#pragma unroll
+      for (int piece = 0; piece < 2; ++piece) {
+        const uint32_t(&p)[4] = pieces[piece];
+        *reinterpret_cast<uint2*>(slab + slab_byte(2 * head + piece, 2 * (column % kSlabNumbers))) =
+            {p[0] | p[1] << 16, p[2] | p[3] << 16};
+      }
+    }
+  }
+  publish_to_products();
+}
+
+// A thread's scores: of heads 4 quad + lane % 4, rows `row` and row + 8 of the page.
+template <class Shape>
+struct RowScores {
+  static constexpr int kQuads = Shape::kQuads;
+  int row;
+  float tops[kQuads];
+  float sums[kQuads];  // of this thread's probabilities
+  float unscale[kQuads];
+
+  __device__ __forceinline__ void begin(const RowBlock<Shape>& block) {
+#pragma unroll
+    for (int quad = 0; quad < kQuads; ++quad) {
+      tops[quad] = -INFINITY;
+      sums[quad] = 0.0F;
+      unscale[quad] = block.shared.unscale[4 * quad + block.lane % 4];
+    }
+  }
+
+  // Of this block's columns.
+  __device__ __forceinline__ void multiply(const RowBlock<Shape>& block,
+                                           float (&scores)[kQuads][2]) const {
+    float d[4 * kQuads];
+    const uint64_t queries = operand(shared_address(block.shared.queries));
+#pragma unroll 1
+    for (int i = 0; i < Shape::kSlabs; ++i) {
+      await<Shape>(&block.shared.full[block.place(i)], block.phase(i), 200 + i);
+      const uint64_t rows = operand(block.address(i));
+      begin_products();
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        multiply_slabs<typename Shape::Number, false>(
+            d, operand_after(rows, 32 * k),
+            operand_after(queries, i * Shape::kQuerySlab + 32 * k), i + k);
+      }
+      commit_products();
+    }
+    wait_products<0>();
+#pragma unroll
+    for (int quad = 0; quad < kQuads; ++quad) {
+      scores[quad][0] = (d[4 * quad] + d[4 * quad + 1]) * unscale[quad];
+      scores[quad][1] = (d[4 * quad + 2] + d[4 * quad + 3]) * unscale[quad];
+    }
+  }
+
+  // Adds the other block's. That it has sent a page's means that it has read those of the page
+  // before, so that two buffers do.
+  __device__ __forceinline__ void exchange(const RowBlock<Shape>& block,
+                                           float (&scores)[kQuads][2]) const {
+    if constexpr (Shape::kCluster == 1) return;
+    const int thread = static_cast<int>(threadIdx.x);
+    const int buffer = block.page & 1;
+    Barrier* const full = &block.shared.parts_full[buffer];
+#pragma unroll
+    for (int quad = 0; quad < kQuads; ++quad) {
+      put(&block.shared.parts[buffer][quad][thread], full, block.rank ^ 1,
+          float2{scores[quad][0], scores[quad][1]});
+    }
+    await<Shape>(full, block.page / 2 & 1, 300);
+    if (thread == 0) expect_bytes(full, static_cast<int>(sizeof(block.shared.parts[0])));
+#pragma unroll
+    for (int quad = 0; quad < kQuads; ++quad) {
+      const float2 other = block.shared.parts[buffer][quad][thread];
+      scores[quad][0] += other.x;
+      scores[quad][1] += other.y;
+    }
+  }
+
+  // New maxima for the heads that need one, and what becomes of all that was taken from the old.
+  __device__ __forceinline__ void renew(const RowBlock<Shape>& block,
+                                        const float (&scores)[kQuads][2]) {
+    const int warp = static_cast<int>(threadIdx.x) / 32;
+#pragma unroll
+    for (int quad = 0; quad < kQuads; ++quad) {
+      float most = fmaxf(scores[quad][0], scores[quad][1]);
+      for (int step = 4; step < 32; step *= 2) {
+        most = fmaxf(most, __shfl_xor_sync(~0U, most, step));
+      }
+      if (block.lane < 4) block.shared.reduced[warp][4 * quad + block.lane] = most;
+    }
+    sync_threads<kGroupThreads, kScoresReady>();
+    const int buffer = block.buffer();
+#pragma unroll
+    for (int quad = 0; quad < kQuads; ++quad) {
+      const int head = 4 * quad + block.lane % 4;
+      float most = block.shared.reduced[0][head];
+      for (int i = 1; i < 4; ++i) most = fmaxf(most, block.shared.reduced[i][head]);
+      float shrink = 1.0F;
+      if (most > tops[quad] + kWeightLag) {
+        shrink = exp2f(tops[quad] - most);  // 0 at first
+        tops[quad] = most;
+        sums[quad] *= shrink;
+      }
+      if (threadIdx.x < 4 && head < Shape::kMixHeads) block.shared.shrink[buffer][head] = shrink;
+    }
+  }
+
+  // Exponentials of scores, into the buffer of weights.
+  __device__ __forceinline__ void weigh(const RowBlock<Shape>& block,
+                                        const float (&scores)[kQuads][2]) {
+    const int buffer = block.buffer();
+#pragma unroll
+    for (int quad = 0; quad < kQuads; ++quad) {
+      const int head = 4 * quad + block.lane % 4;
+      const float from = tops[quad] == -INFINITY ? 0.0F : tops[quad] - kWeightLift;
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        float rest = exp2f(scores[quad][i] - from);
+#pragma unroll
+        for (int piece = 0; piece < Shape::kPieces; ++piece) {
+          const uint32_t bits = number_bits<typename Shape::Number>(rest);
+          const float value = number_value<typename Shape::Number>(bits);
+          rest -= value;
+          if (head >= Shape::kHeads) continue;
+          sums[quad] += value;
+          *reinterpret_cast<uint16_t*>(block.shared.weights[buffer][piece] +
+                                       slab_byte(head, 2 * (row + 8 * i))) =
+              static_cast<uint16_t>(bits);
+        }
+      }
+    }
+    publish_to_products();
+  }
+
+  __device__ __forceinline__ void add_page(const RowBlock<Shape>& block, int rows_left) {
+    float scores[kQuads][2];
+    multiply(block, scores);
+    exchange(block, scores);
+    bool above = false;
+#pragma unroll
+    for (int quad = 0; quad < kQuads; ++quad) {
+      if (row >= rows_left) scores[quad][0] = -INFINITY;
+      if (row + 8 >= rows_left) scores[quad][1] = -INFINITY;
+      above |= fmaxf(scores[quad][0], scores[quad][1]) > tops[quad] + kWeightLag;
+    }
+    const int buffer = block.buffer();
+    if (block.page >= kWeightBuffers) {
+      await<Shape>(&block.shared.weights_free[buffer], block.buffer_phase() ^ 1, 400);
+    }
+    const bool renewed = any_of_scorers(above);
+    if (threadIdx.x == 0) block.shared.renewed[buffer] = renewed ? 1 : 0;
+    if (renewed) renew(block, scores);
+    weigh(block, scores);
+    __syncwarp();
+    if (block.lane == 0) arrive(&block.shared.weights_full[buffer]);
+  }
+
+  // The segment's maximum and sum of each head.
+  __device__ __forceinline__ void finish(const RowBlock<Shape>& block, int slot) {
+    const int warp = static_cast<int>(threadIdx.x) / 32;
+    sync_threads<kGroupThreads, kScoresReady>();  // the maxima of the last page are read
+#pragma unroll
+    for (int quad = 0; quad < kQuads; ++quad) {
+      float sum = sums[quad];
+      for (int step = 4; step < 32; step *= 2) sum += __shfl_xor_sync(~0U, sum, step);
+      if (block.lane < 4) block.shared.reduced[warp][4 * quad + block.lane] = sum;
+    }
+    sync_threads<kGroupThreads, kScoresReady>();
+    if (block.rank != 0 || threadIdx.x >= 4) return;
+#pragma unroll
+    for (int quad = 0; quad < kQuads; ++quad) {
+      const int head = 4 * quad + block.lane;
+      if (head >= Shape::kHeads) continue;
+      const auto& all = block.shared.reduced;
+      block.arguments.states[slot * Shape::kHeads + head] = {
+          tops[quad], (all[0][head] + all[1][head]) + (all[2][head] + all[3][head])};
+    }
+  }
+};
+
+template <class Shape>
+__device__ __forceinline__ void score_rows(RowBlock<Shape> block, RowWalk walk) {
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  RowScores<Shape> scores;
+  scores.row = 16 * warp + block.lane / 4;
+  for (bool first = true; walk.next_segment(); first = false) {
+    if (!first) {  // of the first, all warps have prepared the queries
+      sync_threads<kGroupThreads, kScoresReady>();
+      prepare_queries(block, walk.segment.token, warp, 4);
+      sync_threads<kGroupThreads, kScoresReady>();
+    }
+    scores.begin(block);
+    for (; walk.page < walk.segment.page_count; ++walk.page, block.advance()) {
+      scores.add_page(block, walk.rows_left());
+    }
+    scores.finish(block, walk.segment.slot);
+  }
+}
+
+}  // namespace slim::cuda
