@@ -47,14 +47,15 @@ struct RowShape {
   static constexpr int kQuads = (kHeads + 3) / 4;       // of heads: eight columns of scores
   static constexpr int kQuerySlab = kQuads * 1024;      // bytes of Q' for 64 columns
   static constexpr int kMixHeads = (kHeads + 7) / 8 * 8;
+  static constexpr int kQueryPieces = 2;
   static constexpr int kPieces = std::is_same_v<T, __half> ? 1 : 2;  // of probabilities
   static constexpr int kWeightBytes = kMixHeads * kSlabRowBytes;     // of a piece
-  static constexpr int kTiles = kSlabs / 2;                          // slabs of a mixing group
+  static constexpr bool kOwners = false;
   static_assert(kSlabs % 2 == 0 && kCluster <= 2);
 };
 
 // What is in shared memory beside the ring, which comes first.
-template <class Shape>
+template <class Shape, bool kOwners = Shape::kOwners>
 struct RowShared {
   alignas(1024) std::byte queries[Shape::kSlabs][Shape::kQuerySlab];
   alignas(1024) std::byte weights[kWeightBuffers][Shape::kPieces][Shape::kWeightBytes];
@@ -113,6 +114,33 @@ __device__ __forceinline__ void await(Barrier* barrier, int parity, int what) {
       __trap();
     }
   }
+}
+
+// 2^value; of sums of weights a result below 2^-126 is nothing.
+__device__ __forceinline__ float exp_two(float value) {
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(value));
+  return result;
+}
+
+// Addresses of another block's memory, as remote_address() gives them.
+__device__ __forceinline__ void put_at(uint32_t to, uint32_t barrier, const float4& value) {
+  asm volatile(
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [%0], {%1, %2, %3, %4}, "
+      "[%5];" ::"r"(to),
+      "r"(__float_as_uint(value.x)), "r"(__float_as_uint(value.y)), "r"(__float_as_uint(value.z)),
+      "r"(__float_as_uint(value.w)), "r"(barrier)
+      : "memory");
+}
+__device__ __forceinline__ void put_at(uint32_t to, uint32_t barrier, const float2& value) {
+  asm volatile(
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.b32 [%0], {%1, %2}, [%3];" ::
+          "r"(to),
+      "r"(__float_as_uint(value.x)), "r"(__float_as_uint(value.y)), "r"(barrier)
+      : "memory");
+}
+__device__ __forceinline__ void store_shared(uint32_t to, uint32_t bits) {
+  asm volatile("st.shared.b16 [%0], %1;" ::"r"(to), "h"(static_cast<uint16_t>(bits)) : "memory");
 }
 
 template <int kThreads, int kBarrier>

@@ -32,6 +32,8 @@ struct RowArguments {
   float* sums = nullptr;                      // [slots, H, e]
   float2* states = nullptr;                   // [slots, H]: maximum (of log2) and sum
   float scale = 1.0F;
+  int32_t heads = 0;            // of a slot: H, or of several tokens that share rows
+  int32_t heads_per_token = 0;  // H
 };
 
 }  // namespace slim::cuda

@@ -5,12 +5,43 @@
 
 namespace slim::cuda {
 
-// Half of the block's slabs: sums of 64 columns by all heads each.
+// Whether this page's weights are taken from other maxima than those before.
 template <class Shape>
+__device__ __forceinline__ bool is_renewed(const RowBlock<Shape>& block) {
+  const int buffer = block.buffer();
+  if constexpr (!Shape::kOwners) {
+    return block.shared.renewed[buffer] != 0;
+  } else {
+    bool any = false;
+#pragma unroll
+    for (int j = 0; j < Shape::kMixHeads / 8; ++j) {
+      const float2 by = *reinterpret_cast<const float2*>(block.shared.shrink[buffer] + 8 * j +
+                                                         block.lane % 4 * 2);
+      any |= by.x != 1.0F || by.y != 1.0F;
+    }
+    return __any_sync(~0U, any);
+  }
+}
+
+// Gives the weights back to whom they came from. The first group's first thread says first what it
+// awaits next.
+template <bool kFirstGroup, class Shape>
+__device__ __forceinline__ void free_weights(const RowBlock<Shape>& block) {
+  Barrier* const free = &block.shared.weights_free[block.buffer()];
+  if constexpr (!Shape::kOwners) {
+    if (block.lane == 0) arrive(free);
+  } else {
+    if (kFirstGroup && threadIdx.x == kGroupThreads) expect_weights(block, block.buffer());
+    __syncwarp();
+    if (block.lane < Shape::kCluster) arrive_at(free, block.lane);
+  }
+}
+
+// kTiles of the block's slabs from kFirst on: sums of 64 columns by all heads each.
+template <class Shape, int kFirst, int kTiles>
 struct MixedSlabs {
   static constexpr int kSums = Shape::kMixHeads / 2;
-  int first;  // slab of a page
-  float sums[Shape::kTiles][kSums];
+  float sums[kTiles][kSums];
 
   __device__ __forceinline__ void clear() {
     for (auto& tile : sums) {
@@ -24,7 +55,7 @@ struct MixedSlabs {
     for (int j = 0; j < Shape::kMixHeads / 8; ++j) {
       const float2 by = *reinterpret_cast<const float2*>(shrink + 8 * j + block.lane % 4 * 2);
 #pragma unroll
-      for (int tile = 0; tile < Shape::kTiles; ++tile) {
+      for (int tile = 0; tile < kTiles; ++tile) {
         sums[tile][4 * j] *= by.x;
         sums[tile][4 * j + 1] *= by.y;
         sums[tile][4 * j + 2] *= by.x;
@@ -36,26 +67,22 @@ struct MixedSlabs {
   // Rows that are not there weigh nothing, but what stands in their place may not be a number.
   __device__ __forceinline__ void clear_rows(const RowBlock<Shape>& block, int rows) const {
     const int thread = static_cast<int>(threadIdx.x) % kGroupThreads;
-    for (int tile = 0; tile < Shape::kTiles; ++tile) {
+    for (int tile = 0; tile < kTiles; ++tile) {
       auto* const slab =
-          reinterpret_cast<uint4*>(block.ring + block.place(first + tile) * kSlabBytes);
+          reinterpret_cast<uint4*>(block.ring + block.place(kFirst + tile) * kSlabBytes);
       for (int i = rows * 8 + thread; i < kPageTokens * 8; i += kGroupThreads) slab[i] = {};
     }
     publish_to_products();
-    if (first == 0) {
-      sync_threads<kGroupThreads, kRowsCleared>();
-    } else {
-      sync_threads<kGroupThreads, kRowsCleared + 1>();
-    }
+    sync_threads<kGroupThreads, kRowsCleared + (kFirst > 0 ? 1 : 0)>();
   }
 
   // Frees the slab of each group of products that is done.
   template <int kTile>
   __device__ __forceinline__ void free_slabs(const RowBlock<Shape>& block) const {
-    if constexpr (kTile < Shape::kTiles) {
-      wait_products<Shape::kTiles - 1 - kTile>();
+    if constexpr (kTile < kTiles) {
+      wait_products<kTiles - 1 - kTile>();
       __syncwarp();
-      if (block.lane == 0) arrive(&block.shared.free[block.place(first + kTile)]);
+      if (block.lane == 0) arrive(&block.shared.free[block.place(kFirst + kTile)]);
       free_slabs<kTile + 1>(block);
     }
   }
@@ -63,12 +90,12 @@ struct MixedSlabs {
   __device__ __forceinline__ void add_page(const RowBlock<Shape>& block, int rows_left) {
     const int buffer = block.buffer();
     await<Shape>(&block.shared.weights_full[buffer], block.buffer_phase(), 500);
-    if (block.shared.renewed[buffer] != 0) rescale(block);
+    if (is_renewed(block)) rescale(block);
     if (rows_left < kPageTokens) clear_rows(block, rows_left);
     begin_products();
 #pragma unroll
-    for (int tile = 0; tile < Shape::kTiles; ++tile) {
-      const uint64_t rows = operand(block.address(first + tile));
+    for (int tile = 0; tile < kTiles; ++tile) {
+      const uint64_t rows = operand(block.address(kFirst + tile));
 #pragma unroll
       for (int piece = 0; piece < Shape::kPieces; ++piece) {
         const uint64_t weights = operand(shared_address(block.shared.weights[buffer][piece]));
@@ -82,31 +109,31 @@ struct MixedSlabs {
       commit_products();
     }
     free_slabs<0>(block);
-    if (block.lane == 0) arrive(&block.shared.weights_free[buffer]);
+    free_weights<kFirst == 0>(block);
   }
 
   __device__ __forceinline__ void write(const RowBlock<Shape>& block, int slot) const {
     const int warp = static_cast<int>(threadIdx.x) / 32 % 4;
-    const int column = block.rank * Shape::kColumns + first * kSlabNumbers + 16 * warp +
+    const int column = block.rank * Shape::kColumns + kFirst * kSlabNumbers + 16 * warp +
                        block.lane / 4;
-    float* const to = block.arguments.sums +
-                      static_cast<int64_t>(slot) * Shape::kHeads * Shape::kWidth + column;
+    const int heads = block.arguments.heads;
+    float* const to =
+        block.arguments.sums + static_cast<int64_t>(slot) * heads * Shape::kWidth + column;
 #pragma unroll
-    for (int tile = 0; tile < Shape::kTiles; ++tile) {
+    for (int tile = 0; tile < kTiles; ++tile) {
 #pragma unroll
       for (int i = 0; i < kSums; ++i) {
         const int head = i / 4 * 8 + block.lane % 4 * 2 + i % 2;
-        if (head >= Shape::kHeads) continue;
+        if (head >= heads) continue;
         to[head * Shape::kWidth + tile * kSlabNumbers + i % 4 / 2 * 8] = sums[tile][i];
       }
     }
   }
 };
 
-template <class Shape>
+template <class Shape, int kFirst, int kTiles>
 __device__ __forceinline__ void mix_rows(RowBlock<Shape> block, RowWalk walk) {
-  MixedSlabs<Shape> mixed;
-  mixed.first = (static_cast<int>(threadIdx.x) / kGroupThreads - 1) * Shape::kTiles;
+  MixedSlabs<Shape, kFirst, kTiles> mixed;
   while (walk.next_segment()) {
     mixed.clear();
     for (; walk.page < walk.segment.page_count; ++walk.page, block.advance()) {
@@ -181,8 +208,10 @@ __global__ void __launch_bounds__(kRowThreads, 1)
     sync_threads<3 * kGroupThreads, kQueriesReady>();
     if (group == 0) {
       score_rows(block, walk);
+    } else if (group == 1) {
+      mix_rows<Shape, 0, Shape::kSlabs / 2>(block, walk);
     } else {
-      mix_rows(block, walk);
+      mix_rows<Shape, Shape::kSlabs / 2, Shape::kSlabs / 2>(block, walk);
     }
   }
   // The other block may still send to this one's shared memory until it has all scores.

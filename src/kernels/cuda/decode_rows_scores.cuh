@@ -30,53 +30,85 @@ __device__ __forceinline__ float scale_to_half(float largest) {
   return __uint_as_float(static_cast<uint32_t>(min(254, max(1, 127 + 13 + 127 - exponent))) << 23);
 }
 
-// Writes Q' of one token, as two pieces in neighbouring rows of slabs; `warps` take heads in turn.
+// Columns of one query, in the lanes of a warp.
 template <class Shape>
-__device__ __forceinline__ void prepare_queries(const RowBlock<Shape>& block, int token, int warp,
-                                                int warps) {
-  using T = typename Shape::Number;
-  constexpr int kFours = Shape::kColumns / 4 / 32;  // of a lane
-  const RowArguments& a = block.arguments;
-  const float factor = a.scale * 1.44269504088896341F;
-#pragma unroll 1
-  for (int head = warp; head < Shape::kHeads; head += warps) {
+struct QueryColumns {
+  static constexpr int kFours = (Shape::kColumns / 4 + 31) / 32;
+  float4 fours[kFours];
+
+  __device__ __forceinline__ static bool holds(int i, int lane) {
+    return Shape::kColumns % 128 == 0 || 4 * (lane + 32 * i) < Shape::kColumns;
+  }
+
+  __device__ __forceinline__ void fetch(const RowBlock<Shape>& block, int token, int head) {
+    const RowArguments& a = block.arguments;
+    token += head / a.heads_per_token;
+    head %= a.heads_per_token;
     const auto* from = reinterpret_cast<const float4*>(
         a.queries + token * a.query_stride + static_cast<int64_t>(head) * Shape::kWidth +
         block.rank * Shape::kColumns);
-    float values[kFours][4];
-    float largest = 0.0F;
 #pragma unroll
     for (int i = 0; i < kFours; ++i) {
-      const float4 four = from[block.lane + 32 * i];
-      values[i][0] = four.x * factor;
-      values[i][1] = four.y * factor;
-      values[i][2] = four.z * factor;
-      values[i][3] = four.w * factor;
+      fours[i] = holds(i, block.lane) ? from[block.lane + 32 * i] : float4{};
+    }
+  }
+
+  __device__ __forceinline__ float largest() const {
+    float most = 0.0F;
 #pragma unroll
-      for (const float value : values[i]) largest = fmaxf(largest, fabsf(value));
+    for (const float4& four : fours) {
+      most = fmaxf(most, fmaxf(fmaxf(fabsf(four.x), fabsf(four.y)),
+                               fmaxf(fabsf(four.z), fabsf(four.w))));
     }
-    for (int step = 1; step < 32; step *= 2) {
-      largest = fmaxf(largest, __shfl_xor_sync(~0U, largest, step));
-    }
-    const float scale = Shape::kPieces == 1 ? scale_to_half(largest) : 1.0F;
+    for (int step = 1; step < 32; step *= 2) most = fmaxf(most, __shfl_xor_sync(~0U, most, step));
+    return most;
+  }
+
+  // As pieces in neighbouring rows of slabs.
+  __device__ __forceinline__ void write(const RowBlock<Shape>& block, int head) const {
+    using T = typename Shape::Number;
+    const float factor = block.arguments.scale * 1.44269504088896341F;
+    const float scale = std::is_same_v<T, __half> ? scale_to_half(largest() * factor) : 1.0F;
     if (block.lane == 0) block.shared.unscale[head] = 1.0F / scale;
 #pragma unroll
     for (int i = 0; i < kFours; ++i) {
+      if (!holds(i, block.lane)) continue;
       const int column = 4 * (block.lane + 32 * i);
-      uint32_t pieces[2][4];
-#pragma unroll
-      for (int k = 0; k < 4; ++k) {
-        const float value = values[i][k] * scale;
-        pieces[0][k] = number_bits<T>(value);
-        pieces[1][k] = number_bits<T>(value - number_value<T>(pieces[0][k]));
-      }
+      float rest[4] = {fours[i].x * factor, fours[i].y * factor, fours[i].z * factor,
+                       fours[i].w * factor};
+      for (float& value : rest) value *= scale;
       std::byte* const slab = block.shared.queries[column / kSlabNumbers];
 #pragma unroll
-      for (int piece = 0; piece < 2; ++piece) {
-        const uint32_t(&p)[4] = pieces[piece];
-        *reinterpret_cast<uint2*>(slab + slab_byte(2 * head + piece, 2 * (column % kSlabNumbers))) =
-            {p[0] | p[1] << 16, p[2] | p[3] << 16};
+      for (int piece = 0; piece < Shape::kQueryPieces; ++piece) {
+        uint32_t bits[4];
+#pragma unroll
+        for (int k = 0; k < 4; ++k) {
+          bits[k] = number_bits<T>(rest[k]);
+          rest[k] -= number_value<T>(bits[k]);
+        }
+        *reinterpret_cast<uint2*>(
+            slab + slab_byte(Shape::kQueryPieces * head + piece, 2 * (column % kSlabNumbers))) = {
+            bits[0] | bits[1] << 16, bits[2] | bits[3] << 16};
       }
+    }
+  }
+};
+
+// Writes Q' of a segment; each of `warps` takes a run of heads, a few at a time.
+template <class Shape>
+__device__ __forceinline__ void prepare_queries(const RowBlock<Shape>& block, int token, int warp,
+                                                int warps) {
+  constexpr int kTogether = 12 / QueryColumns<Shape>::kFours;
+  const int heads = block.arguments.heads;
+  const int end = heads * (warp + 1) / warps;
+#pragma unroll 1
+  for (int head = heads * warp / warps; head < end; head += kTogether) {
+    QueryColumns<Shape> columns[kTogether];
+#pragma unroll
+    for (int i = 0; i < kTogether; ++i) columns[i].fetch(block, token, min(head + i, end - 1));
+#pragma unroll
+    for (int i = 0; i < kTogether; ++i) {
+      if (head + i < end) columns[i].write(block, head + i);
     }
   }
   publish_to_products();
@@ -134,10 +166,12 @@ struct RowScores {
     const int thread = static_cast<int>(threadIdx.x);
     const int buffer = block.page & 1;
     Barrier* const full = &block.shared.parts_full[buffer];
+    const uint32_t to = remote_address(block.shared.parts[buffer][0] + thread, block.rank ^ 1);
+    const uint32_t barrier = remote_address(full, block.rank ^ 1);
 #pragma unroll
     for (int quad = 0; quad < kQuads; ++quad) {
-      put(&block.shared.parts[buffer][quad][thread], full, block.rank ^ 1,
-          float2{scores[quad][0], scores[quad][1]});
+      put_at(to + quad * kGroupThreads * static_cast<uint32_t>(sizeof(float2)), barrier,
+             float2{scores[quad][0], scores[quad][1]});
     }
     await<Shape>(full, block.page / 2 & 1, 300);
     if (thread == 0) expect_bytes(full, static_cast<int>(sizeof(block.shared.parts[0])));
@@ -181,14 +215,15 @@ struct RowScores {
   // Exponentials of scores, into the buffer of weights.
   __device__ __forceinline__ void weigh(const RowBlock<Shape>& block,
                                         const float (&scores)[kQuads][2]) {
-    const int buffer = block.buffer();
+    const uint32_t weights = shared_address(block.shared.weights[block.buffer()]);
 #pragma unroll
     for (int quad = 0; quad < kQuads; ++quad) {
       const int head = 4 * quad + block.lane % 4;
+      const uint32_t to = weights + static_cast<uint32_t>(slab_byte(head, 2 * row));
       const float from = tops[quad] == -INFINITY ? 0.0F : tops[quad] - kWeightLift;
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
-        float rest = exp2f(scores[quad][i] - from);
+        float rest = exp_two(scores[quad][i] - from);
 #pragma unroll
         for (int piece = 0; piece < Shape::kPieces; ++piece) {
           const uint32_t bits = number_bits<typename Shape::Number>(rest);
@@ -196,9 +231,8 @@ struct RowScores {
           rest -= value;
           if (head >= Shape::kHeads) continue;
           sums[quad] += value;
-          *reinterpret_cast<uint16_t*>(block.shared.weights[buffer][piece] +
-                                       slab_byte(head, 2 * (row + 8 * i))) =
-              static_cast<uint16_t>(bits);
+          // Row + 8 is in the next chunk, and rows begin at an even one.
+          store_shared((to ^ static_cast<uint32_t>(16 * i)) + piece * Shape::kWeightBytes, bits);
         }
       }
     }
