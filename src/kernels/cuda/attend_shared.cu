@@ -1,12 +1,13 @@
 // Attention that scores and mixes the same rows. Sealed keys of common shapes go to the one-read
 // kernel (decode_sealed.cuh): the pages of all sequences are laid end to end and cut into equal
 // runs, one a cluster, so that no multiprocessor waits; what the runs of one query leave is merged.
-// All else goes to attend_pair.
+// Rows that stand alone are tried by attend_rows(); all else goes to attend_pair.
 #include <algorithm>
 #include <cstring>
 #include <vector>
 
 #include "base/check.h"
+#include "kernels/cuda/decode_rows.h"
 #include "kernels/cuda/decode_sealed.h"
 #include "kernels/cuda/merge_segments.h"
 
@@ -142,7 +143,10 @@ Work::OnCard Work::upload(CudaDevice& device) {
 
 void CudaKernels::attend_shared(const Attend& arguments) {
   const Attend& a = arguments;
-  if (!is_one_read(a, device_.architecture())) return attend_pair(a);
+  if (!is_one_read(a, device_.architecture())) {
+    if (!cuda::attend_rows(device_, a)) attend_pair(a);
+    return;
+  }
   device_.select();
   cuda::DecodeLaunch launch{a.keys.format.bits, static_cast<int>(a.key_width),
                             static_cast<int>(a.heads / 8), 0, device_.stream()};

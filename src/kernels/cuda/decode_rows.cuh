@@ -11,63 +11,74 @@
 //     of a head are neighbouring columns of the product. Blocks send one another their sums; both
 //     take the same exponentials, f16 with 2^12 at the running maximum (bf16: two pieces);
 //   two warpgroups mix half of the slabs each, and free them.
-// Slabs rather than pages are loaded and freed, so that a ring of two pages never runs dry.
+// Slabs rather than pages are loaded and freed, so that a ring of two pages hardly runs dry.
 #pragma once
 
 #include <cuda.h>
 
-#include <cstdio>
+#include <cstddef>
 
 #include "kernels/cuda/decode_rows.h"
+#include "kernels/cuda/decode_sealed.h"
 #include "kernels/cuda/warpgroup_products.cuh"
 
 namespace slim::cuda {
 
-constexpr int kPageTokens = 64;
+constexpr int kPageTokens = static_cast<int>(kPageRows);
 constexpr int kSlabBytes = kPageTokens * kSlabRowBytes;
 constexpr int kGroupThreads = 128;  // of a warpgroup
 constexpr int kWeightBuffers = 2;
-constexpr float kWeightLift = 12.0F;  // as kLift and kLag of decode_sealed.h
-constexpr float kWeightLag = 3.0F;
 // Barriers of threads; 0 is __syncthreads.
 constexpr int kQueriesReady = 1;
 constexpr int kScoresReady = 2;
 constexpr int kRowsCleared = 3;  // and 4: of a mixing group each
+constexpr int kTotalsReady = 5;
 
-// kBounded: a wait of seconds ends the kernel and says where, rather than hanging.
-template <typename T, int kSlabs_, int kHeads_, int kCluster_, bool kBounded_ = false>
+template <typename T, int kSlabs_, int kCluster_>
 struct RowShape {
   using Number = T;
   static constexpr int kSlabs = kSlabs_;  // of a block, in each page
-  static constexpr int kHeads = kHeads_;
   static constexpr int kCluster = kCluster_;
-  static constexpr bool kBounded = kBounded_;
   static constexpr int kColumns = kSlabs * kSlabNumbers;
   static constexpr int kWidth = kColumns * kCluster;
-  static constexpr int kQuads = (kHeads + 3) / 4;       // of heads: eight columns of scores
-  static constexpr int kQuerySlab = kQuads * 1024;      // bytes of Q' for 64 columns
+  static constexpr int kHeads = kWidth / kHeadColumns;
+  static constexpr int kQuads = (kHeads + 3) / 4;   // of heads: eight columns of scores
+  static constexpr int kQuerySlab = kQuads * 1024;  // bytes of Q' for 64 columns
   static constexpr int kMixHeads = (kHeads + 7) / 8 * 8;
   static constexpr int kQueryPieces = 2;
   static constexpr int kPieces = std::is_same_v<T, __half> ? 1 : 2;  // of probabilities
   static constexpr int kWeightBytes = kMixHeads * kSlabRowBytes;     // of a piece
-  static constexpr bool kOwners = false;
+  static constexpr int kMostSlabs = 2 * kSlabs;                      // of the ring
   static_assert(kSlabs % 2 == 0 && kCluster <= 2);
 };
 
 // What is in shared memory beside the ring, which comes first.
-template <class Shape, bool kOwners = Shape::kOwners>
+template <class Shape>
 struct RowShared {
   alignas(1024) std::byte queries[Shape::kSlabs][Shape::kQuerySlab];
-  alignas(1024) std::byte weights[kWeightBuffers][Shape::kPieces][Shape::kWeightBytes];
+  // Without the heads that pad the last one: products read there what follows, and their sums for
+  // these heads are written nowhere. It makes room for another slab at Whisper large.
+  alignas(1024) std::byte weights[kWeightBuffers * Shape::kPieces * Shape::kWeightBytes -
+                                  (Shape::kMixHeads - Shape::kHeads) * kSlabRowBytes];
   // Sums of the other block, by quad of heads and thread.
   alignas(16) float2 parts[Shape::kCluster == 1 ? 1 : 2][Shape::kQuads][kGroupThreads];
   alignas(8) float shrink[kWeightBuffers][Shape::kMixHeads];  // where `renewed`
   int renewed[kWeightBuffers];
   float unscale[Shape::kQuads * 4];
   float reduced[4][Shape::kQuads * 4];
+  // One over the sum of each head, of segments that are whole queries, in turn.
+  alignas(8) float shares[2][Shape::kMixHeads];
   Barrier weights_full[kWeightBuffers], weights_free[kWeightBuffers];
   Barrier parts_full[2];
-  Barrier full[kMostSlabs], free[kMostSlabs];
+  Barrier full[Shape::kMostSlabs];
+  Barrier free[Shape::kMostSlabs];  // the last: what follows it is padding
+
+  static constexpr int bytes() { return offsetof(RowShared, free) + sizeof(free); }
+  // Of the buffer, and within it a piece.
+  __device__ __forceinline__ uint32_t weights_of(int buffer, int piece) const {
+    return shared_address(weights) +
+           static_cast<uint32_t>((buffer * Shape::kPieces + piece) * Shape::kWeightBytes);
+  }
 };
 
 // Over the pages of a cluster's segments.
@@ -88,33 +99,6 @@ struct RowWalk {
   }
   __device__ __forceinline__ int rows_left() const { return segment.rows - page * kPageTokens; }
 };
-
-__device__ __forceinline__ bool is_complete(Barrier* barrier, int parity) {
-  uint32_t done;
-  asm volatile(
-      "{ .reg .pred done; mbarrier.try_wait.parity.shared::cta.b64 done, [%1], %2;\n"
-      "selp.u32 %0, 1, 0, done; }"
-      : "=r"(done)
-      : "r"(shared_address(barrier)), "r"(parity)
-      : "memory");
-  return done != 0;
-}
-
-constexpr int64_t kMostTries = 200'000;  // of waits that are bounded
-
-template <class Shape>
-__device__ __forceinline__ void await(Barrier* barrier, int parity, int what) {
-  if constexpr (!Shape::kBounded) {
-    wait_barrier(barrier, parity);
-  } else {
-    for (int64_t i = 0; !is_complete(barrier, parity); ++i) {
-      if (i < kMostTries) continue;
-      printf("block %d thread %d waits for %d in vain\n", static_cast<int>(blockIdx.x),
-             static_cast<int>(threadIdx.x), what);
-      __trap();
-    }
-  }
-}
 
 // 2^value; of sums of weights a result below 2^-126 is nothing.
 __device__ __forceinline__ float exp_two(float value) {
@@ -217,7 +201,7 @@ __device__ __forceinline__ void load_slabs(RowBlock<Shape> block, RowWalk walk,
       for (int i = 0; i < Shape::kSlabs; ++i) {
         const int at = block.place(i);
         if (at == 0 && (block.page > 0 || i > 0)) again = true;
-        if (again) await<Shape>(&block.shared.free[at], block.phase(i) ^ 1, 100 + at);
+        if (again) wait_barrier(&block.shared.free[at], block.phase(i) ^ 1);
         expect_bytes(&block.shared.full[at], kSlabBytes);
         copy_slab(block.address(i), map, first + i * kSlabNumbers, place, &block.shared.full[at]);
       }

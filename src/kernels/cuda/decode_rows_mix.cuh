@@ -5,38 +5,6 @@
 
 namespace slim::cuda {
 
-// Whether this page's weights are taken from other maxima than those before.
-template <class Shape>
-__device__ __forceinline__ bool is_renewed(const RowBlock<Shape>& block) {
-  const int buffer = block.buffer();
-  if constexpr (!Shape::kOwners) {
-    return block.shared.renewed[buffer] != 0;
-  } else {
-    bool any = false;
-#pragma unroll
-    for (int j = 0; j < Shape::kMixHeads / 8; ++j) {
-      const float2 by = *reinterpret_cast<const float2*>(block.shared.shrink[buffer] + 8 * j +
-                                                         block.lane % 4 * 2);
-      any |= by.x != 1.0F || by.y != 1.0F;
-    }
-    return __any_sync(~0U, any);
-  }
-}
-
-// Gives the weights back to whom they came from. The first group's first thread says first what it
-// awaits next.
-template <bool kFirstGroup, class Shape>
-__device__ __forceinline__ void free_weights(const RowBlock<Shape>& block) {
-  Barrier* const free = &block.shared.weights_free[block.buffer()];
-  if constexpr (!Shape::kOwners) {
-    if (block.lane == 0) arrive(free);
-  } else {
-    if (kFirstGroup && threadIdx.x == kGroupThreads) expect_weights(block, block.buffer());
-    __syncwarp();
-    if (block.lane < Shape::kCluster) arrive_at(free, block.lane);
-  }
-}
-
 // kTiles of the block's slabs from kFirst on: sums of 64 columns by all heads each.
 template <class Shape, int kFirst, int kTiles>
 struct MixedSlabs {
@@ -49,21 +17,6 @@ struct MixedSlabs {
     }
   }
 
-  __device__ __forceinline__ void rescale(const RowBlock<Shape>& block) {
-    const float* const shrink = block.shared.shrink[block.buffer()];
-#pragma unroll
-    for (int j = 0; j < Shape::kMixHeads / 8; ++j) {
-      const float2 by = *reinterpret_cast<const float2*>(shrink + 8 * j + block.lane % 4 * 2);
-#pragma unroll
-      for (int tile = 0; tile < kTiles; ++tile) {
-        sums[tile][4 * j] *= by.x;
-        sums[tile][4 * j + 1] *= by.y;
-        sums[tile][4 * j + 2] *= by.x;
-        sums[tile][4 * j + 3] *= by.y;
-      }
-    }
-  }
-
   // Rows that are not there weigh nothing, but what stands in their place may not be a number.
   __device__ __forceinline__ void clear_rows(const RowBlock<Shape>& block, int rows) const {
     const int thread = static_cast<int>(threadIdx.x) % kGroupThreads;
@@ -72,7 +25,7 @@ struct MixedSlabs {
           reinterpret_cast<uint4*>(block.ring + block.place(kFirst + tile) * kSlabBytes);
       for (int i = rows * 8 + thread; i < kPageTokens * 8; i += kGroupThreads) slab[i] = {};
     }
-    publish_to_products();
+    order_shared_writes();
     sync_threads<kGroupThreads, kRowsCleared + (kFirst > 0 ? 1 : 0)>();
   }
 
@@ -89,77 +42,98 @@ struct MixedSlabs {
 
   __device__ __forceinline__ void add_page(const RowBlock<Shape>& block, int rows_left) {
     const int buffer = block.buffer();
-    await<Shape>(&block.shared.weights_full[buffer], block.buffer_phase(), 500);
-    if (is_renewed(block)) rescale(block);
+    wait_barrier(&block.shared.weights_full[buffer], block.buffer_phase());
+    if (block.shared.renewed[buffer] != 0) scale(block, block.shared.shrink[buffer]);
     if (rows_left < kPageTokens) clear_rows(block, rows_left);
-    begin_products();
+    order_registers();
 #pragma unroll
     for (int tile = 0; tile < kTiles; ++tile) {
       const uint64_t rows = operand(block.address(kFirst + tile));
 #pragma unroll
       for (int piece = 0; piece < Shape::kPieces; ++piece) {
-        const uint64_t weights = operand(shared_address(block.shared.weights[buffer][piece]));
+        const uint64_t weights = operand(block.shared.weights_of(buffer, piece));
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
-          multiply_slabs<typename Shape::Number, true>(
-              sums[tile], operand_after(rows, 16 * kSlabRowBytes * k),
-              operand_after(weights, 32 * k), 1);
+          multiply_slabs<typename Shape::Number, true>(sums[tile],
+                                                       operand_after(rows, 16 * kSlabRowBytes * k),
+                                                       operand_after(weights, 32 * k), 1);
         }
       }
       commit_products();
     }
     free_slabs<0>(block);
-    free_weights<kFirst == 0>(block);
+    if (block.lane == 0) arrive(&block.shared.weights_free[buffer]);
   }
 
-  __device__ __forceinline__ void write(const RowBlock<Shape>& block, int slot) const {
+  __device__ __forceinline__ void write(const RowBlock<Shape>& block, float* rows) const {
     const int warp = static_cast<int>(threadIdx.x) / 32 % 4;
-    const int column = block.rank * Shape::kColumns + kFirst * kSlabNumbers + 16 * warp +
-                       block.lane / 4;
-    const int heads = block.arguments.heads;
-    float* const to =
-        block.arguments.sums + static_cast<int64_t>(slot) * heads * Shape::kWidth + column;
+    const int column =
+        block.rank * Shape::kColumns + kFirst * kSlabNumbers + 16 * warp + block.lane / 4;
 #pragma unroll
     for (int tile = 0; tile < kTiles; ++tile) {
 #pragma unroll
       for (int i = 0; i < kSums; ++i) {
         const int head = i / 4 * 8 + block.lane % 4 * 2 + i % 2;
-        if (head >= heads) continue;
-        to[head * Shape::kWidth + tile * kSlabNumbers + i % 4 / 2 * 8] = sums[tile][i];
+        if (head >= Shape::kHeads) continue;
+        rows[head * Shape::kWidth + column + tile * kSlabNumbers + i % 4 / 2 * 8] = sums[tile][i];
+      }
+    }
+  }
+
+  // Multiplies the sums with a number for each head.
+  __device__ __forceinline__ void scale(const RowBlock<Shape>& block, const float* by_head) {
+#pragma unroll
+    for (int j = 0; j < Shape::kMixHeads / 8; ++j) {
+      const float2 by = *reinterpret_cast<const float2*>(by_head + 8 * j + block.lane % 4 * 2);
+#pragma unroll
+      for (int tile = 0; tile < kTiles; ++tile) {
+        sums[tile][4 * j] *= by.x;
+        sums[tile][4 * j + 1] *= by.y;
+        sums[tile][4 * j + 2] *= by.x;
+        sums[tile][4 * j + 3] *= by.y;
       }
     }
   }
 };
 
+// By a warpgroup: a part of the block's slabs. Of a whole query it waits for the sums of weights;
+// the buffers of these change over, so that scoring may go on meanwhile.
 template <class Shape, int kFirst, int kTiles>
 __device__ __forceinline__ void mix_rows(RowBlock<Shape> block, RowWalk walk) {
+  const RowArguments& a = block.arguments;
   MixedSlabs<Shape, kFirst, kTiles> mixed;
+  int whole = 0;
   while (walk.next_segment()) {
     mixed.clear();
     for (; walk.page < walk.segment.page_count; ++walk.page, block.advance()) {
       mixed.add_page(block, walk.rows_left());
     }
-    mixed.write(block, walk.segment.slot);
+    if (walk.segment.slot < 0) {
+      sync_threads<3 * kGroupThreads, kTotalsReady>();
+      mixed.scale(block, block.shared.shares[whole++ % 2]);
+      mixed.write(block, a.mixed + walk.segment.token * a.mixed_stride);
+    } else {
+      mixed.write(block,
+                  a.sums + static_cast<int64_t>(walk.segment.slot) * Shape::kHeads * Shape::kWidth);
+    }
   }
 }
 
 template <class Shape>
 __device__ __forceinline__ void init_rows(const RowBlock<Shape>& block) {
   RowShared<Shape>& shared = block.shared;
-  // Heads that pad the products.
-  auto* const weights = reinterpret_cast<uint32_t*>(shared.weights);
-  for (int i = threadIdx.x; i < static_cast<int>(sizeof(shared.weights) / 4); i += kRowThreads) {
-    weights[i] = 0;
-  }
-  if constexpr (Shape::kHeads % 4 != 0) {
+  if constexpr (Shape::kHeads % 4 != 0) {  // heads that pad the products
     auto* const queries = reinterpret_cast<uint32_t*>(shared.queries);
     for (int i = threadIdx.x; i < static_cast<int>(sizeof(shared.queries) / 4); i += kRowThreads) {
       queries[i] = 0;
     }
   }
   if (threadIdx.x < Shape::kQuads * 4) shared.unscale[threadIdx.x] = 1.0F;
-  if (threadIdx.x < 2 * Shape::kMixHeads) shared.shrink[0][threadIdx.x] = 1.0F;
-  publish_to_products();
+  if (threadIdx.x < 2 * Shape::kMixHeads) {
+    shared.shrink[0][threadIdx.x] = 1.0F;
+    shared.shares[0][threadIdx.x] = 1.0F;
+  }
+  order_shared_writes();
   if (threadIdx.x == 0) {
     for (int i = 0; i < block.ring_slabs; ++i) {
       init_barrier(&shared.full[i], 1);
@@ -186,18 +160,15 @@ __device__ __forceinline__ void init_rows(const RowBlock<Shape>& block) {
 
 template <class Shape>
 __global__ void __launch_bounds__(kRowThreads, 1)
-    decode_rows(const __grid_constant__ CUtensorMap map,
-                const __grid_constant__ RowArguments arguments, int ring_slabs) {
+    read_rows(const __grid_constant__ CUtensorMap map,
+              const __grid_constant__ RowArguments arguments, int ring_slabs) {
   extern __shared__ __align__(1024) std::byte memory[];
   auto& shared = *reinterpret_cast<RowShared<Shape>*>(memory + ring_slabs * kSlabBytes);
   const int rank = static_cast<int>(blockIdx.x) % Shape::kCluster;
   const int group = __shfl_sync(~0U, static_cast<int>(threadIdx.x) / kGroupThreads, 0);
-  RowBlock<Shape> block{arguments, shared, memory, ring_slabs, rank,
-                        static_cast<int>(threadIdx.x) % 32};
+  RowBlock<Shape> block{arguments,  shared, memory,
+                        ring_slabs, rank,   static_cast<int>(threadIdx.x) % 32};
   const RowWalk walk(arguments, static_cast<int>(blockIdx.x) / Shape::kCluster);
-  if constexpr (Shape::kBounded) {
-    if (threadIdx.x == 0 && shared_address(memory) % 1024 != 0) __trap();
-  }
   init_rows(block);
   if (group == 3) {
     if (block.lane == 0) load_slabs(block, walk, map);
@@ -216,6 +187,26 @@ __global__ void __launch_bounds__(kRowThreads, 1)
   }
   // The other block may still send to this one's shared memory until it has all scores.
   if constexpr (Shape::kCluster > 1) sync_cluster();
+}
+
+template <class Shape>
+RowEntry row_entry() {
+  return {Shape::kWidth, Shape::kCluster, Shape::kSlabs,
+          reinterpret_cast<const void*>(&read_rows<Shape>), RowShared<Shape>::bytes()};
+}
+
+// Whisper's widths, tiny to large.
+template <typename T>
+const RowEntry* find_rows(int64_t width) {
+  static const RowEntry entries[] = {
+      row_entry<RowShape<T, 6, 1>>(),  row_entry<RowShape<T, 8, 1>>(),
+      row_entry<RowShape<T, 12, 1>>(), row_entry<RowShape<T, 8, 2>>(),
+      row_entry<RowShape<T, 10, 2>>(),
+  };
+  for (const RowEntry& entry : entries) {
+    if (entry.width == width) return &entry;
+  }
+  return nullptr;
 }
 
 }  // namespace slim::cuda

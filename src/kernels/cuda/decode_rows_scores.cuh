@@ -42,11 +42,9 @@ struct QueryColumns {
 
   __device__ __forceinline__ void fetch(const RowBlock<Shape>& block, int token, int head) {
     const RowArguments& a = block.arguments;
-    token += head / a.heads_per_token;
-    head %= a.heads_per_token;
-    const auto* from = reinterpret_cast<const float4*>(
-        a.queries + token * a.query_stride + static_cast<int64_t>(head) * Shape::kWidth +
-        block.rank * Shape::kColumns);
+    const auto* from = reinterpret_cast<const float4*>(a.queries + token * a.query_stride +
+                                                       static_cast<int64_t>(head) * Shape::kWidth +
+                                                       block.rank * Shape::kColumns);
 #pragma unroll
     for (int i = 0; i < kFours; ++i) {
       fours[i] = holds(i, block.lane) ? from[block.lane + 32 * i] : float4{};
@@ -57,8 +55,8 @@ struct QueryColumns {
     float most = 0.0F;
 #pragma unroll
     for (const float4& four : fours) {
-      most = fmaxf(most, fmaxf(fmaxf(fabsf(four.x), fabsf(four.y)),
-                               fmaxf(fabsf(four.z), fabsf(four.w))));
+      most = fmaxf(most,
+                   fmaxf(fmaxf(fabsf(four.x), fabsf(four.y)), fmaxf(fabsf(four.z), fabsf(four.w))));
     }
     for (int step = 1; step < 32; step *= 2) most = fmaxf(most, __shfl_xor_sync(~0U, most, step));
     return most;
@@ -99,10 +97,10 @@ template <class Shape>
 __device__ __forceinline__ void prepare_queries(const RowBlock<Shape>& block, int token, int warp,
                                                 int warps) {
   constexpr int kTogether = 12 / QueryColumns<Shape>::kFours;
-  const int heads = block.arguments.heads;
-  const int end = heads * (warp + 1) / warps;
+  constexpr int kHeads = Shape::kHeads;
+  const int end = kHeads * (warp + 1) / warps;
 #pragma unroll 1
-  for (int head = heads * warp / warps; head < end; head += kTogether) {
+  for (int head = kHeads * warp / warps; head < end; head += kTogether) {
     QueryColumns<Shape> columns[kTogether];
 #pragma unroll
     for (int i = 0; i < kTogether; ++i) columns[i].fetch(block, token, min(head + i, end - 1));
@@ -111,7 +109,7 @@ __device__ __forceinline__ void prepare_queries(const RowBlock<Shape>& block, in
       if (head + i < end) columns[i].write(block, head + i);
     }
   }
-  publish_to_products();
+  order_shared_writes();
 }
 
 // A thread's scores: of heads 4 quad + lane % 4, rows `row` and row + 8 of the page.
@@ -139,14 +137,14 @@ struct RowScores {
     const uint64_t queries = operand(shared_address(block.shared.queries));
 #pragma unroll 1
     for (int i = 0; i < Shape::kSlabs; ++i) {
-      await<Shape>(&block.shared.full[block.place(i)], block.phase(i), 200 + i);
+      wait_barrier(&block.shared.full[block.place(i)], block.phase(i));
       const uint64_t rows = operand(block.address(i));
-      begin_products();
+      order_registers();
 #pragma unroll
       for (int k = 0; k < 4; ++k) {
         multiply_slabs<typename Shape::Number, false>(
-            d, operand_after(rows, 32 * k),
-            operand_after(queries, i * Shape::kQuerySlab + 32 * k), i + k);
+            d, operand_after(rows, 32 * k), operand_after(queries, i * Shape::kQuerySlab + 32 * k),
+            i + k);
       }
       commit_products();
     }
@@ -173,7 +171,7 @@ struct RowScores {
       put_at(to + quad * kGroupThreads * static_cast<uint32_t>(sizeof(float2)), barrier,
              float2{scores[quad][0], scores[quad][1]});
     }
-    await<Shape>(full, block.page / 2 & 1, 300);
+    wait_barrier(full, block.page / 2 & 1);
     if (thread == 0) expect_bytes(full, static_cast<int>(sizeof(block.shared.parts[0])));
 #pragma unroll
     for (int quad = 0; quad < kQuads; ++quad) {
@@ -203,7 +201,7 @@ struct RowScores {
       float most = block.shared.reduced[0][head];
       for (int i = 1; i < 4; ++i) most = fmaxf(most, block.shared.reduced[i][head]);
       float shrink = 1.0F;
-      if (most > tops[quad] + kWeightLag) {
+      if (most > tops[quad] + kLag) {
         shrink = exp2f(tops[quad] - most);  // 0 at first
         tops[quad] = most;
         sums[quad] *= shrink;
@@ -215,12 +213,12 @@ struct RowScores {
   // Exponentials of scores, into the buffer of weights.
   __device__ __forceinline__ void weigh(const RowBlock<Shape>& block,
                                         const float (&scores)[kQuads][2]) {
-    const uint32_t weights = shared_address(block.shared.weights[block.buffer()]);
+    const uint32_t weights = block.shared.weights_of(block.buffer(), 0);
 #pragma unroll
     for (int quad = 0; quad < kQuads; ++quad) {
       const int head = 4 * quad + block.lane % 4;
       const uint32_t to = weights + static_cast<uint32_t>(slab_byte(head, 2 * row));
-      const float from = tops[quad] == -INFINITY ? 0.0F : tops[quad] - kWeightLift;
+      const float from = tops[quad] == -INFINITY ? 0.0F : tops[quad] - kLift;
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         float rest = exp_two(scores[quad][i] - from);
@@ -236,7 +234,7 @@ struct RowScores {
         }
       }
     }
-    publish_to_products();
+    order_shared_writes();
   }
 
   __device__ __forceinline__ void add_page(const RowBlock<Shape>& block, int rows_left) {
@@ -248,11 +246,11 @@ struct RowScores {
     for (int quad = 0; quad < kQuads; ++quad) {
       if (row >= rows_left) scores[quad][0] = -INFINITY;
       if (row + 8 >= rows_left) scores[quad][1] = -INFINITY;
-      above |= fmaxf(scores[quad][0], scores[quad][1]) > tops[quad] + kWeightLag;
+      above |= fmaxf(scores[quad][0], scores[quad][1]) > tops[quad] + kLag;
     }
     const int buffer = block.buffer();
     if (block.page >= kWeightBuffers) {
-      await<Shape>(&block.shared.weights_free[buffer], block.buffer_phase() ^ 1, 400);
+      wait_barrier(&block.shared.weights_free[buffer], block.buffer_phase() ^ 1);
     }
     const bool renewed = any_of_scorers(above);
     if (threadIdx.x == 0) block.shared.renewed[buffer] = renewed ? 1 : 0;
@@ -262,8 +260,9 @@ struct RowScores {
     if (block.lane == 0) arrive(&block.shared.weights_full[buffer]);
   }
 
-  // The segment's maximum and sum of each head.
-  __device__ __forceinline__ void finish(const RowBlock<Shape>& block, int slot) {
+  // What the segment leaves of each head: its maximum and sum or, if it is a whole query (the
+  // `whole`-th here), one over the sum, for the groups that mix.
+  __device__ __forceinline__ void finish(const RowBlock<Shape>& block, int slot, int whole) {
     const int warp = static_cast<int>(threadIdx.x) / 32;
     sync_threads<kGroupThreads, kScoresReady>();  // the maxima of the last page are read
 #pragma unroll
@@ -273,15 +272,21 @@ struct RowScores {
       if (block.lane < 4) block.shared.reduced[warp][4 * quad + block.lane] = sum;
     }
     sync_threads<kGroupThreads, kScoresReady>();
-    if (block.rank != 0 || threadIdx.x >= 4) return;
+    if (threadIdx.x < 4) {
 #pragma unroll
-    for (int quad = 0; quad < kQuads; ++quad) {
-      const int head = 4 * quad + block.lane;
-      if (head >= Shape::kHeads) continue;
-      const auto& all = block.shared.reduced;
-      block.arguments.states[slot * Shape::kHeads + head] = {
-          tops[quad], (all[0][head] + all[1][head]) + (all[2][head] + all[3][head])};
+      for (int quad = 0; quad < kQuads; ++quad) {
+        const int head = 4 * quad + block.lane;
+        if (head >= Shape::kHeads) continue;
+        const auto& all = block.shared.reduced;
+        const float sum = (all[0][head] + all[1][head]) + (all[2][head] + all[3][head]);
+        if (slot < 0) {
+          block.shared.shares[whole % 2][head] = 1.0F / sum;
+        } else if (block.rank == 0) {
+          block.arguments.states[slot * Shape::kHeads + head] = {tops[quad], sum};
+        }
+      }
     }
+    if (slot < 0) sync_threads<3 * kGroupThreads, kTotalsReady>();
   }
 };
 
@@ -290,6 +295,7 @@ __device__ __forceinline__ void score_rows(RowBlock<Shape> block, RowWalk walk) 
   const int warp = static_cast<int>(threadIdx.x) / 32;
   RowScores<Shape> scores;
   scores.row = 16 * warp + block.lane / 4;
+  int whole = 0;
   for (bool first = true; walk.next_segment(); first = false) {
     if (!first) {  // of the first, all warps have prepared the queries
       sync_threads<kGroupThreads, kScoresReady>();
@@ -300,7 +306,8 @@ __device__ __forceinline__ void score_rows(RowBlock<Shape> block, RowWalk walk) 
     for (; walk.page < walk.segment.page_count; ++walk.page, block.advance()) {
       scores.add_page(block, walk.rows_left());
     }
-    scores.finish(block, walk.segment.slot);
+    scores.finish(block, walk.segment.slot, whole);
+    if (walk.segment.slot < 0) ++whole;
   }
 }
 
