@@ -3,17 +3,15 @@
 // object a line; bench/cuda_attention.py sets it beside cuDNN and FlashAttention.
 //
 //   bench_one_read [DEVICE] [HEADS] [HEAD_WIDTH] [BATCHxROWS ...]
-#include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <functional>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "fmt/format.h"
 #include "kernels/kernels.h"
+#include "median_time.h"
 
 namespace slim {
 namespace {
@@ -139,21 +137,6 @@ class Step {
   Tensor queries_, mixed_, heads_out_, lse_, map_, map_scale_, spill_map_;
 };
 
-// Median over rounds of ten calls that follow one another.
-double microseconds(Step& step, const std::function<void()>& call) {
-  std::vector<double> times;
-  for (int round = 0; round < 9; ++round) {
-    step.wait();
-    const auto begin = std::chrono::steady_clock::now();
-    for (int i = 0; i < 10; ++i) call();
-    step.wait();
-    const std::chrono::duration<double, std::micro> time = std::chrono::steady_clock::now() - begin;
-    if (round >= 2) times.push_back(time.count() / 10.0);
-  }
-  std::sort(times.begin(), times.end());
-  return times[times.size() / 2];
-}
-
 int run(const std::vector<std::string>& arguments) {
   const std::string device = arguments.empty() ? "cuda" : arguments[0];
   const int64_t heads = arguments.size() > 1 ? std::atoll(arguments[1].c_str()) : 32;
@@ -168,11 +151,12 @@ int run(const std::vector<std::string>& arguments) {
   for (const int bits : {16, 12, 10, 8}) {
     for (const Load& load : loads) {
       Step step(*kernels, bits, heads, width, load);
-      const double alone = microseconds(step, [&] { step.attend(); });
-      const double whole = microseconds(step, [&] {
-        step.attend();
-        step.map_values();
-      });
+      const double alone = median_us([&] { step.wait(); }, [&] { step.attend(); });
+      const double whole = median_us([&] { step.wait(); },
+                                     [&] {
+                                       step.attend();
+                                       step.map_values();
+                                     });
       fmt::print(
           "{{\"bits\": {}, \"heads\": {}, \"head_width\": {}, \"batch\": {}, \"rows\": {}, "
           "\"attention_us\": {:.1f}, \"with_map_us\": {:.1f}, \"read_tb_s\": {:.3f}}}\n",
