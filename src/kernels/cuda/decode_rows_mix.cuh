@@ -171,7 +171,7 @@ __global__ void __launch_bounds__(kRowThreads, 1)
   const RowWalk walk(arguments, static_cast<int>(blockIdx.x) / Shape::kCluster);
   init_rows(block);
   if (group == 3) {
-    if (block.lane == 0) load_slabs(block, walk, map);
+    if (threadIdx.x == 3 * kGroupThreads) load_slabs(block, walk, map);
   } else {
     if (walk.next != walk.end) {
       prepare_queries(block, walk.next->token, static_cast<int>(threadIdx.x) / 32, 12);
