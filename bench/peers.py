@@ -1,10 +1,10 @@
 """faster-whisper and slim on the same audio, in turn, in one run: ratios of wall time, CPU time and
 peak memory, word error rates.
 
-usage: peers.py [--models DIR] [--runs N] [--seconds S] [--threads T] [--json FILE]
+usage: peers.py [--models DIR] [--runs N] [--seconds S] [--threads T] [--beams B] [--json FILE]
 
-Settings on both sides: greedy (beam 1), temperature 0, previous text as prompt, timestamps, the same
-CTranslate2 directory of weights, T threads. Time is that of transcribing, after loading: for
+Settings on both sides: B beams (1: greedy), temperature 0, previous text as prompt, timestamps, the
+same CTranslate2 directory of weights, T threads. Time is that of transcribing, after loading: for
 faster-whisper the second transcription in its process (the first warms up and lets its threads be
 pinned: on some virtual machines the kernel packs two spinning threads on one core, which costs it a
 factor of ten); for slim the only one of its process. Memory is the peak of the whole process.
@@ -95,14 +95,14 @@ def pin_hot_threads(work, count: int) -> None:
     pin()
 
 
-def faster_whisper_run(model: str, audio: str, compute_type: str, threads: int) -> None:
+def faster_whisper_run(model: str, audio: str, compute_type: str, threads: int, beams: int) -> None:
     import time
 
     from faster_whisper import WhisperModel
     whisper = WhisperModel(model, device="cpu", compute_type=compute_type, cpu_threads=threads)
 
     def transcribe():
-        segments, _ = whisper.transcribe(audio, language="en", beam_size=1, temperature=0.0)
+        segments, _ = whisper.transcribe(audio, language="en", beam_size=beams, temperature=0.0)
         return "".join(segment.text for segment in segments)
 
     pin_hot_threads(transcribe, threads)
@@ -115,14 +115,16 @@ def faster_whisper_run(model: str, audio: str, compute_type: str, threads: int) 
 
 # ---- the comparison ------------------------------------------------------------------------------
 
-def run_peer(model, audio, compute_type, threads) -> dict:
-    command = [sys.executable, __file__, "--peer", str(model), str(audio), compute_type, str(threads)]
+def run_peer(model, audio, compute_type, threads, beams) -> dict:
+    command = [sys.executable, __file__, "--peer", str(model), str(audio), compute_type, str(threads),
+               str(beams)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def run_slim(model, audio, threads, extra=()) -> dict:
+def run_slim(model, audio, threads, beams) -> dict:
     command = [str(ROOT / "build/release/slim"), "transcribe", "-m", str(model), str(audio),
-               "--language", "en", "--threads", str(threads), "--stats", *extra]
+               "--language", "en", "--threads", str(threads), "--beam-size", str(beams),
+               "--temperature", "0", "--stats"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     # Both pipes are small here; wait4 gives this child's own resources.
     text, stats = process.stdout.read(), process.stderr.read()
@@ -148,14 +150,14 @@ def compare(arguments) -> list[dict]:
         seconds = join(clips, audio, arguments.seconds)
         repeats = round(seconds / join(clips, pathlib.Path(folder) / "once.wav", 1))
         reference = " ".join(text for _, text in lines * repeats)
-        print(f"{seconds:.0f} s of speech, {arguments.threads} threads, medians of {arguments.runs} runs in turn")
+        print(f"{seconds:.0f} s of speech, {arguments.threads} threads, beam {arguments.beams}, medians of {arguments.runs} runs in turn")
         print(f"{'model':<16} {'engine':<24} {'wall s':>7} {'x real time':>11} {'cpu s':>7} {'peak MB':>8} {'WER %':>6}  time, CPU, memory against slim")
         for name in ("whisper-tiny.en", "whisper-base"):
             model = arguments.models / name
             contenders = {
-                "slim": lambda: run_slim(model, audio, arguments.threads),
-                "faster-whisper float32": lambda: run_peer(model, audio, "float32", arguments.threads),
-                "faster-whisper int8": lambda: run_peer(model, audio, "int8", arguments.threads),
+                "slim": lambda: run_slim(model, audio, arguments.threads, arguments.beams),
+                "faster-whisper float32": lambda: run_peer(model, audio, "float32", arguments.threads, arguments.beams),
+                "faster-whisper int8": lambda: run_peer(model, audio, "int8", arguments.threads, arguments.beams),
             }
             runs = {engine: [] for engine in contenders}
             for _ in range(arguments.runs):
@@ -177,13 +179,14 @@ def compare(arguments) -> list[dict]:
 
 def main() -> None:
     if sys.argv[1:2] == ["--peer"]:
-        faster_whisper_run(sys.argv[2], sys.argv[3], sys.argv[4], int(sys.argv[5]))
+        faster_whisper_run(*sys.argv[2:5], *map(int, sys.argv[5:7]))
         return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", type=pathlib.Path, default=ROOT / "models")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=240)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--beams", type=int, default=1)
     parser.add_argument("--json", type=pathlib.Path)
     arguments = parser.parse_args()
     rows = compare(arguments)

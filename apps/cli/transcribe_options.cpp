@@ -39,13 +39,26 @@ void add_prompt_options(CLI::App& app, TranscribeOptions& options) {
       ->capture_default_str();
 }
 
-void add_fallback_options(CLI::App& app, TranscribeOptions& options, NumberLists& lists) {
-  app.add_option("--temperature", lists.temperature,
-                 "Temperatures to decode a window at until it comes out well (0: greedy)")
+void add_search_options(CLI::App& app, TranscribeOptions& options) {
+  app.add_option("--beam-size,--beam_size", options.beam_size,
+                 "Texts kept side by side at temperature 0 (1: greedy)")
+      ->check(CLI::Range(1, 100))
       ->capture_default_str();
   app.add_option("--best-of,--best_of", options.best_of,
-                 "Texts sampled at temperatures above 0, of which the likeliest is taken")
+                 "Texts sampled at temperatures above 0, of which the best is taken")
       ->check(CLI::Range(1, 100))
+      ->capture_default_str();
+  app.add_option("--patience", options.patience,
+                 "Beam search goes on until beam size times this many texts have ended")
+      ->capture_default_str();
+  app.add_option("--length-penalty,--length_penalty", options.length_penalty,
+                 "Texts of n tokens are compared by log-probability over ((5+n)/6)^this, 0 to 1 "
+                 "(default: over n)");
+}
+
+void add_fallback_options(CLI::App& app, TranscribeOptions& options, NumberLists& lists) {
+  app.add_option("--temperature", lists.temperature,
+                 "Temperatures to decode a window at until it comes out well (0: beam search)")
       ->capture_default_str();
   app.add_option("--seed", options.seed, "Seed of sampling")->capture_default_str();
   app.add_option("--compression-ratio-threshold,--compression_ratio_threshold",
@@ -89,6 +102,7 @@ void add_transcribe_options(CLI::App& app, TranscribeOptions& options, NumberLis
                  "Stretches to transcribe: start,end,start,end,... in seconds");
   app.add_flag("--without-timestamps", options.without_timestamps, "Text without times");
   add_prompt_options(app, options);
+  add_search_options(app, options);
   add_fallback_options(app, options, lists);
   app.add_option("--suppress-tokens,--suppress_tokens", lists.suppress_tokens,
                  "Ids that are never sampled (-1: marks that are not speech)")

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,9 +24,14 @@ struct TranscribeOptions {
 
   // A window is decoded at the first temperature, and again at the next one where it came out too
   // repetitive or too unlikely. If all fail, the likeliest that is not too repetitive is taken.
-  std::vector<double> temperatures = {0, 0.2, 0.4, 0.6, 0.8, 1};  // 0: greedy
-  int best_of = 5;    // texts sampled at a temperature above 0, of which the likeliest counts
-  uint64_t seed = 0;  // random numbers depend on it and on the window alone
+  std::vector<double> temperatures = {0, 0.2, 0.4, 0.6, 0.8, 1};
+  int beam_size = 5;    // texts kept side by side at temperature 0; 1: greedy
+  int best_of = 5;      // texts sampled at a temperature above 0
+  double patience = 1;  // round(beam_size * patience) texts that end are waited for
+  // The best text is taken: of the largest mean log-probability a token; or, of n tokens, of the
+  // largest sum over ((5 + n) / 6)^length_penalty (openai-whisper's, 0 to 1).
+  std::optional<double> length_penalty;
+  uint64_t seed = 0;                         // random numbers depend on it and on the window alone
   double compression_ratio_threshold = 2.4;  // above it: too repetitive
   double prompt_reset_on_temperature = 0.5;  // no earlier text after a window above this
   double no_speech_threshold = 0.6;          // skip a window above this probability of silence ...

@@ -58,7 +58,7 @@ std::vector<WindowResult> decode_with_fallback(const Model& model,
   for (size_t attempt = 0; attempt < attempts && !left.empty(); ++attempt) {
     decode.attempt = static_cast<int>(attempt);
     decode.temperature = setting.temperatures[attempt];
-    decode.candidates = decode.temperature > 0 ? setting.best_of : 1;
+    decode.candidates = decode.temperature > 0 ? setting.best_of : setting.beam_size;
     std::vector<WindowRequest> requests;
     for (const size_t i : left) requests.push_back(windows[i]);
     std::vector<WindowResult> decoded = decode_windows(model, requests, decode, counts);

@@ -15,7 +15,8 @@ namespace slim {
 struct FallbackSetting {
   DecodeSetting decode;  // its temperature, candidates and attempt are set from what follows
   std::vector<double> temperatures = {0};
-  int best_of = 1;
+  int beam_size = 1;  // candidates at temperature 0
+  int best_of = 1;    // above it
   double compression_ratio_threshold = 2.4;
   double logprob_threshold = -1;
   double no_speech_threshold = 0.6;

@@ -231,7 +231,7 @@ void Run::report_prompts() {
 void Run::fork_samples(const Sample& first, std::span<const float> logits) {
   for (int number = 1; number < first.request->samples; ++number) {
     Sample sample = make_sample(*first.request, *first.generation, number);
-    sample.sequence = {first.sequence.rows.fork(), nullptr, first.sequence.regime};
+    sample.sequence = first.sequence.fork();
     active_.push_back(std::make_unique<Sample>(std::move(sample)));
     std::vector<float> own(logits.begin(), logits.end());
     accept(*active_.back(), active_.back()->sampler.sample(own));

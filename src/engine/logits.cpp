@@ -20,9 +20,8 @@ constexpr float kLowest = -std::numeric_limits<float>::infinity();
               "logits");
 }
 
-}  // namespace
-
-int64_t argmax(std::span<const float> values) {
+// -infinity if there is none. NaN is never largest.
+float maximum(std::span<const float> values) {
   // Eight independent maxima, so that the compiler can keep them in one vector register.
   constexpr size_t kLanes = 8;
   std::array<float, kLanes> best;
@@ -36,8 +35,38 @@ int64_t argmax(std::span<const float> values) {
   float largest = kLowest;
   for (const float value : best) largest = std::max(largest, value);
   for (; i < values.size(); ++i) largest = values[i] > largest ? values[i] : largest;
+  return largest;
+}
+
+}  // namespace
+
+int64_t argmax(std::span<const float> values) {
+  const float largest = maximum(values);
   if (largest == kLowest) return -1;
   return std::find(values.begin(), values.end(), largest) - values.begin();
+}
+
+std::vector<int64_t> largest(std::span<const float> values, size_t count) {
+  constexpr size_t kBlock = 256;
+  std::vector<int64_t> best;
+  if (count == 0) return best;
+  const auto value_of = [&](int64_t index) { return values[static_cast<size_t>(index)]; };
+  float least = kLowest;  // what a value must exceed
+  const auto insert = [&](int64_t index) {
+    const auto place = std::upper_bound(best.begin(), best.end(), value_of(index),
+                                        [&](float a, int64_t b) { return a > value_of(b); });
+    best.insert(place, index);
+    if (best.size() > count) best.pop_back();
+    if (best.size() == count) least = value_of(best.back());
+  };
+  for (size_t begin = 0; begin < values.size(); begin += kBlock) {
+    const size_t end = std::min(begin + kBlock, values.size());
+    if (!(maximum(values.subspan(begin, end - begin)) > least)) continue;
+    for (size_t i = begin; i < end; ++i) {
+      if (values[i] > least) insert(static_cast<int64_t>(i));
+    }
+  }
+  return best;
 }
 
 double log_sum_exp(std::span<const float> logits) {

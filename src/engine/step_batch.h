@@ -20,6 +20,9 @@ struct Sequence {
   // higher one it is given beforehand: that of a whole prompt which is added in parts. Rows cannot
   // change their regime: a sequence that would, must be truncated to none and added anew.
   int32_t regime = 0;
+
+  // Another one over the same rows, which go on apart (PageTable::fork).
+  Sequence fork() const { return {rows.fork(), encoded, regime}; }
 };
 
 class StepBatch {

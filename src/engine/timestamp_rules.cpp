@@ -56,58 +56,36 @@ void apply_rules(const SamplingRules& rules, std::span<const int32_t> sampled,
   }
 }
 
-Choice choose_randomly(const SamplingRules& rules, std::span<const float> logprobs,
-                       double temperature, RandomNumbers& random) {
-  const SpeechTokens& tokens = *rules.tokens;
-  const auto zero = std::min(static_cast<size_t>(tokens.first_timestamp), logprobs.size());
-  size_t first = 0;  // of the ids to draw from
-  double together = 0;
-  if (rules.timestamps && zero < logprobs.size()) {
-    const int64_t text = argmax(logprobs.first(zero));
-    const auto times = static_cast<float>(log_sum_exp(logprobs.subspan(zero)));
-    if (times > (text < 0 ? kForbidden : logprobs[static_cast<size_t>(text)])) {
-      first = zero;
-      together = times;
-    }
-  }
-  const std::span<const float> range = logprobs.subspan(first);
-  const int64_t best = argmax(range);
-  if (best < 0) return {tokens.end, kForbidden};
-  const double largest = range[static_cast<size_t>(best)];
+void settle_timestamps(const SamplingRules& rules, std::span<float> logprobs) {
+  const auto first = std::min(static_cast<size_t>(rules.tokens->first_timestamp), logprobs.size());
+  if (!rules.timestamps || first == logprobs.size()) return;
+  const std::span<float> others = logprobs.first(first);
+  const std::span<float> times = logprobs.subspan(first);
+  const int64_t likeliest = argmax(others);
+  const auto together = static_cast<float>(log_sum_exp(times));
+  if (!(together > (likeliest < 0 ? kForbidden : others[static_cast<size_t>(likeliest)]))) return;
+  std::fill(others.begin(), others.end(), kForbidden);
+  for (float& logprob : times) logprob -= together;
+}
+
+Choice draw(std::span<const float> logprobs, double temperature, RandomNumbers& random) {
+  const int64_t best = argmax(logprobs);
+  if (best < 0) return {-1, kForbidden};
+  const double largest = logprobs[static_cast<size_t>(best)];
   const auto weight = [&](float logprob) { return std::exp((logprob - largest) / temperature); };
   double mass = 0;
-  for (const float logprob : range) mass += logprob > kForbidden ? weight(logprob) : 0;
+  for (const float logprob : logprobs) mass += logprob > kForbidden ? weight(logprob) : 0;
   double rest = random.uniform() * mass;
   auto drawn = static_cast<size_t>(best);  // if rounding leaves a little over
-  for (size_t i = 0; i < range.size(); ++i) {
-    if (!(range[i] > kForbidden)) continue;
-    rest -= weight(range[i]);
+  for (size_t i = 0; i < logprobs.size(); ++i) {
+    if (!(logprobs[i] > kForbidden)) continue;
+    rest -= weight(logprobs[i]);
     if (rest < 0) {
       drawn = i;
       break;
     }
   }
-  return {static_cast<int32_t>(first + drawn), static_cast<float>(range[drawn] - together)};
-}
-
-Choice choose_greedily(const SamplingRules& rules, std::span<const float> logprobs) {
-  const SpeechTokens& tokens = *rules.tokens;
-  const auto first = std::min(static_cast<size_t>(tokens.first_timestamp), logprobs.size());
-  const int64_t text = argmax(logprobs.first(first));
-  const float text_logprob = text < 0 ? kForbidden : logprobs[static_cast<size_t>(text)];
-  if (rules.timestamps && first < logprobs.size()) {
-    const std::span<const float> times = logprobs.subspan(first);
-    const auto together = static_cast<float>(log_sum_exp(times));
-    if (together > text_logprob) {
-      const int64_t time = argmax(times);
-      return {tokens.first_timestamp + static_cast<int32_t>(time),
-              times[static_cast<size_t>(time)] - together};
-    }
-  }
-  if (text < 0) return {tokens.end, kForbidden};
-  if (rules.timestamps) return {static_cast<int32_t>(text), text_logprob};
-  const int64_t any = argmax(logprobs);
-  return {static_cast<int32_t>(any), logprobs[static_cast<size_t>(any)]};
+  return {static_cast<int32_t>(drawn), logprobs[drawn]};
 }
 
 }  // namespace slim

@@ -30,18 +30,17 @@ struct SamplingRules {
 void apply_rules(const SamplingRules& rules, std::span<const int32_t> sampled,
                  std::span<float> logits);
 
+// The last rule, on a row of filtered log-probabilities: where the timestamps together are more
+// likely than any other token, forbids all others and makes the timestamps' sum to one.
+void settle_timestamps(const SamplingRules& rules, std::span<float> logprobs);
+
 struct Choice {
-  int32_t token = 0;
-  float logprob = 0;  // under the filtered, renormalised distribution
+  int32_t token = -1;
+  float logprob = 0;
 };
 
-// The most likely token of a row of filtered log-probabilities (lowest id on a tie), after the rule
-// on timestamps together. The end token if all are forbidden (a row of NaN too: nothing follows).
-Choice choose_greedily(const SamplingRules& rules, std::span<const float> logprobs);
-
-// Draws by the probabilities to the power of 1 / temperature, which is above 0, after the same
-// rule. The log-probability is the one before the power. The end token if all are forbidden.
-Choice choose_randomly(const SamplingRules& rules, std::span<const float> logprobs,
-                       double temperature, RandomNumbers& random);
+// Draws by the probabilities to the power of 1 / temperature, which is above 0. The log-probability
+// is the one before the power; -infinity if none is possible (nor in a row of NaN).
+Choice draw(std::span<const float> logprobs, double temperature, RandomNumbers& random);
 
 }  // namespace slim

@@ -51,6 +51,17 @@ void check_clips(const TranscribeOptions& options) {
   }
 }
 
+void check_beams(const TranscribeOptions& options) {
+  require(options.beam_size >= 1 && options.beam_size <= 100,
+          "Between 1 and 100 beams can be kept of a window.", "beam_size", options.beam_size);
+  require(options.patience > 0 && options.patience <= 100,
+          "The patience must lie above 0 and be at most 100.", "patience", options.patience);
+  if (!options.length_penalty) return;
+  require(*options.length_penalty >= 0 && *options.length_penalty <= 1,
+          "The length penalty must lie between 0 and 1.", "length_penalty",
+          *options.length_penalty);
+}
+
 void check_options(const TranscribeOptions& options) {
   require(options.batch_size >= 1 && options.batch_size <= 1024,
           "The batch size must lie between 1 and 1024.", "batch_size", options.batch_size);
@@ -58,6 +69,7 @@ void check_options(const TranscribeOptions& options) {
           options.max_tokens);
   require(options.best_of >= 1 && options.best_of <= 100,
           "Between 1 and 100 texts can be sampled of a window.", "best_of", options.best_of);
+  check_beams(options);
   require(options.max_initial_timestamp >= 0 && options.max_initial_timestamp <= 1e6,
           "The latest first timestamp must lie between 0 and 1000000 seconds.",
           "max_initial_timestamp", options.max_initial_timestamp);
@@ -136,12 +148,15 @@ TranscriptionSetting transcription_setting(const Tokenizer& tokenizer, const Spe
 
   FallbackSetting& fallback = setting.fallback;
   fallback.temperatures = options.temperatures;
+  fallback.beam_size = options.beam_size;
   fallback.best_of = options.best_of;
   fallback.compression_ratio_threshold = options.compression_ratio_threshold;
   fallback.logprob_threshold = options.logprob_threshold;
   fallback.no_speech_threshold = options.no_speech_threshold;
   fallback.decode.max_tokens =
       options.max_tokens > 0 ? options.max_tokens : setting.text_positions / 2;
+  fallback.decode.patience = options.patience;
+  fallback.decode.length_penalty = options.length_penalty;
   fallback.decode.seed = options.seed;
   SamplingRules& rules = fallback.decode.rules;
   rules.tokens = &tokens;

@@ -64,9 +64,10 @@ Verification verify_audio(Runtime& runtime, const std::string& audio,
   const Model& candidate = runtime.model();
   const Model& reference = runtime.model(kv_choice(RowType::f32));
   Scorer scorer(reference, candidate);
-  // Sampled tokens would differ between caches, and cost several passes.
+  // Sampled tokens would differ between caches, and cost several passes; so would beams.
   TranscribeOptions greedy = options;
   greedy.temperatures = {0};
+  greedy.beam_size = 1;
   transcribe_windows(runtime, reference, AudioReader::open(audio), greedy,
                      [&](const DecodedWindow& window) { scorer.score(window); });
   if (scorer.divergence.tokens() == 0) {

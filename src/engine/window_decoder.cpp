@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
 #include <unordered_set>
 
 #include "base/check.h"
@@ -11,15 +10,15 @@
 namespace slim {
 namespace {
 
-// One candidate of a window.
+// A window and its texts: beams, or samples.
 struct Active {
-  size_t window;  // index into requests
-  Sequence sequence;
-  RandomNumbers random;
-  std::vector<int32_t> tokens;
-  int64_t row = 0;  // of the batch's logits
-  double sum_logprob = 0;
-  bool done = false;
+  const WindowRequest* request;
+  WindowResult* result;
+  BeamSearch search;
+  std::vector<Sequence> sequences;    // of the live texts
+  std::vector<RandomNumbers> random;  // of the samples
+  int64_t row = 0;                    // of the first text's logits; the others' follow it
+  bool over = false;
 };
 
 // What pages of the standard cache would take, in place of one page of each side's own.
@@ -36,15 +35,16 @@ void raise_peak(const Model& model, const std::vector<Active>& active, ContextBy
   int64_t encoder = 0;
   std::unordered_set<const PageTable*> encoded;
   std::unordered_set<const std::byte*> pages;
-  for (const Active& one : active) {
-    const PageTable& rows = one.sequence.rows;
-    own += rows.held_bytes();
-    for (int64_t i = 0; i < rows.page_count(); ++i) {
-      const bool shared = !pages.insert(rows.pages()[i]).second;
-      if (shared) own -= model.self_pages().page_bytes();
+  for (const Active& window : active) {
+    for (const Sequence& sequence : window.sequences) {
+      own += sequence.rows.held_bytes();
+      for (int64_t i = 0; i < sequence.rows.page_count(); ++i) {
+        const bool shared = !pages.insert(sequence.rows.pages()[i]).second;
+        if (shared) own -= model.self_pages().page_bytes();
+      }
     }
-    const bool first = encoded.insert(one.sequence.encoded).second;
-    if (first) encoder += one.sequence.encoded->held_bytes();
+    const PageTable* rows = window.request->encoded;
+    if (encoded.insert(rows).second) encoder += rows->held_bytes();
   }
   if (own + encoder <= peak->slim) return;
   peak->slim = own + encoder;
@@ -52,137 +52,152 @@ void raise_peak(const Model& model, const std::vector<Active>& active, ContextBy
              encoder / model.cross_pages().page_bytes() * kv_page_bytes(model, true);
 }
 
+Active begin(const Model& model, const WindowRequest& request, const DecodeSetting& setting,
+             WindowResult* result) {
+  const bool samples = setting.temperature > 0;
+  const BeamSetting beams{.beams = setting.candidates,
+                          .patience = samples ? 1 : setting.patience,
+                          .length_penalty = setting.length_penalty,
+                          .ends = {setting.rules.tokens->end}};
+  Active active{&request, result, BeamSearch(beams, request.begun), {}, {}};
+  active.sequences.push_back({model.new_sequence(), request.encoded});
+  for (int number = 0; samples && number < setting.candidates; ++number) {
+    const uint64_t stream = request.stream << 20 | static_cast<uint64_t>(setting.attempt) << 10 |
+                            static_cast<uint64_t>(number);
+    active.random.emplace_back(setting.seed, stream);
+  }
+  result->temperature = setting.temperature;
+  return active;
+}
+
 // Prefill: the prompts of all windows in one pass, and what is begun. The row of a window's last
 // token comes to stand at the window's place in the batch's rows; the start token's row is read on
 // the way.
-void prefill(StepBatch& batch, std::span<const WindowRequest> windows, const SpeechTokens& tokens,
-             std::vector<Active>& active, std::vector<WindowResult>& results) {
+void prefill(StepBatch& batch, const SpeechTokens& tokens, std::vector<Active>& active) {
   batch.clear();
-  for (size_t i = 0; i < windows.size(); ++i) {
-    std::vector<int32_t> prompt = windows[i].prompt;
-    prompt.insert(prompt.end(), windows[i].begun.begin(), windows[i].begun.end());
+  for (Active& window : active) {
+    const WindowRequest& request = *window.request;
+    std::vector<int32_t> prompt = request.prompt;
+    prompt.insert(prompt.end(), request.begun.begin(), request.begun.end());
     const auto last = static_cast<int64_t>(prompt.size()) - 1;
-    check(windows[i].start_index >= 0 && windows[i].start_index <= last,
+    check(request.start_index >= 0 && request.start_index <= last,
           "the start token lies in the prompt");
-    const std::array<int64_t, 2> rows = {windows[i].start_index, last};
-    batch.add(active[i].sequence, prompt, rows);
+    batch.add(window.sequences.front(), prompt, std::array{request.start_index, last});
   }
   batch.run();
-  for (size_t i = 0; i < windows.size(); ++i) {
+  for (size_t i = 0; i < active.size(); ++i) {
     const auto row = static_cast<int64_t>(2 * i);
-    results[i].no_speech_prob = probability_of(batch.logits(row), tokens.no_speech);
+    active[i].result->no_speech_prob = probability_of(batch.logits(row), tokens.no_speech);
     const std::span<float> last = batch.logits(row + 1);
-    std::copy(last.begin(), last.end(), batch.logits(static_cast<int64_t>(i)).begin());
     active[i].row = static_cast<int64_t>(i);
+    std::copy(last.begin(), last.end(), batch.logits(active[i].row).begin());
   }
 }
 
-Active candidate(const WindowRequest& request, size_t window, int number, Sequence sequence,
-                 const DecodeSetting& setting) {
-  const uint64_t stream = request.stream << 20 | static_cast<uint64_t>(setting.attempt) << 10 |
-                          static_cast<uint64_t>(number);
-  return {window, std::move(sequence), RandomNumbers(setting.seed, stream), request.begun};
-}
-
-// The other candidates of each window, which go on from the same rows. Those of one window stand
-// together, so that a kernel reads its encoder rows once for all of them.
-void fork(std::span<const WindowRequest> windows, const DecodeSetting& setting,
-          std::vector<Active>& active) {
-  std::vector<Active> all;
-  for (Active& first : active) {
-    const size_t window = first.window;
-    all.push_back(std::move(first));
-    const size_t original = all.size() - 1;
-    for (int number = 1; number < setting.candidates; ++number) {
-      const Sequence& from = all[original].sequence;
-      Sequence sequence{from.rows.fork(), from.encoded, from.regime};
-      all.push_back(candidate(windows[window], window, number, std::move(sequence), setting));
-      all.back().row = all[original].row;
+// One more token of every text. Those of one window stand together, so that a kernel reads its
+// encoder rows once for all of them.
+void step(StepBatch& batch, std::vector<Active>& active) {
+  batch.clear();
+  int64_t row = 0;
+  for (Active& window : active) {
+    window.row = row;
+    for (size_t i = 0; i < window.search.live(); ++i, ++row) {
+      batch.add(window.sequences[i], window.search.tokens(i).last(1));
     }
   }
-  active = std::move(all);
+  batch.run();
 }
 
-// Samples one token for every active candidate from its row.
-void sample(StepBatch& batch, const DecodeSetting& setting, std::vector<Active>& active) {
-  const SamplingRules& rules = setting.rules;
-  for (const Active& one : active) apply_rules(rules, one.tokens, batch.logits(one.row));
-  batch.log_softmax(active.back().row + 1);
-  for (Active& one : active) {
-    const std::span<const float> logprobs = batch.logits(one.row);
-    const Choice choice = setting.temperature > 0
-                              ? choose_randomly(rules, logprobs, setting.temperature, one.random)
-                              : choose_greedily(rules, logprobs);
-    one.sum_logprob += choice.logprob;
-    one.done = choice.token == rules.tokens->end;
-    if (!one.done) one.tokens.push_back(choice.token);
+// Each sample draws from its text's row; all from the only one there is where none has drawn yet.
+void advance_samples(StepBatch& batch, double temperature, Active& window) {
+  std::vector<Continuation> drawn;
+  std::vector<RandomNumbers> left;
+  for (size_t i = 0; i < window.random.size(); ++i) {
+    const size_t text = window.search.length() == 0 ? 0 : i;
+    const auto row = window.row + static_cast<int64_t>(text);
+    const Choice choice = draw(batch.logits(row), temperature, window.random[i]);
+    drawn.push_back({text, choice.token, window.search.sum_logprob(text) + choice.logprob});
+    if (!window.search.ends(drawn.back())) left.push_back(window.random[i]);
+  }
+  window.search.advance(drawn);
+  window.random = std::move(left);
+}
+
+void advance_beams(StepBatch& batch, Active& window) {
+  for (size_t i = 0; i < window.search.live(); ++i) {
+    window.search.offer(i, batch.logits(window.row + static_cast<int64_t>(i)));
+  }
+  window.search.advance(window.search.ranked());
+}
+
+void advance(StepBatch& batch, const DecodeSetting& setting, std::vector<Active>& active) {
+  int64_t rows = 0;
+  for (const Active& window : active) {
+    for (size_t i = 0; i < window.search.live(); ++i, ++rows) {
+      apply_rules(setting.rules, window.search.tokens(i), batch.logits(rows));
+    }
+  }
+  batch.log_softmax(rows);
+  for (int64_t row = 0; row < rows; ++row) settle_timestamps(setting.rules, batch.logits(row));
+  for (Active& window : active) {
+    if (setting.temperature > 0) {
+      advance_samples(batch, setting.temperature, window);
+    } else {
+      advance_beams(batch, window);
+    }
   }
 }
 
-// Which candidate of each window is the likeliest so far.
-class Best {
- public:
-  explicit Best(std::span<const WindowRequest> windows)
-      : windows_(windows),
-        scores_(windows.size(), -std::numeric_limits<double>::infinity()),
-        taken_(windows.size(), false) {}
-
-  int64_t sampled(const Active& one) const {
-    return static_cast<int64_t>(one.tokens.size() - windows_[one.window].begun.size());
+// The rows of each text that goes on: its parent's own, where no later one has the same parent, or
+// a fork of them.
+std::vector<Sequence> followed(std::span<const size_t> parents, std::vector<Sequence> before) {
+  std::vector<Sequence> after;
+  for (size_t i = 0; i < parents.size(); ++i) {
+    const auto later = parents.subspan(i + 1);
+    const bool shared = std::find(later.begin(), later.end(), parents[i]) != later.end();
+    Sequence& parent = before[parents[i]];
+    after.push_back(shared ? parent.fork() : std::move(parent));
   }
-  void offer(Active& one, WindowResult* result) {
-    const auto tokens = static_cast<double>(sampled(one));
-    const double score = one.sum_logprob / std::max(1.0, tokens);
-    // Equals: the first to end, then the first in number; neighbours have no say in either.
-    if (taken_[one.window] && !(score > scores_[one.window])) return;
-    taken_[one.window] = true;
-    scores_[one.window] = score;
-    result->tokens = std::move(one.tokens);
-    result->avg_logprob = one.sum_logprob / (tokens + 1);
-  }
+  return after;
+}
 
- private:
-  std::span<const WindowRequest> windows_;
-  std::vector<double> scores_;
-  std::vector<bool> taken_;
-};
+void take_best(const Active& window) {
+  Hypothesis best = std::move(window.search.best().front());
+  const size_t sampled = best.tokens.size() - window.request->begun.size();
+  window.result->avg_logprob = best.sum_logprob / (static_cast<double>(sampled) + 1);
+  window.result->tokens = std::move(best.tokens);
+}
 
 }  // namespace
 
 std::vector<WindowResult> decode_windows(const Model& model, std::span<const WindowRequest> windows,
                                          const DecodeSetting& setting, DecodeCounts* counts) {
   std::vector<WindowResult> results(windows.size());
+  if (windows.empty()) return results;
   std::vector<Active> active;
   for (size_t i = 0; i < windows.size(); ++i) {
-    Sequence sequence{model.new_sequence(), windows[i].encoded};
-    active.push_back(candidate(windows[i], i, 0, std::move(sequence), setting));
-    results[i].temperature = setting.temperature;
+    active.push_back(begin(model, windows[i], setting, &results[i]));
   }
-  if (windows.empty()) return results;
   StepBatch batch(model);
-  prefill(batch, windows, *setting.rules.tokens, active, results);
-  if (setting.temperature > 0) fork(windows, setting, active);
-  Best best(windows);
+  prefill(batch, *setting.rules.tokens, active);
   while (true) {
     ++counts->steps;
     raise_peak(model, active, &counts->peak);
-    sample(batch, setting, active);
-    for (Active& one : active) {
-      const int64_t sampled = best.sampled(one);
-      const bool full = one.sequence.rows.rows() >= model.spec().decoder.positions;
-      one.done |= sampled >= setting.max_tokens || full;
-      if (!one.done) continue;
-      counts->tokens += sampled;
-      best.offer(one, &results[one.window]);
+    advance(batch, setting, active);
+    for (Active& window : active) {
+      BeamSearch& search = window.search;
+      if (!search.over()) counts->tokens += static_cast<int64_t>(search.live());
+      const bool full = window.sequences.front().rows.rows() >= model.spec().decoder.positions;
+      window.over = search.over() || search.length() >= setting.max_tokens || full;
+      if (window.over) {
+        take_best(window);
+      } else {
+        window.sequences = followed(search.parents(), std::move(window.sequences));
+      }
     }
-    std::erase_if(active, [](const Active& one) { return one.done; });
+    std::erase_if(active, [](const Active& window) { return window.over; });
     if (active.empty()) return results;
-    batch.clear();
-    for (size_t i = 0; i < active.size(); ++i) {
-      batch.add(active[i].sequence, std::span(&active[i].tokens.back(), 1));
-      active[i].row = static_cast<int64_t>(i);
-    }
-    batch.run();
+    step(batch, active);
   }
 }
 

@@ -1,11 +1,15 @@
-// WindowDecoder: from encoder rows to tokens, greedily or by sampling, for several windows at once,
-// each with its own prompt; a text that ends leaves the batch.
+// WindowDecoder: from encoder rows to tokens, by beam search or by sampling, for several windows at
+// once, each with its own prompt. The beams and samples of a window share its encoder rows and the
+// pages of their common beginning; all of all windows are one step's batch, which a window leaves
+// when it is done.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
+#include "engine/beam_search.h"
 #include "engine/step_batch.h"
 #include "engine/timestamp_rules.h"
 #include "models/model.h"
@@ -31,21 +35,23 @@ struct WindowResult {
 
 struct DecodeCounts {
   int64_t steps = 0;   // decoder passes
-  int64_t tokens = 0;  // sampled
+  int64_t tokens = 0;  // chosen, of all beams and samples
   ContextBytes peak;   // most that the pages of these windows held at once
 };
 
 struct DecodeSetting {
   SamplingRules rules;
   int64_t max_tokens = 224;  // sampled per window at most; also ends where the positions do
-  double temperature = 0;    // 0: greedy
-  int candidates = 1;        // texts of a window, which share its prompt's rows; greedy: one
+  double temperature = 0;    // 0: beam search; greedy with one candidate
+  int candidates = 1;        // beams of a window, or samples
+  double patience = 1;       // of beam search
+  std::optional<double> length_penalty;  // of beams and samples
   uint64_t seed = 0;
   int attempt = 0;  // each has random numbers of its own; below 1024, as are candidates
 };
 
-// The likeliest candidate of each window, by the mean log-probability of its tokens. Counts are
-// added to, the peak is raised. A row's result does not depend on its neighbours.
+// The best candidate of each window (BeamSearch::best). Counts are added to, the peak is raised. A
+// row's result does not depend on its neighbours.
 std::vector<WindowResult> decode_windows(const Model& model, std::span<const WindowRequest> windows,
                                          const DecodeSetting& setting, DecodeCounts* counts);
 

@@ -129,6 +129,11 @@ TEST_F(Cli, BadTranscriptionOptionsAreSentences) {
   refuse("--suppress-tokens 123456", "123456");
   refuse("--clip-timestamps 5,3", "clip_timestamps 3");
   refuse("--best-of 0", "--best-of");
+  refuse("--beam-size 0", "--beam-size");
+  refuse("--beam_size 1000", "--beam-size");
+  refuse("--patience 0", "patience 0");
+  refuse("--patience nan", "patience");
+  refuse("--length-penalty 2", "length_penalty 2");
   refuse("--compression-ratio-threshold nan", "compression_ratio_threshold");
 }
 
@@ -136,6 +141,7 @@ TEST_F(Cli, TranscriptionOptionsAreTaken) {
   const Outcome outcome =
       run("transcribe -m model --suppress-tokens -1,40 --temperature 0,0.5,1 --best-of 2 --seed 3 "
           "--clip-timestamps 0,1,1.5 --initial-prompt before --hotwords hot --prefix so "
+          "--beam_size 3 --patience 2 --length_penalty 0.6 "
           "--no-suppress-blank --task transcribe -f json speech.wav");
   EXPECT_EQ(outcome.status, 0) << outcome.err;
   const auto json = nlohmann::json::parse(outcome.out);

@@ -135,6 +135,7 @@ TEST_F(EngineTest, StatsCountWhatIsHeld) {
   Stats stats;
   TranscribeOptions greedy;
   greedy.temperatures = {0};
+  greedy.beam_size = 1;
   engine.transcribe({audio(0)}, greedy, &stats);
   EXPECT_GT(stats.windows, 0);
   EXPECT_GE(stats.steps, stats.windows);

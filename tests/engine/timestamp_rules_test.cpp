@@ -95,34 +95,43 @@ TEST_F(Rules, TimestampsTogetherWinOverTheBestText) {
   logprobs[1] = std::log(0.4F);
   logprobs[20] = std::log(0.35F);
   logprobs[21] = std::log(0.25F);
-  const Choice choice = choose_greedily(rules, logprobs);
-  EXPECT_EQ(choice.token, 20);
-  EXPECT_NEAR(choice.logprob, std::log(0.35 / 0.6), 1e-6);
+  settle_timestamps(rules, logprobs);
+  EXPECT_EQ(logprobs[1], kForbidden);
+  EXPECT_NEAR(logprobs[20], std::log(0.35 / 0.6), 1e-6);
+  EXPECT_NEAR(logprobs[21], std::log(0.25 / 0.6), 1e-6);
 }
 
 TEST_F(Rules, TheBestTextWinsOtherwise) {
   std::vector<float> logprobs(40, kForbidden);
   logprobs[1] = std::log(0.6F);
   logprobs[20] = std::log(0.4F);
-  EXPECT_EQ(choose_greedily(rules, logprobs).token, 1);
+  const std::vector<float> before = logprobs;
+  settle_timestamps(rules, logprobs);
+  EXPECT_EQ(logprobs, before);
+  logprobs[1] = std::log(0.3F);
+  rules.timestamps = false;
+  settle_timestamps(rules, logprobs);
+  EXPECT_EQ(logprobs[1], std::log(0.3F)) << "there is no such rule without timestamps";
 }
 
-TEST_F(Rules, NothingLeftMeansTheEnd) {
-  const std::vector<float> none(40, kForbidden);
-  EXPECT_EQ(choose_greedily(rules, none).token, 10);
-  const std::vector<float> nan(40, std::numeric_limits<float>::quiet_NaN());
-  EXPECT_EQ(choose_greedily(rules, nan).token, 10);
+TEST_F(Rules, NothingLeftStaysNothing) {
+  std::vector<float> none(40, kForbidden);
+  settle_timestamps(rules, none);
+  EXPECT_EQ(none, std::vector<float>(40, kForbidden));
+  std::vector<float> nan(40, std::nanf(""));
+  settle_timestamps(rules, nan);
+  EXPECT_EQ(argmax(nan), -1);
 }
 
 class Draws : public Rules {
  protected:
-  // How often each id is drawn in 20,000 draws.
-  std::vector<int> draw(const std::vector<float>& logprobs, double temperature) {
+  // How often each id is drawn in 20,000 draws, after the rule on timestamps.
+  std::vector<int> times(std::vector<float> logprobs, double temperature) {
+    settle_timestamps(rules, logprobs);
     RandomNumbers random(7);
     std::vector<int> times(logprobs.size());
     for (int i = 0; i < 20000; ++i) {
-      const Choice choice = choose_randomly(rules, logprobs, temperature, random);
-      ++times[static_cast<size_t>(choice.token)];
+      ++times[static_cast<size_t>(draw(logprobs, temperature, random).token)];
     }
     return times;
   }
@@ -133,14 +142,14 @@ TEST_F(Draws, FollowTheProbabilitiesToThePower) {
   logprobs[1] = std::log(0.5F);
   logprobs[2] = std::log(0.3F);
   logprobs[20] = std::log(0.2F);  // a timestamp may be drawn where it does not win together
-  const auto plain = draw(logprobs, 1);
+  const auto plain = times(logprobs, 1);
   EXPECT_NEAR(plain[1], 10000, 400);
   EXPECT_NEAR(plain[2], 6000, 400);
   EXPECT_NEAR(plain[20], 4000, 400);
-  const auto sharp = draw(logprobs, 0.5);  // squares: 25, 9, 4 of 38
+  const auto sharp = times(logprobs, 0.5);  // squares: 25, 9, 4 of 38
   EXPECT_NEAR(sharp[1], 20000 * 25 / 38, 400);
   EXPECT_NEAR(sharp[20], 20000 * 4 / 38, 400);
-  EXPECT_EQ(draw(logprobs, 0.001)[1], 20000);
+  EXPECT_EQ(times(logprobs, 0.001)[1], 20000);
 }
 
 TEST_F(Draws, TimestampsTogetherWinOverTheBestText) {
@@ -148,37 +157,26 @@ TEST_F(Draws, TimestampsTogetherWinOverTheBestText) {
   logprobs[1] = std::log(0.4F);
   logprobs[20] = std::log(0.45F);
   logprobs[21] = std::log(0.15F);
-  const auto times = draw(logprobs, 1);
-  EXPECT_EQ(times[1], 0);
-  EXPECT_NEAR(times[20], 15000, 400);
+  const auto drawn = times(logprobs, 1);
+  EXPECT_EQ(drawn[1], 0);
+  EXPECT_NEAR(drawn[20], 15000, 400);
+  settle_timestamps(rules, logprobs);
   RandomNumbers random(7);
-  const Choice choice = choose_randomly(rules, logprobs, 0.001, random);
+  const Choice choice = draw(logprobs, 0.001, random);
   EXPECT_EQ(choice.token, 20);
   EXPECT_NEAR(choice.logprob, std::log(0.75), 1e-6);
 }
 
-TEST_F(Draws, NothingLeftMeansTheEnd) {
-  EXPECT_EQ(draw(std::vector<float>(40, kForbidden), 1)[10], 20000);
-  EXPECT_EQ(draw(std::vector<float>(40, std::nanf("")), 0.2)[10], 20000);
+TEST_F(Draws, NothingLeftIsImpossible) {
+  RandomNumbers random(7);
+  EXPECT_EQ(draw(std::vector<float>(40, kForbidden), 1, random).logprob, kForbidden);
+  EXPECT_EQ(draw(std::vector<float>(40, std::nanf("")), 0.2, random).logprob, kForbidden);
 }
 
 TEST_F(Draws, AreTheSameForTheSameNumbers) {
   std::vector<float> logprobs(40, std::log(1 / 40.0F));
   rules.timestamps = false;
-  EXPECT_EQ(draw(logprobs, 0.7), draw(logprobs, 0.7));
-}
-
-TEST(Argmax, LowestIndexWinsATieAndNaNNever) {
-  EXPECT_EQ(argmax(std::vector<float>{1, 3, 3, 2}), 1);
-  EXPECT_EQ(argmax(std::vector<float>{std::nanf(""), -1, std::nanf(""), -2}), 1);
-  EXPECT_EQ(argmax(std::vector<float>{kForbidden, kForbidden}), -1);
-  EXPECT_EQ(argmax({}), -1);
-  std::vector<float> long_row(1003, 0.0F);
-  for (const size_t place : {size_t{0}, size_t{7}, size_t{512}, size_t{1000}, size_t{1002}}) {
-    long_row[place] = 5;
-    EXPECT_EQ(argmax(long_row), static_cast<int64_t>(place));
-    long_row[place] = 0;
-  }
+  EXPECT_EQ(times(logprobs, 0.7), times(logprobs, 0.7));
 }
 
 }  // namespace

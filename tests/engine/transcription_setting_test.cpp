@@ -56,7 +56,10 @@ TEST_F(Setting, DefaultsAreThoseOfFasterWhisper) {
   EXPECT_EQ(made.task, tokens.transcribe);
   EXPECT_EQ(made.window_frames, 200);
   EXPECT_EQ(made.fallback.temperatures, (std::vector<double>{0, 0.2, 0.4, 0.6, 0.8, 1}));
+  EXPECT_EQ(made.fallback.beam_size, 5);
   EXPECT_EQ(made.fallback.best_of, 5);
+  EXPECT_EQ(made.fallback.decode.patience, 1);
+  EXPECT_FALSE(made.fallback.decode.length_penalty);
   EXPECT_EQ(made.fallback.decode.max_tokens, 32);
   EXPECT_EQ(made.fallback.decode.rules.max_initial, 50);
   EXPECT_TRUE(made.fallback.decode.rules.suppress_blank);
@@ -119,6 +122,13 @@ TEST_F(Setting, WhatCannotBeServedIsASentence) {
   expect("temperature", [&](auto& o) { o.temperatures = {nan}; });
   expect("best_of 0", [](auto& o) { o.best_of = 0; });
   expect("best_of 101", [](auto& o) { o.best_of = 101; });
+  expect("beam_size 0", [](auto& o) { o.beam_size = 0; });
+  expect("beam_size 101", [](auto& o) { o.beam_size = 101; });
+  expect("patience 0", [](auto& o) { o.patience = 0; });
+  expect("patience", [&](auto& o) { o.patience = nan; });
+  expect("length_penalty -0.5", [](auto& o) { o.length_penalty = -0.5; });
+  expect("length_penalty 1.5", [](auto& o) { o.length_penalty = 1.5; });
+  expect("length_penalty", [&](auto& o) { o.length_penalty = nan; });
   expect("max_tokens -1", [](auto& o) { o.max_tokens = -1; });
   expect("clip_timestamps 3", [](auto& o) { o.clip_timestamps = {5, 3}; });
   expect("clip_timestamps -1", [](auto& o) { o.clip_timestamps = {-1}; });

@@ -1,0 +1,93 @@
+// BeamSearch: the bookkeeping of texts that grow side by side from one beginning, for speech and
+// text alike: which go on from which, which have ended, which is best. It knows tokens and
+// log-probabilities, not models. A step of B beams, as openai-whisper takes it:
+//
+//   candidates  of each beam, its likeliest tokens: B, and one for each token that ends a text
+//   ranked      by the sum of log-probabilities; equals by beam, then by token
+//   go on       the first B that do not end
+//   ended       those that end and stand above the last of these, round(B * patience) in all
+//
+// It is over when so many have ended or none goes on; whoever runs it may stop sooner. The best
+// text has the largest sum / n of n tokens or, with a length penalty, sum / ((5 + n) / 6)^penalty
+// (Wu et al. 2016); n is at least 1, and the end is in the sum but not in n. With one beam this is
+// greedy.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace slim {
+
+struct BeamSetting {
+  int beams = 1;                         // B, 1 at least
+  double patience = 1;                   // above 0
+  std::optional<double> length_penalty;  // none: scores are means
+  std::vector<int32_t> ends = {};        // tokens that end a text
+};
+
+// round(beams * patience), halves to even, but 1 at least: how many texts are waited for.
+int64_t awaited(const BeamSetting& setting);
+
+struct Hypothesis {
+  std::vector<int32_t> tokens;  // what was begun and what was added, without the end
+  double sum_logprob = 0;       // of what was added and, if it ended, of the end
+  double score = 0;             // what the length penalty makes of it
+  bool ended = true;            // by itself: there was room for more
+};
+
+// A beam, by its place among the live ones, and the token after it.
+struct Continuation {
+  size_t beam = 0;
+  int32_t token = 0;
+  double sum_logprob =
+      0;  // of the text with this token; -infinity ends the text, whatever the token
+};
+
+class BeamSearch {
+ public:
+  // One live beam with the tokens that all texts begin with, which no score counts.
+  BeamSearch(BeamSetting setting, std::vector<int32_t> begun);
+
+  size_t live() const noexcept { return live_.size(); }
+  std::span<const int32_t> tokens(size_t beam) const { return live_[beam].tokens; }
+  double sum_logprob(size_t beam) const { return live_[beam].sum_logprob; }
+  int64_t length() const noexcept { return length_; }  // tokens added to each live beam
+  bool over() const noexcept;
+  bool ends(const Continuation& one) const;
+
+  // What may follow this beam: a row of V log-probabilities. Where all are -infinity or NaN, the
+  // text ends, and is the least likely of all. Cost: O(V), for rows in no order.
+  void offer(size_t beam, std::span<const float> logprobs);
+  // What was offered since the last step, ranked.
+  std::vector<Continuation> ranked();
+  // A step: takes continuations in this order, as above. Those of ranked(); or drawn ones, which
+  // makes samples of the beams.
+  void advance(std::span<const Continuation> continuations);
+  // Of each live beam, which one it went on from in the last step.
+  std::span<const size_t> parents() const noexcept { return parents_; }
+
+  // The texts that ended, the best first, equals as they ended; where fewer than awaited have, the
+  // likeliest live ones as well, up to B texts.
+  std::vector<Hypothesis> best() const;
+
+ private:
+  struct Beam {
+    std::vector<int32_t> tokens;
+    double sum_logprob;
+  };
+  bool enough() const noexcept;
+  Hypothesis hypothesis(const Beam& beam, double sum_logprob, bool ended) const;
+
+  BeamSetting setting_;
+  std::vector<Beam> live_;
+  int64_t begun_;
+  int64_t length_ = 0;
+  std::vector<size_t> parents_;
+  std::vector<Continuation> offered_;
+  std::vector<Hypothesis> ended_;
+};
+
+}  // namespace slim

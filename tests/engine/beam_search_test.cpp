@@ -1,0 +1,337 @@
+// The bookkeeping of beams against openai-whisper's, written down as it stands there, and against
+// the search of everything; on made-up models, whose sums of log-probabilities are exact, so that
+// ties are ties.
+#include "engine/beam_search.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "engine/random_numbers.h"
+
+namespace slim {
+namespace {
+
+using Text = std::vector<int32_t>;
+
+constexpr float kImpossible = -std::numeric_limits<float>::infinity();
+constexpr int32_t kEnd = 0;
+
+// A row for every text: multiples of 1/8 from -1/8 down, `levels` of them.
+struct ToyModel {
+  uint64_t seed = 0;
+  int32_t vocabulary = 5;
+  int levels = 40;
+
+  std::vector<float> after(std::span<const int32_t> text) const {
+    uint64_t stream = 1;
+    for (const int32_t token : text) stream = stream * 31 + static_cast<uint64_t>(token) + 1;
+    RandomNumbers random(seed, stream);
+    std::vector<float> row(static_cast<size_t>(vocabulary));
+    for (float& value : row) {
+      value = -static_cast<float>(1 + std::floor(random.uniform() * levels)) / 8;
+    }
+    return row;
+  }
+};
+
+// Runs the search on a model, for so many steps at most.
+std::vector<Hypothesis> search(const ToyModel& model, const BeamSetting& setting, int steps,
+                               const Text& begun = {}) {
+  BeamSearch beams(setting, begun);
+  for (int i = 0; i < steps && !beams.over(); ++i) {
+    for (size_t beam = 0; beam < beams.live(); ++beam) {
+      beams.offer(beam, model.after(beams.tokens(beam)));
+    }
+    beams.advance(beams.ranked());
+  }
+  return beams.best();
+}
+
+double score_of(double sum, size_t length, const std::optional<double>& penalty) {
+  const double n = std::max<double>(1, static_cast<double>(length));
+  return penalty ? sum / std::pow((5 + n) / 6, *penalty) : sum / n;
+}
+
+// A dictionary that remembers the order in which its keys came, as Python's do.
+struct Scores {
+  std::vector<std::pair<Text, double>> items;
+  void set(const Text& text, double score) {
+    for (auto& [known, value] : items) {
+      if (known == text) return void(value = score);
+    }
+    items.emplace_back(text, score);
+  }
+  void sort() {
+    std::stable_sort(items.begin(), items.end(),
+                     [](const auto& a, const auto& b) { return a.second > b.second; });
+  }
+};
+
+// whisper/decoding.py: BeamSearchDecoder.update, finalize and MaximumLikelihoodRanker, for one
+// recording. It begins with B equal beams, which its dictionary makes one.
+std::vector<Hypothesis> openai_whisper(const ToyModel& model, const BeamSetting& setting,
+                                       int steps) {
+  const auto width = static_cast<size_t>(setting.beams);
+  const auto most = static_cast<size_t>(std::nearbyint(setting.beams * setting.patience));
+  std::vector<std::pair<Text, double>> beams(width, {Text{}, 0.0});
+  Scores finished;
+  for (int step = 0; step < steps && finished.items.size() < most; ++step) {
+    Scores scores;
+    for (const auto& [prefix, sum] : beams) {
+      const std::vector<float> row = model.after(prefix);
+      std::vector<std::pair<float, int32_t>> top;
+      for (size_t i = 0; i < row.size(); ++i) top.emplace_back(-row[i], static_cast<int32_t>(i));
+      std::sort(top.begin(), top.end());
+      top.resize(std::min(top.size(), width + 1));
+      for (const auto& [negative, token] : top) {
+        Text text = prefix;
+        text.push_back(token);
+        scores.set(text, sum - negative);
+      }
+    }
+    scores.sort();
+    std::vector<std::pair<Text, double>> next;
+    for (const auto& [text, score] : scores.items) {
+      if (text.back() == kEnd) {
+        if (finished.items.size() < most) finished.set(text, score);
+        continue;
+      }
+      next.emplace_back(text, score);
+      if (next.size() == width) break;
+    }
+    beams = next;
+  }
+  for (auto [text, sum] : beams) {  // in the order of their sums
+    if (finished.items.size() >= width) break;
+    text.push_back(kEnd);
+    finished.set(text, sum);
+  }
+  std::vector<Hypothesis> all;
+  for (auto [text, sum] : finished.items) {
+    text.pop_back();
+    const double score = score_of(sum, text.size(), setting.length_penalty);
+    all.push_back({text, sum, score, true});
+  }
+  std::stable_sort(all.begin(), all.end(),
+                   [](const Hypothesis& a, const Hypothesis& b) { return a.score > b.score; });
+  return all;
+}
+
+void expect_same(const std::vector<Hypothesis>& found, const std::vector<Hypothesis>& expected) {
+  ASSERT_EQ(found.size(), expected.size());
+  for (size_t i = 0; i < found.size(); ++i) {
+    EXPECT_EQ(found[i].tokens, expected[i].tokens) << i;
+    EXPECT_EQ(found[i].sum_logprob, expected[i].sum_logprob) << i;
+    EXPECT_DOUBLE_EQ(found[i].score, expected[i].score) << i;
+  }
+}
+
+TEST(BeamSearch, KeepsTheTextsOfOpenaiWhisper) {
+  for (const int levels : {3, 40}) {  // many ties, and few
+    for (uint64_t seed = 0; seed < 40; ++seed) {
+      const ToyModel model{seed, 6, levels};
+      for (const int beams : {1, 2, 3, 5}) {
+        for (const double patience : {1.0, 1.5, 2.5}) {
+          BeamSetting setting{beams, patience, {}, {kEnd}};
+          if (seed % 2 == 1) setting.length_penalty = static_cast<double>(seed % 5) / 4;
+          SCOPED_TRACE(testing::Message()
+                       << levels << ' ' << seed << ' ' << beams << ' ' << patience);
+          expect_same(search(model, setting, 9), openai_whisper(model, setting, 9));
+        }
+      }
+    }
+  }
+}
+
+// All texts of at most `steps` tokens that end, and those of `steps` that do not.
+void all_texts(const ToyModel& model, int steps, const Text& text, double sum,
+               std::vector<Hypothesis>& all) {
+  if (static_cast<int>(text.size()) == steps) return all.push_back({text, sum, 0, false});
+  const std::vector<float> row = model.after(text);
+  for (int32_t token = 0; token < model.vocabulary; ++token) {
+    const double longer = sum + row[static_cast<size_t>(token)];
+    if (token == kEnd) {
+      all.push_back({text, longer, 0, true});
+      continue;
+    }
+    Text next = text;
+    next.push_back(token);
+    all_texts(model, steps, next, longer, all);
+  }
+}
+
+TEST(BeamSearch, WithABeamForEveryTextIsTheSearchOfEverything) {
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    const ToyModel model{seed, 4, 1000};
+    for (const std::optional<double> penalty : {std::optional<double>(), {0.0}, {0.7}}) {
+      std::vector<Hypothesis> all;
+      all_texts(model, 4, {}, 0, all);
+      for (Hypothesis& one : all) one.score = score_of(one.sum_logprob, one.tokens.size(), penalty);
+      std::stable_sort(all.begin(), all.end(),
+                       [](const Hypothesis& a, const Hypothesis& b) { return a.score > b.score; });
+      const std::vector<Hypothesis> found = search(model, {200, 1, penalty, {kEnd}}, 4);
+      ASSERT_EQ(found.size(), 1 + 3 + 9 + 27 + 81U);
+      for (size_t i = 0; i < found.size(); ++i) EXPECT_EQ(found[i].score, all[i].score);
+      EXPECT_EQ(found[0].tokens, all[0].tokens);
+      EXPECT_EQ(found[0].ended, all[0].ended);
+    }
+  }
+}
+
+TEST(BeamSearch, OfOneBeamIsGreedy) {
+  for (uint64_t seed = 0; seed < 50; ++seed) {
+    const ToyModel model{seed, 7, 4};
+    Text greedy;
+    double sum = 0;
+    bool ended = false;
+    while (greedy.size() < 12 && !ended) {
+      const std::vector<float> row = model.after(greedy);
+      const auto likeliest = std::max_element(row.begin(), row.end());
+      sum += *likeliest;
+      ended = likeliest - row.begin() == kEnd;
+      if (!ended) greedy.push_back(static_cast<int32_t>(likeliest - row.begin()));
+    }
+    const std::vector<Hypothesis> found = search(model, {1, 1, {}, {kEnd}}, 12);
+    ASSERT_EQ(found.size(), 1U);
+    EXPECT_EQ(found[0].tokens, greedy);
+    EXPECT_EQ(found[0].sum_logprob, sum);
+    EXPECT_EQ(found[0].ended, ended);
+  }
+}
+
+TEST(BeamSearch, EqualsGoByBeamThenByToken) {
+  BeamSearch beams({3, 1, {}, {kEnd}}, {});
+  beams.offer(0, std::vector<float>{-9, -1, -2, -1, -1, -1});
+  beams.advance(beams.ranked());
+  ASSERT_EQ(beams.live(), 3U);
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(beams.tokens(i)[0], (Text{1, 3, 4})[i]);
+  // The last beam's tokens are offered first, and come last all the same.
+  for (const size_t beam : {2U, 1U, 0U}) beams.offer(beam, std::vector<float>{-9, -2, -1, -1});
+  beams.advance(beams.ranked());
+  EXPECT_EQ(std::vector<size_t>(beams.parents().begin(), beams.parents().end()),
+            (std::vector<size_t>{0, 0, 1}));
+  EXPECT_EQ(beams.tokens(0)[1], 2);
+  EXPECT_EQ(beams.tokens(1)[1], 3);
+  EXPECT_EQ(beams.tokens(2)[0], 3);
+  EXPECT_EQ(beams.length(), 2);
+}
+
+TEST(BeamSearch, IsOverWhenAllEnd) {
+  BeamSearch beams({2, 3, {}, {kEnd, 1}}, {7});
+  beams.offer(0, std::vector<float>{-1, -2, kImpossible});
+  beams.advance(beams.ranked());
+  EXPECT_TRUE(beams.over());
+  EXPECT_EQ(beams.live(), 0U);
+  const std::vector<Hypothesis> found = beams.best();
+  ASSERT_EQ(found.size(), 2U);
+  EXPECT_EQ(found[0].tokens, Text{7});
+  EXPECT_EQ(found[0].score, -1) << "nothing was added: one token's worth";
+  EXPECT_EQ(found[1].sum_logprob, -2);
+}
+
+TEST(BeamSearch, AnEndThatStandsBelowTheBeamsDoesNotCount) {
+  BeamSearch beams({2, 1, {}, {kEnd}}, {});
+  beams.offer(0, std::vector<float>{-3, -1, -2});
+  beams.advance(beams.ranked());
+  EXPECT_EQ(beams.live(), 2U);
+  for (const Hypothesis& one : beams.best()) EXPECT_FALSE(one.ended);
+}
+
+TEST(BeamSearch, WaitsForAsManyTextsAsPatienceAsks) {
+  const auto count = [](int beams, double patience) {
+    return awaited({beams, patience, {}, {kEnd}});
+  };
+  EXPECT_EQ(count(5, 1), 5);
+  EXPECT_EQ(count(5, 2), 10);
+  EXPECT_EQ(count(5, 0.5), 2) << "halves to even, as Python rounds";
+  EXPECT_EQ(count(3, 1.5), 4);
+  EXPECT_EQ(count(1, 0.1), 1);
+  // The end is always likeliest: one text ends in each step.
+  BeamSearch beams({2, 2, {}, {kEnd}}, {});
+  for (int step = 0; step < 4; ++step) {
+    EXPECT_FALSE(beams.over());
+    for (size_t beam = 0; beam < beams.live(); ++beam) {
+      const float end = beam == 0 ? -0.25F : -9;
+      beams.offer(beam, std::vector<float>{end, -1, -2, -3});
+    }
+    beams.advance(beams.ranked());
+  }
+  EXPECT_TRUE(beams.over());
+  EXPECT_EQ(beams.best().size(), 4U);
+  // Less than one: no live text is taken for want of ended ones.
+  BeamSearch hasty({3, 0.4, {}, {kEnd}}, {});
+  hasty.offer(0, std::vector<float>{-1, -2, -3, -4});
+  hasty.advance(hasty.ranked());
+  EXPECT_TRUE(hasty.over());
+  EXPECT_EQ(hasty.best().size(), 1U);
+}
+
+TEST(BeamSearch, StoppedShortGivesTheLiveTexts) {
+  const ToyModel model{3, 5, 100};
+  const std::vector<Hypothesis> found = search(model, {4, 1, {}, {}}, 3, {9, 8});
+  ASSERT_EQ(found.size(), 4U);
+  for (size_t i = 0; i < found.size(); ++i) {
+    EXPECT_EQ(found[i].tokens.size(), 5U);
+    EXPECT_EQ(found[i].tokens[1], 8);
+    EXPECT_EQ(found[i].score, found[i].sum_logprob / 3) << "what was begun does not count";
+    EXPECT_FALSE(found[i].ended);
+    EXPECT_LE(found[i].score, found[i == 0 ? 0 : i - 1].score);
+  }
+}
+
+TEST(BeamSearch, WithMoreBeamsThanTokensHasFewerAtFirst) {
+  const ToyModel model{1, 3, 50};
+  BeamSearch beams({8, 1, {}, {kEnd}}, {});
+  for (const size_t live : {2U, 4U, 8U, 8U}) {
+    for (size_t beam = 0; beam < beams.live(); ++beam) {
+      beams.offer(beam, model.after(beams.tokens(beam)));
+    }
+    beams.advance(beams.ranked());
+    EXPECT_EQ(beams.live(), live);
+  }
+}
+
+TEST(BeamSearch, ATextThatNothingCanFollowEndsLast) {
+  const std::vector<float> none(4, kImpossible);
+  BeamSearch lost({1, 1, {}, {kEnd}}, {});
+  lost.offer(0, std::vector<float>(4, std::nanf("")));
+  lost.advance(lost.ranked());
+  EXPECT_TRUE(lost.over());
+  EXPECT_EQ(lost.best().at(0).sum_logprob, kImpossible);
+  EXPECT_EQ(lost.best().at(0).tokens, Text{});
+  // One beam of two has no way on: the other goes both ways.
+  BeamSearch beams({2, 1, {}, {kEnd}}, {});
+  beams.offer(0, std::vector<float>{-9, -1, -2, -3});
+  beams.advance(beams.ranked());
+  beams.offer(0, none);
+  beams.offer(1, std::vector<float>{-9, -1, -2, -3});
+  beams.advance(beams.ranked());
+  ASSERT_EQ(beams.live(), 2U);
+  EXPECT_EQ(beams.parents()[0], 1U);
+  EXPECT_EQ(beams.parents()[1], 1U);
+  EXPECT_FALSE(beams.over());
+}
+
+TEST(BeamSearch, TakesSamplesInTheirOrder) {
+  BeamSearch samples({3, 1, {}, {kEnd}}, {});
+  samples.advance(std::vector<Continuation>{{0, 2, -5}, {0, 2, -5}, {0, 1, -1}});
+  ASSERT_EQ(samples.live(), 3U);
+  EXPECT_EQ(samples.tokens(2)[0], 1);
+  samples.advance(std::vector<Continuation>{{0, 1, -6}, {1, kEnd, -7}, {2, kEnd, -2}});
+  ASSERT_EQ(samples.live(), 1U);
+  EXPECT_EQ(samples.parents()[0], 0U);
+  samples.advance(std::vector<Continuation>{{0, kEnd, -7}});
+  EXPECT_TRUE(samples.over());
+  const std::vector<Hypothesis> found = samples.best();
+  ASSERT_EQ(found.size(), 3U);
+  EXPECT_EQ(found[0].tokens, Text{1});
+  EXPECT_EQ(found[1].tokens, (Text{2, 1}));
+  EXPECT_EQ(found[2].tokens, Text{2});
+}
+
+}  // namespace
+}  // namespace slim
