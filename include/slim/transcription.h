@@ -73,7 +73,7 @@ struct Stats {
   double decode_seconds = 0;
   double total_seconds = 0;  // without loading
   int64_t windows = 0;
-  int64_t tokens = 0;                 // generated
+  int64_t tokens = 0;                 // generated, in all beams and samples
   int64_t steps = 0;                  // decoder passes
   int64_t context_peak_bytes = 0;     // most pages held at once: rows, encoder rows, scales
   int64_t context_peak_kv_bytes = 0;  // what a standard cache in rows of the same type would hold
