@@ -1,7 +1,7 @@
 // The one-read kernel over sealed keys, for sm_90: all heads' scores and the sum of whole rows that
 // they weigh, from one read of a page. A cluster of blocks shares the columns, 512 a block, which
 // are whole heads. In each block
-//   eight warps score: a lane holds two tokens, a warp an eighth of every head's pairs of columns;
+//   eight warps score, each an eighth of every head's pairs of columns;
 //     scores are f32 throughout, and rotation by the position within the page is part of them:
 //       with z = x_a + i x_b a pair of a key and w = conj(q) e^(-i angle of the page),
 //       score += Re(w z) cos(angle of the row) - Im(w z) sin(angle of the row)
@@ -148,33 +148,31 @@ struct DecodeBlock {
   }
 };
 
-// Asks for a block's share of the page at `plane`: its columns with their scales, and the spill
-// columns.
+// A block's share of the page at `plane`: its columns with their scales, and the spill columns.
+// What is largest is asked for first.
 template <class Shape>
 __device__ __forceinline__ void load_page(const DecodeBlock<Shape>& block, const std::byte* plane) {
   constexpr int kScales = Shape::kColumns * 2;
   const DecodeArguments& a = block.arguments;
-  const int spill_high = kRows * a.spill * Shape::kHigh / 8;
-  const int spill_low = kRows * a.spill * Shape::kLow / 8;
   Barrier* const full = &block.shared.full[block.stage_index];
-  expect_bytes(full, Shape::kHighBytes + Shape::kLowBytes + Shape::kScaleBytes + spill_high +
-                         spill_low + 2 * a.spill * (Shape::kCentred ? 2 : 1));
   const Stage<Shape> to = block.stage();
   const int64_t row_bits = int64_t{kRows} / 8 * a.width;
   const std::byte* low = plane + row_bits * Shape::kHigh;
   const std::byte* scales = plane + row_bits * Shape::kBits;
   const int rank = block.rank;
+  copy_bulk(to.at, plane + rank * Shape::kHighBytes, Shape::kHighBytes, full);
+  if constexpr (Shape::kLowBytes > 0) {
+    copy_bulk(to.at + Shape::kHighBytes, low + rank * Shape::kLowBytes, Shape::kLowBytes, full);
+  }
   std::byte* const scales_to = to.at + Shape::kHighBytes + Shape::kLowBytes;
   copy_bulk(scales_to, scales + rank * kScales, kScales, full);
   if constexpr (Shape::kCentred) {
     copy_bulk(scales_to + kScales, scales + 2 * a.width + rank * kScales, kScales, full);
   }
-  copy_bulk(to.at, plane + rank * Shape::kHighBytes, Shape::kHighBytes, full);
-  if constexpr (Shape::kLowBytes > 0) {
-    copy_bulk(to.at + Shape::kHighBytes, low + rank * Shape::kLowBytes, Shape::kLowBytes, full);
-  }
   if (a.spill == 0) return;
   const int keys = a.width - a.spill;
+  const int spill_high = kRows * a.spill * Shape::kHigh / 8;
+  const int spill_low = kRows * a.spill * Shape::kLow / 8;
   std::byte* spill_to = to.spill();
   copy_bulk(spill_to, plane + int64_t{kRows} / 8 * keys * Shape::kHigh, spill_high, full);
   if constexpr (Shape::kLow > 0) {
@@ -188,12 +186,16 @@ __device__ __forceinline__ void load_page(const DecodeBlock<Shape>& block, const
   }
 }
 
-// One lane's work.
+// One lane's work. A page's bytes are announced before its place is free.
 template <class Shape>
 __device__ __forceinline__ void load_pages(DecodeBlock<Shape> block, PageWalk walk) {
   if (block.lane != 0) return;
+  const int spill = block.arguments.spill;
+  const int bytes = Shape::kHighBytes + Shape::kLowBytes + Shape::kScaleBytes +
+                    kRows * spill * Shape::kBits / 8 + 2 * spill * (Shape::kCentred ? 2 : 1);
   for (; !walk.done(); block.advance()) {
     const std::byte* const plane = walk.address(block.arguments.plane);
+    expect_bytes(&block.shared.full[block.stage_index], bytes);
     if (block.tile >= block.stage_count) {
       wait_barrier(&block.shared.free[block.stage_index], block.stage_phase ^ 1);
     }
