@@ -61,6 +61,20 @@ void add_fallback_options(CLI::App& app, TranscribeOptions& options, NumberLists
       ->capture_default_str();
 }
 
+void add_word_options(CLI::App& app, TranscribeOptions& options) {
+  app.add_flag("--word-timestamps,--word_timestamps", options.word_timestamps,
+               "Times and probabilities of words");
+  app.add_option("--prepend-punctuations,--prepend_punctuations", options.prepend_punctuations,
+                 "Marks that are part of the word after them")
+      ->capture_default_str();
+  app.add_option("--append-punctuations,--append_punctuations", options.append_punctuations,
+                 "Marks that are part of the word before them")
+      ->capture_default_str();
+  app.add_option("--hallucination-silence-threshold,--hallucination_silence_threshold",
+                 options.hallucination_silence_threshold,
+                 "Skip silences of more seconds where the words beside them seem made up");
+}
+
 }  // namespace
 
 std::vector<double> parse_numbers(const std::string& text, const std::string& option) {
@@ -88,6 +102,7 @@ void add_transcribe_options(CLI::App& app, TranscribeOptions& options, NumberLis
   app.add_option("--clip-timestamps,--clip_timestamps", lists.clip_timestamps,
                  "Stretches to transcribe: start,end,start,end,... in seconds");
   app.add_flag("--without-timestamps", options.without_timestamps, "Text without times");
+  add_word_options(app, options);
   add_prompt_options(app, options);
   add_fallback_options(app, options, lists);
   app.add_option("--suppress-tokens,--suppress_tokens", lists.suppress_tokens,
@@ -96,6 +111,23 @@ void add_transcribe_options(CLI::App& app, TranscribeOptions& options, NumberLis
   app.add_flag("--suppress-blank,!--no-suppress-blank", options.suppress_blank,
                "Nor a blank or the end as a window's first token (default)");
   app.add_option("--max-tokens", options.max_tokens, "Tokens per window (0: half the context)")
+      ->check(counts())
+      ->capture_default_str();
+}
+
+void add_subtitle_options(CLI::App& app, SubtitleStyle& style) {
+  app.add_flag("--highlight-words,--highlight_words", style.highlight_words,
+               "Underline each word as it is said (srt, vtt)");
+  app.add_option("--max-line-width,--max_line_width", style.max_line_width,
+                 "Characters of a line (srt, vtt; 0: any)")
+      ->check(counts())
+      ->capture_default_str();
+  app.add_option("--max-line-count,--max_line_count", style.max_line_count,
+                 "Lines of a cue (srt, vtt; 0: any)")
+      ->check(counts())
+      ->capture_default_str();
+  app.add_option("--max-words-per-line,--max_words_per_line", style.max_words_per_line,
+                 "Words of a line (srt, vtt; 0: any)")
       ->check(counts())
       ->capture_default_str();
 }

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,7 +38,17 @@ struct TranscribeOptions {
   // Stretches to transcribe, in seconds: start, end, start, end, ...; the last end may be left out.
   // Ascending; none: everything.
   std::vector<double> clip_timestamps;
-  bool without_timestamps = false;     // decode without timestamp tokens
+  bool without_timestamps = false;  // decode without timestamp tokens
+
+  // Times and probabilities of words, by the model's cross attention. Then marks of the first list
+  // are part of the word after them, marks of the second of the word before them.
+  bool word_timestamps = false;
+  std::string prepend_punctuations = "\"'“¿([{-";
+  std::string append_punctuations = "\"'.。,，!！?？:：”)]}、";
+  // With word_timestamps: where words seem made up amid silences of more seconds than this, go on
+  // after the silence before them.
+  std::optional<double> hallucination_silence_threshold;
+
   double max_initial_timestamp = 1.0;  // seconds
   int max_tokens = 0;                  // per window; 0: half the context (224)
   int batch_size = 1;                  // files decoded together, a window of each at a time
@@ -45,7 +56,15 @@ struct TranscribeOptions {
   std::function<bool(size_t file, double seconds_done, double seconds_total)> on_progress;
 };
 
-// The fields of faster-whisper's segments. Times in seconds from the start of the file.
+struct Word {
+  double start = 0;  // seconds from the start of the file
+  double end = 0;
+  std::string word;        // valid UTF-8, with its leading space and the marks beside it
+  double probability = 0;  // mean of its tokens'
+};
+
+// The fields of faster-whisper's segments. Times never decrease from one to the next. Times in
+// seconds from the start of the file.
 struct Segment {
   int id = 0;    // 1, 2, ...
   int seek = 0;  // first frame (10 ms) of the window it was decoded from
@@ -57,6 +76,7 @@ struct Segment {
   double avg_logprob = 0;
   double compression_ratio = 0;  // of the window's text, by zlib
   double no_speech_prob = 0;
+  std::optional<std::vector<Word>> words;  // with word_timestamps
 };
 
 struct Stats {

@@ -51,6 +51,15 @@ void check_clips(const TranscribeOptions& options) {
   }
 }
 
+void check_words(const TranscribeOptions& options) {
+  if (!options.hallucination_silence_threshold) return;
+  const double threshold = *options.hallucination_silence_threshold;
+  require(threshold >= 0, "The threshold must be a number of seconds from 0 on.",
+          "hallucination_silence_threshold", threshold);
+  require(options.word_timestamps, "Silence around words is found by word timestamps alone.",
+          "hallucination_silence_threshold", threshold);
+}
+
 void check_options(const TranscribeOptions& options) {
   require(options.batch_size >= 1 && options.batch_size <= 1024,
           "The batch size must lie between 1 and 1024.", "batch_size", options.batch_size);
@@ -68,6 +77,7 @@ void check_options(const TranscribeOptions& options) {
   number(options.logprob_threshold, "logprob_threshold");
   number(options.compression_ratio_threshold, "compression_ratio_threshold");
   number(options.prompt_reset_on_temperature, "prompt_reset_on_temperature");
+  check_words(options);
   check_temperatures(options);
   check_clips(options);
 }
