@@ -97,6 +97,7 @@ std::string as_json(const Transcription& transcription, const SubtitleStyle& /*s
                                       {"language", transcription.language},
                                       {"language_probability", transcription.language_probability},
                                       {"duration", transcription.duration},
+                                      {"duration_after_vad", transcription.duration_after_vad},
                                       {"segments", segments}};
   return all.dump(2) + "\n";
 }

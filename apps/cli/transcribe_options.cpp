@@ -75,6 +75,32 @@ void add_word_options(CLI::App& app, TranscribeOptions& options) {
                  "Skip silences of more seconds where the words beside them seem made up");
 }
 
+void add_vad_options(CLI::App& app, TranscribeOptions& options) {
+  VadOptions& vad = options.vad;
+  app.add_flag("--vad-filter,--vad_filter", options.vad_filter,
+               "Leave out what holds no speech, by its energy; times stay those of the file");
+  app.add_option("--vad-threshold,--vad_threshold", vad.threshold,
+                 "Probability from which speech begins")
+      ->capture_default_str();
+  app.add_option("--vad-neg-threshold,--vad_neg_threshold", vad.neg_threshold,
+                 "Probability below which it ends (default: 0.15 below the threshold)");
+  app.add_option("--vad-min-speech-duration-ms,--vad_min_speech_duration_ms",
+                 vad.min_speech_duration_ms, "Shorter speech is left out")
+      ->check(counts())
+      ->capture_default_str();
+  app.add_option("--vad-max-speech-duration-s,--vad_max_speech_duration_s",
+                 vad.max_speech_duration_s, "Longer speech is cut, at a pause if there is one")
+      ->capture_default_str();
+  app.add_option("--vad-min-silence-duration-ms,--vad_min_silence_duration_ms",
+                 vad.min_silence_duration_ms, "Shorter silence does not end speech")
+      ->check(counts())
+      ->capture_default_str();
+  app.add_option("--vad-speech-pad-ms,--vad_speech_pad_ms", vad.speech_pad_ms,
+                 "Silence that is kept around speech")
+      ->check(counts())
+      ->capture_default_str();
+}
+
 }  // namespace
 
 std::vector<double> parse_numbers(const std::string& text, const std::string& option) {
@@ -103,6 +129,7 @@ void add_transcribe_options(CLI::App& app, TranscribeOptions& options, NumberLis
                  "Stretches to transcribe: start,end,start,end,... in seconds");
   app.add_flag("--without-timestamps", options.without_timestamps, "Text without times");
   add_word_options(app, options);
+  add_vad_options(app, options);
   add_prompt_options(app, options);
   add_fallback_options(app, options, lists);
   app.add_option("--suppress-tokens,--suppress_tokens", lists.suppress_tokens,

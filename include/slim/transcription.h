@@ -4,11 +4,23 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace slim {
+
+// What counts as speech where silence is left out. Names and defaults are those of Silero's
+// detector in faster-whisper; the detector is another one, which goes by energy (docs/cli.md).
+struct VadOptions {
+  double threshold = 0.5;               // probability from which speech begins
+  std::optional<double> neg_threshold;  // below which it ends; none: threshold - 0.15
+  int min_speech_duration_ms = 0;       // shorter speech is left out
+  double max_speech_duration_s = std::numeric_limits<double>::infinity();  // longer is cut in two
+  int min_silence_duration_ms = 2000;                                      // shorter silence stays
+  int speech_pad_ms = 400;  // silence kept around speech
+};
 
 // Names and defaults are those of faster-whisper and openai-whisper.
 struct TranscribeOptions {
@@ -39,6 +51,9 @@ struct TranscribeOptions {
   // Ascending; none: everything.
   std::vector<double> clip_timestamps;
   bool without_timestamps = false;  // decode without timestamp tokens
+
+  bool vad_filter = false;  // transcribe without what holds no speech; times are those of the file
+  VadOptions vad;
 
   // Times and probabilities of words, by the model's cross attention. Then marks of the first list
   // are part of the word after them, marks of the second of the word before them.
@@ -97,7 +112,8 @@ struct Stats {
 struct Transcription {
   std::string language;
   double language_probability = 1;
-  double duration = 0;  // seconds
+  double duration = 0;            // seconds
+  double duration_after_vad = 0;  // of what was transcribed
   std::vector<Segment> segments;
   std::string text() const;  // all segments, leading space trimmed
 };

@@ -45,9 +45,13 @@ std::optional<double> end_of_words(const std::vector<Segment>& segments) {
 
 Recording::Recording(std::unique_ptr<AudioReader> audio, int64_t bins,
                      const TranscriptionSetting& setting)
-    : setting_(setting), mel_(std::move(audio), bins), earlier_(setting.initial_prompt) {
+    : setting_(setting),
+      mel_(std::move(audio), bins, setting.speech_rules),
+      earlier_(setting.initial_prompt) {
   find_clips();
   transcription_.duration = static_cast<double>(mel_.samples()) / kSampleRate;
+  transcription_.duration_after_vad =
+      setting_.speech_rules ? seconds_of(mel_.frames()) : transcription_.duration;
   const std::string& language = setting_.options.language;
   if (!language.empty()) {
     const bool english_only = !setting_.tokens->multilingual() && language == "en";
@@ -69,7 +73,7 @@ void Recording::find_clips() {
   const std::vector<double>& times = setting_.options.clip_timestamps;
   const auto frame = [&](size_t i) {
     if (i >= times.size()) return mel_.frames();
-    return std::min(frame_of(times[i]), mel_.frames());
+    return mel_.map().kept_before(frame_of(times[i]));
   };
   for (size_t i = 0; i < std::max<size_t>(1, times.size()); i += 2) {
     clips_.push_back({times.empty() ? 0 : frame(i), frame(i + 1)});
@@ -82,7 +86,10 @@ int64_t Recording::window_size() const {
   return std::min(setting_.window_frames, clips_.back().end - seek_);
 }
 
-double Recording::seconds_done() const { return std::min(seconds_of(seek_), seconds()); }
+double Recording::seconds_done() const {
+  if (seek_ >= mel_.frames()) return seconds();
+  return std::min(seconds_of(mel_.map().recording_frame(seek_)), seconds());
+}
 
 bool Recording::next_window() {
   std::vector<float> frames;
@@ -246,6 +253,19 @@ void Recording::skip_hallucinations(Heard& heard, double threshold) const {
 
 void Recording::keep(Segment segment) {
   if (blank(segment.text)) return;
+  const TimeMap& map = mel_.map();
+  TimeMap::Times times = map.times(segment.start, segment.end);
+  if (segment.words && !segment.words->empty()) {
+    for (Word& word : *segment.words) {
+      const TimeMap::Times own = map.times_in_one(word.start, word.end);
+      word.start = own.start;
+      word.end = own.end;
+    }
+    times = {segment.words->front().start, segment.words->back().end};
+  }
+  segment.start = times.start;
+  segment.end = times.end;
+  segment.seek = static_cast<int>(map.recording_frame(segment.seek));
   segment.id = static_cast<int>(transcription_.segments.size()) + 1;
   earlier_.insert(earlier_.end(), segment.tokens.begin(), segment.tokens.end());
   transcription_.segments.push_back(std::move(segment));

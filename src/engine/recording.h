@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "audio/log_mel.h"
+#include "audio/speech_frames.h"
 #include "engine/token_times.h"
 #include "engine/transcription_setting.h"
 #include "slim/slim.h"
@@ -67,11 +67,12 @@ class Recording {
   // Gives the segments their words, by which they end and the next window begins.
   void find_words(Heard& heard, const Align& align);
   void skip_hallucinations(Heard& heard, double threshold) const;
+  // Takes a segment, with times in the file.
   void keep(Segment segment);
 
   TranscriptionSetting setting_;
-  MelStream mel_;
-  int64_t seek_ = 0;         // frames
+  SpeechFrames mel_;
+  int64_t seek_ = 0;         // frames; those that are kept count, here and in the windows
   std::vector<Clip> clips_;  // what is left to transcribe, last one first
   double last_speech_ = 0;   // seconds: where the last word ends
   bool first_window_ = true;
