@@ -10,6 +10,9 @@
 namespace slim {
 namespace {
 
+// Seconds of speech that times may reach into a stretch without meaning it.
+constexpr double kSlack = 0.25;
+
 double seconds_of(int64_t frames) {
   return static_cast<double>(frames) / static_cast<double>(kFramesPerSecond);
 }
@@ -54,38 +57,37 @@ double TimeMap::overlap(size_t stretch, double start, double end) const {
   return std::min(end, stop) - std::max(start, begin);
 }
 
+bool TimeMap::meant(size_t stretch, double start, double end) const {
+  const Stretch& own = stretches_[stretch];
+  const double half = seconds_of(own.speech_end - own.speech_begin) / 2;
+  return overlap(stretch, start, end) > std::min(kSlack, half);
+}
+
 double TimeMap::in_stretch(size_t stretch, double kept_seconds) const {
   const Stretch& own = stretches_[stretch];
   const int64_t distance = own.begin - kept_[stretch];
   if (distance == 0 && stretches_.size() == 1) return kept_seconds;
-  double seconds = std::round((kept_seconds + seconds_of(distance)) * 100) / 100;
-  // The model may hear something end after the recording, or begin in the stretch before.
-  if (stretch > 0) seconds = std::max(seconds, seconds_of(own.begin));
-  if (stretch + 1 < stretches_.size()) seconds = std::min(seconds, seconds_of(own.end));
-  return seconds;
+  const double seconds = std::round((kept_seconds + seconds_of(distance)) * 100) / 100;
+  return std::clamp(seconds, seconds_of(own.begin), seconds_of(own.end));
 }
 
 TimeMap::Times TimeMap::times(double start, double end) const {
   if (stretches_.empty()) return {start, end};
   size_t first = stretch_at(start);
   size_t last = stretch_at(end);
-  while (first < last && overlap(first, start, end) <= 0) ++first;
-  while (first < last && overlap(last, start, end) <= 0) --last;
+  while (first < last && !meant(first, start, end)) ++first;
+  while (first < last && !meant(last, start, end)) --last;
   return {in_stretch(first, start), in_stretch(last, end)};
 }
 
 TimeMap::Times TimeMap::times_in_one(double start, double end) const {
   if (stretches_.empty()) return {start, end};
-  const size_t last = stretch_at(end);
-  size_t best = stretch_at((start + end) / 2);
-  double most = 0;
-  for (size_t i = stretch_at(start); i <= last; ++i) {
-    const double own = overlap(i, start, end);
-    if (own <= most) continue;
-    most = own;
-    best = i;
-  }
-  return {in_stretch(best, start), in_stretch(best, end)};
+  // Words are found to begin too early after a pause, where the one before ends, but to end well.
+  const size_t first = stretch_at(start);
+  size_t said = stretch_at(end);
+  while (said > first && !meant(said, start, end)) --said;
+  if (!meant(said, start, end)) said = stretch_at((start + end) / 2);
+  return {in_stretch(said, start), in_stretch(said, end)};
 }
 
 }  // namespace slim

@@ -38,16 +38,20 @@ class TimeMap {
     double end = 0;
   };
   // Of something said among the kept frames, in the recording. It is said where speech is: one that
-  // begins in the silence behind a stretch begins with the next, and one that ends in the silence
-  // before a stretch ends with the one before. What comes later does not become earlier.
+  // begins at the end of a stretch (in the silence there, or within 0.25 s of it) begins with the
+  // next, and one that ends at the beginning of a stretch ends with the one before. What comes
+  // later does not become earlier. Where nothing was left out, times stay as they are; else they
+  // lie within the stretches.
   Times times(double start, double end) const;
-  // Of what cannot be said across a gap, a word: within the stretch whose speech it overlaps most.
+  // Of what cannot be said across a gap, a word: within the last stretch whose speech it is part
+  // of.
   Times times_in_one(double start, double end) const;
 
  private:
   size_t stretch_at(double kept_seconds) const;
   // Seconds of speech of a stretch within kept times.
   double overlap(size_t stretch, double start, double end) const;
+  bool meant(size_t stretch, double start, double end) const;
   double in_stretch(size_t stretch, double kept_seconds) const;
 
   std::vector<Stretch> stretches_;
