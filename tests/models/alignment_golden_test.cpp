@@ -134,9 +134,11 @@ TEST_P(AlignmentGolden, WeightsAreThoseOfTransformersAttention) {
                                .positions = expected.frames / 2};
     const std::vector<float> weights = alignment_weights(scores.writable_matrix(), range);
     ASSERT_EQ(weights.size(), expected.weights.size());
+    float worst = 0;
     for (size_t i = 0; i < weights.size(); ++i) {
-      ASSERT_NEAR(weights[i], expected.weights[i], kClose) << "weight " << i;
+      worst = std::max(worst, std::abs(weights[i] - expected.weights[i]));
     }
+    EXPECT_LT(worst, kClose);
   });
 }
 
