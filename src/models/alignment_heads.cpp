@@ -1,5 +1,5 @@
-// The table is openai-whisper's. Of the two published models of 32 layers and 51865 tokens, large and
-// large-v2, it has the second.
+// The table is openai-whisper's. Of the two published models of 32 layers and 51865 tokens, large
+// and large-v2, it has the second.
 #include "models/alignment_heads.h"
 
 #include <sstream>
