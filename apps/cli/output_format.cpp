@@ -8,24 +8,10 @@
 #include <cstdio>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 namespace slim::cli {
 namespace {
-
-std::string trimmed(const std::string& text) {
-  const size_t begin = text.find_first_not_of(" \t\r\n");
-  if (begin == std::string::npos) return {};
-  return text.substr(begin, text.find_last_not_of(" \t\r\n") - begin + 1);
-}
-
-// An arrow inside a cue would read as a time line.
-std::string cue(const std::string& text) {
-  std::string safe = trimmed(text);
-  for (size_t at = safe.find("-->"); at != std::string::npos; at = safe.find("-->", at)) {
-    safe.replace(at, 3, "->");
-  }
-  return safe;
-}
 
 long long milliseconds(double seconds) { return std::llround(seconds * 1000); }
 
@@ -44,31 +30,32 @@ std::string clock_text(double seconds, char point, bool hours_always) {
   return text;
 }
 
-std::string as_txt(const Transcription& transcription) {
+std::string as_txt(const Transcription& transcription, const SubtitleStyle& /*style*/) {
   std::string out;
   for (const Segment& segment : transcription.segments) out += trimmed(segment.text) + "\n";
   return out;
 }
 
-std::string as_srt(const Transcription& transcription) {
+std::string as_srt(const Transcription& transcription, const SubtitleStyle& style) {
   std::string out;
-  for (const Segment& segment : transcription.segments) {
-    out += std::to_string(segment.id) + "\n" + clock_text(segment.start, ',', true) + " --> " +
-           clock_text(segment.end, ',', true) + "\n" + cue(segment.text) + "\n\n";
+  int number = 0;
+  for (const Cue& cue : cues(transcription, style)) {
+    out += std::to_string(++number) + "\n" + clock_text(cue.start, ',', true) + " --> " +
+           clock_text(cue.end, ',', true) + "\n" + cue.text + "\n\n";
   }
   return out;
 }
 
-std::string as_vtt(const Transcription& transcription) {
+std::string as_vtt(const Transcription& transcription, const SubtitleStyle& style) {
   std::string out = "WEBVTT\n\n";
-  for (const Segment& segment : transcription.segments) {
-    out += clock_text(segment.start, '.', false) + " --> " + clock_text(segment.end, '.', false) +
-           "\n" + cue(segment.text) + "\n\n";
+  for (const Cue& cue : cues(transcription, style)) {
+    out += clock_text(cue.start, '.', false) + " --> " + clock_text(cue.end, '.', false) + "\n" +
+           cue.text + "\n\n";
   }
   return out;
 }
 
-std::string as_tsv(const Transcription& transcription) {
+std::string as_tsv(const Transcription& transcription, const SubtitleStyle& /*style*/) {
   std::string out = "start\tend\ttext\n";
   for (const Segment& segment : transcription.segments) {
     std::string text = trimmed(segment.text);
@@ -79,7 +66,19 @@ std::string as_tsv(const Transcription& transcription) {
   return out;
 }
 
-std::string as_json(const Transcription& transcription) {
+nlohmann::ordered_json as_json(const std::optional<std::vector<Word>>& words) {
+  if (!words) return nullptr;
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const Word& word : *words) {
+    list.push_back({{"start", word.start},
+                    {"end", word.end},
+                    {"word", word.word},
+                    {"probability", word.probability}});
+  }
+  return list;
+}
+
+std::string as_json(const Transcription& transcription, const SubtitleStyle& /*style*/) {
   nlohmann::ordered_json segments = nlohmann::ordered_json::array();
   for (const Segment& segment : transcription.segments) {
     segments.push_back({{"id", segment.id},
@@ -92,19 +91,20 @@ std::string as_json(const Transcription& transcription) {
                         {"avg_logprob", segment.avg_logprob},
                         {"compression_ratio", segment.compression_ratio},
                         {"no_speech_prob", segment.no_speech_prob},
-                        {"words", nullptr}});
+                        {"words", as_json(segment.words)}});
   }
   const nlohmann::ordered_json all = {{"text", transcription.text()},
                                       {"language", transcription.language},
                                       {"language_probability", transcription.language_probability},
                                       {"duration", transcription.duration},
+                                      {"duration_after_vad", transcription.duration_after_vad},
                                       {"segments", segments}};
   return all.dump(2) + "\n";
 }
 
 struct Form {
   const char* name;
-  std::string (*write)(const Transcription&);
+  std::string (*write)(const Transcription&, const SubtitleStyle&);
 };
 constexpr Form kForms[] = {
     {"txt", as_txt}, {"srt", as_srt}, {"vtt", as_vtt}, {"tsv", as_tsv}, {"json", as_json}};
@@ -122,9 +122,10 @@ std::vector<std::string> format_names() {
   return names;
 }
 
-std::string format(const std::string& name, const Transcription& transcription) {
+std::string format(const std::string& name, const Transcription& transcription,
+                   const SubtitleStyle& style) {
   for (const Form& form : kForms) {
-    if (name == form.name) return form.write(transcription);
+    if (name == form.name) return form.write(transcription, style);
   }
   throw Error(ErrorCode::bad_request, "There is no such output format.", name);
 }

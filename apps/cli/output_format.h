@@ -6,13 +6,15 @@
 #include <vector>
 
 #include "slim/slim.h"
+#include "subtitles.h"
 
 namespace slim::cli {
 
 // "txt", "srt", ...; without "all".
 std::vector<std::string> format_names();
-// The whole file in this form; `name` is one of format_names().
-std::string format(const std::string& name, const Transcription& transcription);
+// The whole file in this form; `name` is one of format_names(). `style`: of srt and vtt.
+std::string format(const std::string& name, const Transcription& transcription,
+                   const SubtitleStyle& style);
 
 // Writes text to a file: to a temporary beside it first, then renamed, so that no half-written file
 // is ever seen. Throws Error{bad_file}.

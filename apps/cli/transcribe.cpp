@@ -20,6 +20,7 @@ struct Options {
   std::vector<std::string> audio;
   TranscribeOptions transcribe;
   NumberLists lists;
+  SubtitleStyle style;
   bool detect_language = false;
   std::string format = "txt";
   std::string directory;
@@ -51,12 +52,12 @@ void write(const Options& options, const std::string& path, const Transcription&
   const std::vector<std::string> forms =
       options.format == "all" ? format_names() : std::vector<std::string>{options.format};
   if (options.directory.empty()) {
-    for (const std::string& form : forms) print(format(form, transcription));
+    for (const std::string& form : forms) print(format(form, transcription, options.style));
     return;
   }
   for (const std::string& form : forms) {
     const auto file = std::filesystem::path(options.directory) / (stem_of(path) + "." + form);
-    write_file(file.string(), format(form, transcription));
+    write_file(file.string(), format(form, transcription, options.style));
   }
 }
 
@@ -101,6 +102,7 @@ void prepare_output(Options& options) {
 
 int run(Options& options) {
   parse_lists(options.lists, options.transcribe);
+  options.style.check(options.transcribe.word_timestamps);
   prepare_output(options);
   Engine engine(options.model.model, options.model.engine);
   Progress progress(true);
@@ -146,6 +148,7 @@ Action add_transcribe(CLI::App& app) {
   app.add_option("audio", options->audio, "Audio files (wav, flac, ogg, mp3, ...); - is stdin")
       ->required();
   add_transcribe_options(app, options->transcribe, options->lists);
+  add_subtitle_options(app, options->style);
   app.add_flag("--detect-language", options->detect_language,
                "Print the language of each file and its probability, and no text");
   std::vector<std::string> forms = format_names();

@@ -74,6 +74,46 @@ void add_fallback_options(CLI::App& app, TranscribeOptions& options, NumberLists
       ->capture_default_str();
 }
 
+void add_word_options(CLI::App& app, TranscribeOptions& options) {
+  app.add_flag("--word-timestamps,--word_timestamps", options.word_timestamps,
+               "Times and probabilities of words");
+  app.add_option("--prepend-punctuations,--prepend_punctuations", options.prepend_punctuations,
+                 "Marks that are part of the word after them")
+      ->capture_default_str();
+  app.add_option("--append-punctuations,--append_punctuations", options.append_punctuations,
+                 "Marks that are part of the word before them")
+      ->capture_default_str();
+  app.add_option("--hallucination-silence-threshold,--hallucination_silence_threshold",
+                 options.hallucination_silence_threshold,
+                 "Skip silences of more seconds where the words beside them seem made up");
+}
+
+void add_vad_options(CLI::App& app, TranscribeOptions& options) {
+  VadOptions& vad = options.vad;
+  app.add_flag("--vad-filter,--vad_filter", options.vad_filter,
+               "Leave out what holds no speech, by its energy; times stay those of the file");
+  app.add_option("--vad-threshold,--vad_threshold", vad.threshold,
+                 "Probability from which speech begins")
+      ->capture_default_str();
+  app.add_option("--vad-neg-threshold,--vad_neg_threshold", vad.neg_threshold,
+                 "Probability below which it ends (default: 0.15 below the threshold)");
+  app.add_option("--vad-min-speech-duration-ms,--vad_min_speech_duration_ms",
+                 vad.min_speech_duration_ms, "Shorter speech is left out")
+      ->check(counts())
+      ->capture_default_str();
+  app.add_option("--vad-max-speech-duration-s,--vad_max_speech_duration_s",
+                 vad.max_speech_duration_s, "Longer speech is cut, at a pause if there is one")
+      ->capture_default_str();
+  app.add_option("--vad-min-silence-duration-ms,--vad_min_silence_duration_ms",
+                 vad.min_silence_duration_ms, "Shorter silence does not end speech")
+      ->check(counts())
+      ->capture_default_str();
+  app.add_option("--vad-speech-pad-ms,--vad_speech_pad_ms", vad.speech_pad_ms,
+                 "Silence that is kept around speech")
+      ->check(counts())
+      ->capture_default_str();
+}
+
 }  // namespace
 
 std::vector<double> parse_numbers(const std::string& text, const std::string& option) {
@@ -101,6 +141,8 @@ void add_transcribe_options(CLI::App& app, TranscribeOptions& options, NumberLis
   app.add_option("--clip-timestamps,--clip_timestamps", lists.clip_timestamps,
                  "Stretches to transcribe: start,end,start,end,... in seconds");
   app.add_flag("--without-timestamps", options.without_timestamps, "Text without times");
+  add_word_options(app, options);
+  add_vad_options(app, options);
   add_prompt_options(app, options);
   add_search_options(app, options);
   add_fallback_options(app, options, lists);
@@ -110,6 +152,23 @@ void add_transcribe_options(CLI::App& app, TranscribeOptions& options, NumberLis
   app.add_flag("--suppress-blank,!--no-suppress-blank", options.suppress_blank,
                "Nor a blank or the end as a window's first token (default)");
   app.add_option("--max-tokens", options.max_tokens, "Tokens per window (0: half the context)")
+      ->check(counts())
+      ->capture_default_str();
+}
+
+void add_subtitle_options(CLI::App& app, SubtitleStyle& style) {
+  app.add_flag("--highlight-words,--highlight_words", style.highlight_words,
+               "Underline each word as it is said (srt, vtt)");
+  app.add_option("--max-line-width,--max_line_width", style.max_line_width,
+                 "Characters of a line (srt, vtt; 0: any)")
+      ->check(counts())
+      ->capture_default_str();
+  app.add_option("--max-line-count,--max_line_count", style.max_line_count,
+                 "Lines of a cue (srt, vtt; 0: any)")
+      ->check(counts())
+      ->capture_default_str();
+  app.add_option("--max-words-per-line,--max_words_per_line", style.max_words_per_line,
+                 "Words of a line (srt, vtt; 0: any)")
       ->check(counts())
       ->capture_default_str();
 }

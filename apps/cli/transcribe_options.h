@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "slim/slim.h"
+#include "subtitles.h"
 
 namespace slim::cli {
 
@@ -17,6 +18,7 @@ struct NumberLists {
 };
 
 void add_transcribe_options(CLI::App& app, TranscribeOptions& options, NumberLists& lists);
+void add_subtitle_options(CLI::App& app, SubtitleStyle& style);
 // Throws Error{bad_request} naming option and part.
 void parse_lists(const NumberLists& lists, TranscribeOptions& options);
 

@@ -4,11 +4,23 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace slim {
+
+// What counts as speech where silence is left out. Names and defaults are those of Silero's
+// detector in faster-whisper; the detector is another one, which goes by energy (docs/cli.md).
+struct VadOptions {
+  double threshold = 0.5;               // probability from which speech begins
+  std::optional<double> neg_threshold;  // below which it ends; none: threshold - 0.15
+  int min_speech_duration_ms = 0;       // shorter speech is left out
+  double max_speech_duration_s = std::numeric_limits<double>::infinity();  // longer is cut in two
+  int min_silence_duration_ms = 2000;                                      // shorter silence stays
+  int speech_pad_ms = 400;  // silence kept around speech
+};
 
 // Names and defaults are those of faster-whisper and openai-whisper.
 struct TranscribeOptions {
@@ -43,7 +55,20 @@ struct TranscribeOptions {
   // Stretches to transcribe, in seconds: start, end, start, end, ...; the last end may be left out.
   // Ascending; none: everything.
   std::vector<double> clip_timestamps;
-  bool without_timestamps = false;     // decode without timestamp tokens
+  bool without_timestamps = false;  // decode without timestamp tokens
+
+  bool vad_filter = false;  // transcribe without what holds no speech; times are those of the file
+  VadOptions vad;
+
+  // Times and probabilities of words, by the model's cross attention. Then marks of the first list
+  // are part of the word after them, marks of the second of the word before them.
+  bool word_timestamps = false;
+  std::string prepend_punctuations = "\"'“¿([{-";
+  std::string append_punctuations = "\"'.。,，!！?？:：”)]}、";
+  // With word_timestamps: where words seem made up amid silences of more seconds than this, go on
+  // after the silence before them.
+  std::optional<double> hallucination_silence_threshold;
+
   double max_initial_timestamp = 1.0;  // seconds
   int max_tokens = 0;                  // per window; 0: half the context (224)
   int batch_size = 1;                  // files decoded together, a window of each at a time
@@ -51,7 +76,15 @@ struct TranscribeOptions {
   std::function<bool(size_t file, double seconds_done, double seconds_total)> on_progress;
 };
 
-// The fields of faster-whisper's segments. Times in seconds from the start of the file.
+struct Word {
+  double start = 0;  // seconds from the start of the file
+  double end = 0;
+  std::string word;        // valid UTF-8, with its leading space and the marks beside it
+  double probability = 0;  // mean of its tokens'
+};
+
+// The fields of faster-whisper's segments. Times never decrease from one to the next. Times in
+// seconds from the start of the file.
 struct Segment {
   int id = 0;    // 1, 2, ...
   int seek = 0;  // first frame (10 ms) of the window it was decoded from
@@ -63,6 +96,7 @@ struct Segment {
   double avg_logprob = 0;
   double compression_ratio = 0;  // of the window's text, by zlib
   double no_speech_prob = 0;
+  std::optional<std::vector<Word>> words;  // with word_timestamps
 };
 
 struct Stats {
@@ -83,7 +117,8 @@ struct Stats {
 struct Transcription {
   std::string language;
   double language_probability = 1;
-  double duration = 0;  // seconds
+  double duration = 0;            // seconds
+  double duration_after_vad = 0;  // of what was transcribed
   std::vector<Segment> segments;
   std::string text() const;  // all segments, leading space trimmed
 };

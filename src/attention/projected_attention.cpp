@@ -2,6 +2,7 @@
 #include "attention/projected_attention.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "attention/blocks.h"
 #include "attention/sealed_rows.h"
@@ -103,16 +104,15 @@ void ProjectedAttention::forward(const AttentionStep& step, ConstMatrix x, Matri
     const bool rebuilt = rebuilds(slices[begin]);
     size_t end = begin + 1;
     while (!rebuilt && end < slices.size() && !rebuilds(slices[end])) ++end;
-    run(slices.subspan(begin, end - begin), rebuilt, x, out);
+    run({slices.subspan(begin, end - begin), step.scores}, rebuilt, x, out);
     begin = end;
   }
 }
 
 // Slices whose tokens follow one another.
-void ProjectedAttention::run(std::span<const Slice> slices, bool rebuilt, ConstMatrix x,
-                             Matrix out) {
-  const int64_t begin = slices.front().first;
-  std::vector<Slice> shifted(slices.begin(), slices.end());
+void ProjectedAttention::run(const AttentionStep& step, bool rebuilt, ConstMatrix x, Matrix out) {
+  const int64_t begin = step.slices.front().first;
+  std::vector<Slice> shifted(step.slices.begin(), step.slices.end());
   int64_t tokens = 0;
   for (Slice& slice : shifted) {
     check(slice.first == begin + tokens, "the tokens of a step's slices follow one another");
@@ -125,8 +125,12 @@ void ProjectedAttention::run(std::span<const Slice> slices, bool rebuilt, ConstM
              [&](int64_t first, int64_t count, std::span<const Slice> part) {
                StepScratch scratch(kernels_.device());
                const ConstMatrix input = x.rows_from(begin + first, count);
-               const Block block{part, input, project_by(weights_.q, input, scratch),
-                                 scratch.matrix(count, width)};
+               const Block block{part,
+                                 input,
+                                 project_by(weights_.q, input, scratch),
+                                 scratch.matrix(count, width),
+                                 step.scores,
+                                 begin + first};
                normalise(block.queries, weights_.q_gain, weights_.q_offset, spec_.heads);
                if (rebuilt) {
                  attend_rebuilt(block, scratch);
@@ -165,6 +169,39 @@ void ProjectedAttention::read(const Block& block, Attend attend, const Reading& 
     kernels_.attend_shared(attend);
   } else {
     kernels_.attend_pair(attend);
+  }
+  if (block.scores != nullptr) write_scores(block, attend, scratch);
+}
+
+void ProjectedAttention::write_scores(const Block& block, const Attend& attend,
+                                      StepScratch& scratch) const {
+  check(spec_.cross && attend.slices.size() == 1, "scores are asked of one window's rows");
+  check(attend.rotations.empty() && attend.key_gain == nullptr && attend.key_bias == nullptr &&
+            attend.key_factors == nullptr && attend.slopes == nullptr,
+        "scores are asked of rows that are keys as they stand");
+  const HeadScores& wanted = *block.scores;
+  const int64_t positions = attend.slices.front().rows;
+  const int64_t tokens = wanted.scores.rows / std::ssize(wanted.heads);
+  const Matrix rows = scratch.matrix(positions, attend.keys.format.width);
+  kernels_.load_rows({.plane = attend.keys, .slice = attend.slices.front(), .y = rows});
+  const Matrix scores = scratch.matrix(attend.queries.rows, positions);
+  for (size_t i = 0; i < wanted.heads.size(); ++i) {
+    const int64_t head = wanted.heads[i];
+    const int64_t width = attend.key_width;
+    kernels_.linear(
+        {.x = attend.queries.columns_from(head * width, width),
+         .weight = rows.columns_from(head / attend.heads_per_key * attend.key_stride, width),
+         .y = scores});
+    const Matrix to = wanted.scores.rows_from(static_cast<int64_t>(i) * tokens + block.first,
+                                              attend.queries.rows);
+    copy_matrix(kernels_.device(), scores, to);
+    for (int64_t row = 0; row < to.rows; ++row) {
+      float* values = to.row<float>(row);
+      for (int64_t s = 0; s < positions; ++s) {
+        values[s] *= attend.scale;
+        if (attend.cap != 0.0F) values[s] = attend.cap * std::tanh(values[s] / attend.cap);
+      }
+    }
   }
 }
 

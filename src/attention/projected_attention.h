@@ -24,9 +24,11 @@ class ProjectedAttention : public Attention {
   // Part of a step: every token of its matrices is in one of `slices`.
   struct Block {
     std::span<const Slice> slices;
-    ConstMatrix x;   // [T, D] f32
-    Matrix queries;  // [T, H*C] f32, not turned
-    Matrix heads;    // [T, H*C] f32, to be written
+    ConstMatrix x;                       // [T, D] f32
+    Matrix queries;                      // [T, H*C] f32, not turned
+    Matrix heads;                        // [T, H*C] f32, to be written
+    const HeadScores* scores = nullptr;  // of the whole step, or null
+    int64_t first = 0;                   // the block's first token in the step
   };
   // Which planes an Attend reads.
   struct Reading {
@@ -79,7 +81,9 @@ class ProjectedAttention : public Attention {
   std::span<const Rotation* const> rotations() const noexcept { return rotations_; }
 
  private:
-  void run(std::span<const Slice> slices, bool rebuilt, ConstMatrix x, Matrix out);
+  void run(const AttentionStep& step, bool rebuilt, ConstMatrix x, Matrix out);
+  // From the queries and rows that the kernels are given, whatever the kind makes of them.
+  void write_scores(const Block& block, const Attend& attend, StepScratch& scratch) const;
 
   AttentionSpec spec_;
   Kernels& kernels_;

@@ -117,11 +117,19 @@ struct Fit {
   std::optional<double> predicted_error;
 };
 
+// What some heads of a cross attention layer score, before the softmax: scale * query . key, capped
+// where the layer caps. For a step of one slice; row i * T + t is of heads[i] and token t.
+struct HeadScores {
+  std::span<const int64_t> heads;
+  Matrix scores;  // [heads.size() * T, S] f32, in the host's memory
+};
+
 // A step: T tokens of several sequences, as slices over their page tables. For cross attention
 // the slices are over encoder rows, and sequences that share an encoder row set (beams, batch rows
 // of one window) come as one slice. Where planes are sealed, slices have a hot page.
 struct AttentionStep {
   std::span<const Slice> slices;
+  const HeadScores* scores = nullptr;  // wanted beside the output, or null
 };
 
 // One layer of one kind, ready to run. Immutable after construction but for scratch memory that

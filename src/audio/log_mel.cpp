@@ -194,6 +194,7 @@ MelStream::~MelStream() = default;
 int64_t MelStream::samples() const noexcept { return state_->samples; }
 int64_t MelStream::frames() const noexcept { return state_->samples / kHop; }
 int64_t MelStream::bins() const noexcept { return state_->bins; }
+float MelStream::loudest() const noexcept { return (state_->maximum + 4) / 4; }
 
 void MelStream::read(int64_t first, int64_t count, std::span<float> out) {
   const auto bins = static_cast<size_t>(state_->bins);

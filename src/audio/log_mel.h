@@ -30,6 +30,7 @@ class MelStream {
   // over the recording followed by 30 s of zeros, so later frames exist and hold silence).
   int64_t frames() const noexcept;
   int64_t bins() const noexcept;
+  float loudest() const noexcept;  // the largest value there is, in the scale of read()
 
   // Writes frames [first, first + count) to out as [count, bins] (frame-major: channels last, the
   // layout of Kernels::convolve). Frames from frames() on are zero (as openai-whisper pads a

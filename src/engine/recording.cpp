@@ -3,6 +3,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
+
+#include "engine/hallucinations.h"
+#include "engine/word_timing.h"
 
 namespace slim {
 namespace {
@@ -18,13 +22,36 @@ double seconds_of(int64_t frames) {
   return static_cast<double>(frames) / static_cast<double>(kFramesPerSecond);
 }
 
+int64_t frame_of(double seconds) {
+  return std::lround(seconds * static_cast<double>(kFramesPerSecond));
+}
+
+// Without timestamps.
+std::vector<int32_t> text_of(std::span<const int32_t> tokens, int32_t end) {
+  std::vector<int32_t> text;
+  std::copy_if(tokens.begin(), tokens.end(), std::back_inserter(text),
+               [&](int32_t id) { return id < end; });
+  return text;
+}
+
+std::optional<double> end_of_words(const std::vector<Segment>& segments) {
+  for (auto segment = segments.rbegin(); segment != segments.rend(); ++segment) {
+    if (segment->words && !segment->words->empty()) return segment->words->back().end;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 Recording::Recording(std::unique_ptr<AudioReader> audio, int64_t bins,
                      const TranscriptionSetting& setting)
-    : setting_(setting), mel_(std::move(audio), bins), earlier_(setting.initial_prompt) {
+    : setting_(setting),
+      mel_(std::move(audio), bins, setting.speech_rules),
+      earlier_(setting.initial_prompt) {
   find_clips();
   transcription_.duration = static_cast<double>(mel_.samples()) / kSampleRate;
+  transcription_.duration_after_vad =
+      setting_.speech_rules ? seconds_of(mel_.frames()) : transcription_.duration;
   const std::string& language = setting_.options.language;
   if (!language.empty()) {
     const bool english_only = !setting_.tokens->multilingual() && language == "en";
@@ -46,8 +73,7 @@ void Recording::find_clips() {
   const std::vector<double>& times = setting_.options.clip_timestamps;
   const auto frame = [&](size_t i) {
     if (i >= times.size()) return mel_.frames();
-    const int64_t at = std::lround(times[i] * static_cast<double>(kFramesPerSecond));
-    return std::min(at, mel_.frames());
+    return mel_.map().kept_before(frame_of(times[i]));
   };
   for (size_t i = 0; i < std::max<size_t>(1, times.size()); i += 2) {
     clips_.push_back({times.empty() ? 0 : frame(i), frame(i + 1)});
@@ -60,7 +86,10 @@ int64_t Recording::window_size() const {
   return std::min(setting_.window_frames, clips_.back().end - seek_);
 }
 
-double Recording::seconds_done() const { return std::min(seconds_of(seek_), seconds()); }
+double Recording::seconds_done() const {
+  if (seek_ >= mel_.frames()) return seconds();
+  return std::min(seconds_of(mel_.map().recording_frame(seek_)), seconds());
+}
 
 bool Recording::next_window() {
   std::vector<float> frames;
@@ -89,6 +118,12 @@ void Recording::read_window(std::span<float> mel) {
   std::fill(mel.begin() + count * mel_.bins(), mel.end(), 0.0F);
 }
 
+std::vector<int32_t> Recording::start_tokens() const {
+  const SpeechTokens& tokens = *setting_.tokens;
+  if (!tokens.multilingual()) return {tokens.start};
+  return {tokens.start, language_, setting_.task};
+}
+
 WindowRequest Recording::request(const PageTable* encoded) const {
   const SpeechTokens& tokens = *setting_.tokens;
   WindowRequest request;
@@ -107,11 +142,8 @@ WindowRequest Recording::request(const PageTable* encoded) const {
     request.prompt.insert(request.prompt.end(), earlier_.end() - count, earlier_.end());
   }
   request.start_index = static_cast<int64_t>(request.prompt.size());
-  request.prompt.push_back(tokens.start);
-  if (tokens.multilingual()) {
-    request.prompt.push_back(language_);
-    request.prompt.push_back(setting_.task);
-  }
+  const std::vector<int32_t> start = start_tokens();
+  request.prompt.insert(request.prompt.end(), start.begin(), start.end());
   if (setting_.options.without_timestamps) request.prompt.push_back(tokens.no_timestamps);
   if (prefixed) {
     if (!setting_.options.without_timestamps) request.begun.push_back(tokens.first_timestamp);
@@ -120,30 +152,25 @@ WindowRequest Recording::request(const PageTable* encoded) const {
   return request;
 }
 
-void Recording::add_segment(const WindowResult& result, double start, double end,
-                            std::span<const int32_t> tokens) {
-  std::vector<int32_t> text_tokens;
-  std::copy_if(tokens.begin(), tokens.end(), std::back_inserter(text_tokens),
-               [&](int32_t id) { return id < setting_.tokens->end; });
-  const std::string text = valid_utf8(setting_.tokenizer->decode(text_tokens));
-  // An instantaneous segment, or one without text, is the model saying that there is nothing.
-  if (start == end || blank(text)) return;
+Segment Recording::segment_of(const WindowResult& result, double start, double end,
+                              std::span<const int32_t> tokens) const {
   Segment segment;
-  segment.id = static_cast<int>(transcription_.segments.size()) + 1;
   segment.seek = static_cast<int>(seek_);
   segment.start = start;
   segment.end = end;
-  segment.text = text;
+  // An instantaneous segment is the model saying that there is nothing.
+  if (start != end) {
+    segment.text = valid_utf8(setting_.tokenizer->decode(text_of(tokens, setting_.tokens->end)));
+  }
   segment.tokens.assign(tokens.begin(), tokens.end());
   segment.temperature = result.temperature;
   segment.compression_ratio = result.compression_ratio;
   segment.avg_logprob = result.avg_logprob;
   segment.no_speech_prob = result.no_speech_prob;
-  transcription_.segments.push_back(std::move(segment));
-  earlier_.insert(earlier_.end(), tokens.begin(), tokens.end());
+  return segment;
 }
 
-int64_t Recording::split(const WindowResult& result) {
+Recording::Heard Recording::split(const WindowResult& result) const {
   const int32_t zero = setting_.tokens->first_timestamp;
   const std::span<const int32_t> tokens = result.tokens;
   const auto is_time = [&](size_t i) { return tokens[i] >= zero; };
@@ -153,21 +180,24 @@ int64_t Recording::split(const WindowResult& result) {
 
   // A pair of timestamps ends one segment and starts the next; a single one at the very end says
   // that no speech follows in this window.
+  Heard heard;
+  heard.next = seek_ + window_size();
+  heard.silent_after = count >= 2 && !is_time(count - 2) && is_time(count - 1);
   std::vector<size_t> ends;
   for (size_t i = 1; i < count; ++i) {
     if (is_time(i - 1) && is_time(i)) ends.push_back(i);
   }
-  const bool single_ending = count >= 2 && !is_time(count - 2) && is_time(count - 1);
   if (!ends.empty()) {
-    if (single_ending) ends.push_back(count);
+    if (heard.silent_after) ends.push_back(count);
     size_t begin = 0;
     for (const size_t end : ends) {
-      add_segment(result, at(tokens[begin]), at(tokens[end - 1]),
-                  tokens.subspan(begin, end - begin));
+      heard.segments.push_back(segment_of(result, at(tokens[begin]), at(tokens[end - 1]),
+                                          tokens.subspan(begin, end - begin)));
       begin = end;
     }
     const int64_t frames = (tokens[begin - 1] - zero) * kFramesPerTimestamp;
-    return single_ending || frames <= 0 ? window_size() : frames;
+    if (!heard.silent_after && frames > 0) heard.next = seek_ + frames;
+    return heard;
   }
   double duration = seconds_of(window_size());
   const auto last =
@@ -175,11 +205,73 @@ int64_t Recording::split(const WindowResult& result) {
   if (last != tokens.rend() && !setting_.options.without_timestamps) {
     duration = (*last - zero) * kSecondsPerTimestamp;
   }
-  add_segment(result, offset, offset + duration, tokens);
-  return window_size();
+  heard.segments.push_back(segment_of(result, offset, offset + duration, tokens));
+  return heard;
 }
 
-void Recording::accept(const WindowResult& result) {
+void Recording::find_words(Heard& heard, const Align& align) {
+  const TranscribeOptions& options = setting_.options;
+  std::vector<int32_t> text;
+  std::vector<size_t> ends;
+  for (const Segment& segment : heard.segments) {
+    const std::vector<int32_t> own = text_of(segment.tokens, setting_.tokens->end);
+    text.insert(text.end(), own.begin(), own.end());
+    ends.push_back(text.size());
+  }
+  const TokenTimes times = align(start_tokens(), text, window_size());
+  const bool by_character =
+      options.task == "transcribe" && written_without_spaces(transcription_.language);
+  std::vector<TimedWord> words = split_words(*setting_.tokenizer, text, times, by_character);
+  const WordDurations durations = measure_durations(words);
+  shorten_at_sentence_ends(words, durations);
+  merge_punctuation(words, options.prepend_punctuations, options.append_punctuations);
+  place_words(heard.segments, ends, words, durations, {seconds_of(seek_), last_speech_});
+
+  const std::optional<double> end = end_of_words(heard.segments);
+  if (!heard.silent_after && end && *end > seconds_of(seek_)) heard.next = frame_of(*end);
+  if (options.hallucination_silence_threshold) {
+    skip_hallucinations(heard, *options.hallucination_silence_threshold);
+  }
+  heard.next = std::max(heard.next, seek_ + 1);
+  last_speech_ = end_of_words(heard.segments).value_or(last_speech_);
+}
+
+void Recording::skip_hallucinations(Heard& heard, double threshold) const {
+  const WindowBounds window{.begin = seconds_of(seek_),
+                            .end = seconds_of(seek_ + window_size()),
+                            .full_end = seconds_of(seek_ + setting_.window_frames),
+                            .recording_end = seconds_of(mel_.frames()),
+                            .last_speech = last_speech_};
+  // What follows the last word within the threshold is not worth another window.
+  const std::optional<double> end = end_of_words(heard.segments);
+  if (!heard.silent_after && end && *end > window.begin && window.full_end - *end <= threshold) {
+    heard.next = seek_ + window_size();
+  }
+  const std::optional<double> begin = drop_hallucinations(heard.segments, window, threshold);
+  if (begin) heard.next = frame_of(*begin);
+}
+
+void Recording::keep(Segment segment) {
+  if (blank(segment.text)) return;
+  const TimeMap& map = mel_.map();
+  TimeMap::Times times = map.times(segment.start, segment.end);
+  if (segment.words && !segment.words->empty()) {
+    for (Word& word : *segment.words) {
+      const TimeMap::Times own = map.times_in_one(word.start, word.end);
+      word.start = own.start;
+      word.end = own.end;
+    }
+    times = {segment.words->front().start, segment.words->back().end};
+  }
+  segment.start = times.start;
+  segment.end = times.end;
+  segment.seek = static_cast<int>(map.recording_frame(segment.seek));
+  segment.id = static_cast<int>(transcription_.segments.size()) + 1;
+  earlier_.insert(earlier_.end(), segment.tokens.begin(), segment.tokens.end());
+  transcription_.segments.push_back(std::move(segment));
+}
+
+void Recording::accept(const WindowResult& result, const Align& align) {
   const TranscribeOptions& options = setting_.options;
   const bool silence = result.no_speech_prob > options.no_speech_threshold &&
                        !(result.avg_logprob > options.logprob_threshold);
@@ -188,7 +280,10 @@ void Recording::accept(const WindowResult& result) {
     seek_ += window_size();
     return;
   }
-  seek_ += split(result);
+  Heard heard = split(result);
+  if (options.word_timestamps) find_words(heard, align);
+  for (Segment& segment : heard.segments) keep(std::move(segment));
+  seek_ = heard.next;
   if (!options.condition_on_previous_text ||
       result.temperature > options.prompt_reset_on_temperature) {
     earlier_.clear();

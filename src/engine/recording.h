@@ -4,12 +4,14 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "audio/log_mel.h"
+#include "audio/speech_frames.h"
+#include "engine/token_times.h"
 #include "engine/transcription_setting.h"
 #include "slim/slim.h"
 #include "text/tokenizer.h"
@@ -29,8 +31,13 @@ class Recording {
   void read_window(std::span<float> mel);
   // The prompt of the window: hotwords, earlier text, start token, language, task; and the prefix.
   WindowRequest request(const PageTable* encoded) const;
-  // Turns the window's tokens into segments and moves on.
-  void accept(const WindowResult& result);
+  // Finds when the tokens of a text (ids below the end token) are said in the window, given the
+  // start token with language and task, and how many frames hold sound.
+  using Align = std::function<TokenTimes(std::span<const int32_t> start,
+                                         std::span<const int32_t> text, int64_t frames)>;
+  // Turns the window's tokens into segments and moves on. `align`: asked where word times are
+  // wanted.
+  void accept(const WindowResult& result, const Align& align = {});
 
   bool needs_language() const { return setting_.tokens->multilingual() && language_ < 0; }
   void set_language(int32_t id, std::string code, double probability);
@@ -45,15 +52,29 @@ class Recording {
   };
   void find_clips();
   int64_t window_size() const;  // frames of content in the window
-  void add_segment(const WindowResult& result, double start, double end,
-                   std::span<const int32_t> tokens);
-  // Segments between pairs of timestamps; returns the frames to move on by.
-  int64_t split(const WindowResult& result);
+  // What a window's tokens come to.
+  struct Heard {
+    std::vector<Segment> segments;
+    int64_t next = 0;           // frame to go on from
+    bool silent_after = false;  // the model says that nothing follows the last segment
+  };
+  // The start token, language and task.
+  std::vector<int32_t> start_tokens() const;
+  Segment segment_of(const WindowResult& result, double start, double end,
+                     std::span<const int32_t> tokens) const;
+  // Segments between pairs of timestamps.
+  Heard split(const WindowResult& result) const;
+  // Gives the segments their words, by which they end and the next window begins.
+  void find_words(Heard& heard, const Align& align);
+  void skip_hallucinations(Heard& heard, double threshold) const;
+  // Takes a segment, with times in the file.
+  void keep(Segment segment);
 
   TranscriptionSetting setting_;
-  MelStream mel_;
-  int64_t seek_ = 0;         // frames
+  SpeechFrames mel_;
+  int64_t seek_ = 0;         // frames; those that are kept count, here and in the windows
   std::vector<Clip> clips_;  // what is left to transcribe, last one first
+  double last_speech_ = 0;   // seconds: where the last word ends
   bool first_window_ = true;
   int32_t language_ = -1;
   std::vector<int32_t> earlier_;  // text that prompts the next window

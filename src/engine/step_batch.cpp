@@ -59,12 +59,18 @@ void StepBatch::add(Sequence& sequence, std::span<const int32_t> tokens,
   counts_.push_back(count);
 }
 
-void StepBatch::run() {
+void StepBatch::run(std::span<const HeadScores> cross_scores) {
   const int64_t vocabulary = model_.spec().vocabulary;
   if (logits_.empty() || logits_.size(0) < rows()) {
     logits_ = Tensor::allocate(host_device(), DType::f32, {rows(), vocabulary});
   }
-  model_.forward({tokens_, positions_, self_, cross_, logits_for_, all_logits()});
+  model_.forward({.tokens = tokens_,
+                  .positions = positions_,
+                  .self = self_,
+                  .cross = cross_,
+                  .logits_for = logits_for_,
+                  .logits = all_logits(),
+                  .cross_scores = cross_scores});
   advance();
 }
 

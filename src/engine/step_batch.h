@@ -37,8 +37,8 @@ class StepBatch {
   void add(Sequence& sequence, std::span<const int32_t> tokens, std::span<const int64_t> logits_at);
   // As above with logits for the last token only.
   void add(Sequence& sequence, std::span<const int32_t> tokens);
-  // Runs the pass; every sequence has its new rows afterwards.
-  void run();
+  // Runs the pass; every sequence has its new rows afterwards. `cross_scores`: as in DecoderStep.
+  void run(std::span<const HeadScores> cross_scores = {});
 
   // As run(), for whoever needs no more than peaks(): where device memory is not the host's, the
   // rows of logits stay there. finds_peaks() says whether that saves anything, and can be done.

@@ -7,6 +7,11 @@
 
 namespace slim {
 
+Transcriber::Transcriber(const Model& model, const TranscriptionSetting& setting)
+    : model_(model), setting_(setting) {
+  if (setting_.options.word_timestamps) aligner_.emplace(model_, *setting_.tokens);
+}
+
 bool Transcriber::report(std::span<const std::unique_ptr<Recording>> recordings,
                          size_t first) const {
   const auto& callback = setting_.options.on_progress;
@@ -80,7 +85,9 @@ void Transcriber::decode(std::span<Recording* const> active, Stats* stats) {
       const auto first = static_cast<int64_t>(i) * positions;
       on_window_({requests[i].prompt, results[i].tokens, encoded.slice(first, positions).matrix()});
     }
-    active[i]->accept(results[i]);
+    active[i]->accept(results[i], [&](auto start, auto text, int64_t frames) {
+      return aligner_->align(rows[i], start, text, frames);
+    });
   }
   stats->decode_seconds += clock.lap();
   stats->windows += batch;

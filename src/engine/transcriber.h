@@ -4,10 +4,12 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "engine/recording.h"
+#include "engine/word_aligner.h"
 #include "models/model.h"
 
 namespace slim {
@@ -21,8 +23,7 @@ struct DecodedWindow {
 
 class Transcriber {
  public:
-  Transcriber(const Model& model, const TranscriptionSetting& setting)
-      : model_(model), setting_(setting) {}
+  Transcriber(const Model& model, const TranscriptionSetting& setting);
 
   // Called for every window as it is decoded; may be empty.
   void on_window(std::function<void(const DecodedWindow&)> callback) {
@@ -46,6 +47,7 @@ class Transcriber {
 
   const Model& model_;
   TranscriptionSetting setting_;
+  std::optional<WordAligner> aligner_;  // where word times are wanted
   std::function<void(const DecodedWindow&)> on_window_;
 };
 

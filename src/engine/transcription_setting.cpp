@@ -62,6 +62,53 @@ void check_beams(const TranscribeOptions& options) {
           *options.length_penalty);
 }
 
+void check_words(const TranscribeOptions& options) {
+  if (!options.hallucination_silence_threshold) return;
+  const double threshold = *options.hallucination_silence_threshold;
+  require(threshold >= 0, "The threshold must be a number of seconds from 0 on.",
+          "hallucination_silence_threshold", threshold);
+  require(options.word_timestamps, "Silence around words is found by word timestamps alone.",
+          "hallucination_silence_threshold", threshold);
+}
+
+void check_vad(const VadOptions& vad) {
+  const auto probability = [](double value, const char* option) {
+    require(value >= 0 && value <= 1, "A probability must lie between 0 and 1.", option, value);
+  };
+  const auto milliseconds = [](int value, const char* option) {
+    require(value >= 0, "A duration cannot be negative.", option, value);
+  };
+  probability(vad.threshold, "vad threshold");
+  if (vad.neg_threshold) {
+    probability(*vad.neg_threshold, "vad neg_threshold");
+    require(*vad.neg_threshold <= vad.threshold,
+            "Speech cannot end at a higher probability than it begins at.", "vad neg_threshold",
+            *vad.neg_threshold);
+  }
+  milliseconds(vad.min_speech_duration_ms, "vad min_speech_duration_ms");
+  milliseconds(vad.min_silence_duration_ms, "vad min_silence_duration_ms");
+  milliseconds(vad.speech_pad_ms, "vad speech_pad_ms");
+  const double paddings = 2 * vad.speech_pad_ms / 1000.0;
+  require(vad.max_speech_duration_s > paddings,
+          "The longest speech must be longer than the silence kept around it.",
+          "vad max_speech_duration_s", vad.max_speech_duration_s);
+}
+
+// In frames, which are 10 ms.
+SpeechRules speech_rules(const VadOptions& vad) {
+  constexpr int kFrame = 10;
+  constexpr double kLongest = 1e7;  // seconds: four months
+  SpeechRules rules;
+  rules.threshold = vad.threshold;
+  rules.neg_threshold = vad.neg_threshold.value_or(std::max(vad.threshold - 0.15, 0.01));
+  rules.min_speech = vad.min_speech_duration_ms / kFrame;
+  rules.min_silence = vad.min_silence_duration_ms / kFrame;
+  rules.padding = vad.speech_pad_ms / kFrame;
+  const double longest = std::min(vad.max_speech_duration_s, kLongest);
+  rules.max_speech = std::lround(longest * 1000 / kFrame) - 2 * rules.padding;
+  return rules;
+}
+
 void check_options(const TranscribeOptions& options) {
   require(options.batch_size >= 1 && options.batch_size <= 1024,
           "The batch size must lie between 1 and 1024.", "batch_size", options.batch_size);
@@ -80,6 +127,8 @@ void check_options(const TranscribeOptions& options) {
   number(options.logprob_threshold, "logprob_threshold");
   number(options.compression_ratio_threshold, "compression_ratio_threshold");
   number(options.prompt_reset_on_temperature, "prompt_reset_on_temperature");
+  check_words(options);
+  check_vad(options.vad);
   check_temperatures(options);
   check_clips(options);
 }
@@ -145,6 +194,8 @@ TranscriptionSetting transcription_setting(const Tokenizer& tokenizer, const Spe
   setting.initial_prompt = encode(tokenizer, options.initial_prompt);
   setting.hotwords = first_of(encode(tokenizer, options.hotwords), setting.prompt_budget());
   setting.prefix = first_of(encode(tokenizer, options.prefix), setting.prompt_budget());
+
+  if (options.vad_filter) setting.speech_rules = speech_rules(options.vad);
 
   FallbackSetting& fallback = setting.fallback;
   fallback.temperatures = options.temperatures;

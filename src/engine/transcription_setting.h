@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
+#include "audio/speech_cutter.h"
 #include "engine/fallback.h"
 #include "engine/speech_tokens.h"
 #include "models/spec.h"
@@ -21,6 +23,7 @@ struct TranscriptionSetting {
   int64_t text_positions = 448;  // the decoder's
   int32_t task = -1;             // <|transcribe|> or <|translate|>
   FallbackSetting fallback;
+  std::optional<SpeechRules> speech_rules;  // where silence is left out
   // The options' texts, in tokens; at most prompt_budget() of hotwords and of the prefix.
   std::vector<int32_t> initial_prompt;
   std::vector<int32_t> hotwords;

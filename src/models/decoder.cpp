@@ -171,7 +171,9 @@ void Decoder::run_before(size_t index, const DecoderStep& step, const Scratch& s
   self_[index]->forward({step.self}, normed, x);
   if (!cross_.empty()) {
     normalise(kernels_, stack.norm, layer.cross_norm, x, normed);
-    cross_[index]->forward({step.cross}, normed, x);
+    const HeadScores* scores = step.cross_scores.empty() ? nullptr : &step.cross_scores[index];
+    if (scores != nullptr && scores->heads.empty()) scores = nullptr;
+    cross_[index]->forward({step.cross, scores}, normed, x);
   }
   normalise(kernels_, stack.norm, layer.mlp.norm, x, normed);
   run_mlp(kernels_, stack, layer.mlp, normed, hidden, x);
@@ -245,6 +247,9 @@ void Decoder::check_step(const DecoderStep& step) const {
         "logits are [tokens that need them, vocabulary]");
   check(step.peaks.empty() || (spec_.logit_scale == 1.0F && spec_.logit_cap == 0.0F),
         "logits whose peaks are asked for are plain");
+  check(step.cross_scores.empty() ||
+            (step.cross_scores.size() == cross_.size() && step.cross.size() == 1),
+        "scores are asked of every cross attention layer, over one window");
   for (const int64_t row : step.logits_for) {
     check(row >= 0 && row < tokens, "logits are asked for tokens of the step");
   }

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "models/alignment_heads.h"
 #include "models/gguf_fields.h"
 #include "slim/error.h"
 
@@ -190,6 +191,9 @@ ModelFiles open_model(const std::filesystem::path& path) {
   files.checkpoint =
       stored->renamed(canonical ? Checkpoint::Renames{} : family.renames, family.ignored);
   SpecCheck(files.spec, typed ? stored->path() : config_path).run();
+  if (files.spec.has_encoder() && files.spec.alignment_heads.empty()) {
+    files.spec.alignment_heads = find_alignment_heads(path, files.spec);
+  }
   return files;
 }
 

@@ -51,6 +51,9 @@ struct DecoderStep {
   // Instead of logits, which then have no rows: where each of them is largest. For models whose
   // logits are neither scaled nor capped.
   std::span<Peak> peaks = {};
+  // What heads of cross attention score, by decoder layer (no heads: nothing is wanted of it), in a
+  // step of one window; or none.
+  std::span<const HeadScores> cross_scores = {};
 };
 
 class Model {

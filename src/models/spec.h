@@ -131,7 +131,8 @@ struct ModelSpec {
   bool embed_norm = false;    // BLOOM
   float logit_scale = 1.0F;   // Cohere
   float logit_cap = 0.0F;     // Gemma-2
-  // (layer, head) pairs of cross attention that follow the audio in time; may be empty. (Whisper)
+  // (layer, head) pairs of cross attention that follow the audio in time; of a config alone, may be
+  // empty. (Whisper)
   std::vector<std::vector<int64_t>> alignment_heads;
 
   bool has_encoder() const { return encoder.layers > 0; }

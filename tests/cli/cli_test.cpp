@@ -2,7 +2,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdio>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "cli/shell.h"
 #include "engine/random_whisper.h"
@@ -134,6 +136,12 @@ TEST_F(Cli, BadTranscriptionOptionsAreSentences) {
   refuse("--patience 0", "patience 0");
   refuse("--patience nan", "patience");
   refuse("--length-penalty 2", "length_penalty 2");
+  refuse("--highlight-words", "--highlight-words");
+  refuse("--max-line-width 40", "--word-timestamps");
+  refuse("--word-timestamps --max-line-count 2", "--max-line-width");
+  refuse("--word-timestamps --max-line-width 40 --max-words-per-line 3", "not both");
+  refuse("--hallucination-silence-threshold 2", "hallucination_silence_threshold");
+  refuse("--vad-filter --vad-threshold 2", "vad threshold 2");
   refuse("--compression-ratio-threshold nan", "compression_ratio_threshold");
 }
 
@@ -147,6 +155,53 @@ TEST_F(Cli, TranscriptionOptionsAreTaken) {
   const auto json = nlohmann::json::parse(outcome.out);
   ASSERT_FALSE(json.at("segments").empty());
   EXPECT_EQ(json.at("segments").at(0).at("text").get<std::string>().substr(0, 3), " so");
+}
+
+// The seconds of a cue's time line, or of none.
+std::vector<double> cue_times(const std::string& line) {
+  int h[2], m[2], s[2], ms[2];
+  if (std::sscanf(line.c_str(), "%d:%d:%d,%d --> %d:%d:%d,%d", h, m, s, ms, h + 1, m + 1, s + 1,
+                  ms + 1) != 8) {
+    return {};
+  }
+  std::vector<double> times;
+  for (int i = 0; i < 2; ++i) times.push_back(h[i] * 3600 + m[i] * 60 + s[i] + ms[i] / 1000.0);
+  return times;
+}
+
+TEST_F(Cli, WordsHaveTimesInEveryForm) {
+  const std::string command = "transcribe -m model speech.wav --word_timestamps --temperature 0 ";
+  const Outcome json = run(command + "-f json --vad-filter --vad-threshold 0.3");
+  EXPECT_EQ(json.status, 0) << json.err;
+  for (const auto& segment : nlohmann::json::parse(json.out).at("segments")) {
+    std::string text;
+    for (const auto& word : segment.at("words")) {
+      for (const char* field : {"start", "end", "probability"}) EXPECT_TRUE(word.contains(field));
+      text += word.at("word").get<std::string>();
+    }
+    EXPECT_EQ(text, segment.at("text").get<std::string>());
+  }
+  for (const char* style : {"", "--highlight-words", "--max-words-per-line 2",
+                            "--max-line-width 12 --max-line-count 2"}) {
+    const Outcome srt = run(command + "-f srt " + style);
+    EXPECT_EQ(srt.status, 0) << srt.err;
+    std::istringstream lines(srt.out);
+    std::string line;
+    double last = 0;
+    int cues = 0;
+    while (std::getline(lines, line)) {
+      const std::vector<double> times = cue_times(line);
+      for (const double time : times) {
+        EXPECT_GE(time, last) << style;
+        last = time;
+      }
+      cues += times.empty() ? 0 : 1;
+    }
+    EXPECT_GT(cues, 0) << style;
+    if (std::string(style) == "--highlight-words") {
+      EXPECT_NE(srt.out.find("<u>"), std::string::npos);
+    }
+  }
 }
 
 TEST_F(Cli, ReadsStandardInput) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -65,6 +66,18 @@ size_t word_errors(const std::string& reference, const std::string& text) {
     }
   }
   return row.back();
+}
+
+// 16-bit PCM after a header of 44 bytes.
+std::vector<float> samples_of(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+  std::vector<float> samples;
+  for (size_t i = 44; i + 1 < bytes.size(); i += 2) {
+    const auto low = static_cast<uint8_t>(bytes[i]);
+    samples.push_back(static_cast<float>(static_cast<int8_t>(bytes[i + 1]) * 256 + low) / 32768);
+  }
+  return samples;
 }
 
 class RealModel : public testing::Test {
@@ -241,6 +254,67 @@ TEST_F(RealModel, TextFallsBackAndBeginsAsAsked) {
   TranscribeOptions prefixed = english();
   prefixed.prefix = "Well then,";
   EXPECT_EQ(engine.transcribe({clip.path}, prefixed).front().text().substr(0, 10), "Well then,");
+}
+
+// openai-whisper 20250625 in float32 with the same weights (tools/compare_word_times.py has all
+// clips): its times are multiples of 0.02 s.
+TEST_F(RealModel, WordsAreSaidWhenOpenaiWhisperSaysSo) {
+  struct Expected {
+    const char* name;
+    std::vector<double> ends;
+  };
+  const std::string clip = kModels + "/speech/sense_and_sensibility_01_austen_64kb-0930.wav";
+  for (const Expected& expected :
+       {Expected{"whisper-tiny.en", {0.5, 0.74, 1, 1.22, 1.4, 1.78, 2.32, 2.8}},
+        Expected{"whisper-base", {0.38, 0.58, 0.84, 1.1, 1.26, 1.6, 2.12, 2.74}}}) {
+    Engine engine(kModels + "/" + expected.name, {});
+    TranscribeOptions options = english();
+    options.word_timestamps = true;
+    const Transcription result = engine.transcribe({clip}, options).front();
+    ASSERT_EQ(result.segments.size(), 1U);
+    const std::vector<Word>& words = *result.segments[0].words;
+    ASSERT_EQ(words.size(), expected.ends.size());
+    for (size_t i = 0; i < words.size(); ++i) {
+      EXPECT_NEAR(words[i].end, expected.ends[i], 0.021) << expected.name << words[i].word;
+    }
+  }
+}
+
+// Clips with seconds of silence between them.
+TEST_F(RealModel, WordsAreWhereTheyWereWithoutSilence) {
+  Engine engine(kModels + "/whisper-base", {});
+  TranscribeOptions options = english();
+  options.word_timestamps = true;
+  std::vector<float> samples;
+  std::vector<Word> expected;
+  for (const Clip& clip : clips()) {
+    samples.resize(samples.size() + 5 * 16000);
+    const double offset = static_cast<double>(samples.size()) / 16000;
+    const Transcription alone = engine.transcribe({clip.path}, options).front();
+    for (const Segment& segment : alone.segments) {
+      for (Word word : *segment.words) {
+        word.start += offset;
+        word.end += offset;
+        expected.push_back(word);
+      }
+    }
+    const std::vector<float> own = samples_of(clip.path);
+    samples.insert(samples.end(), own.begin(), own.end());
+  }
+  options.vad_filter = true;
+  const Transcription result = engine.transcribe_samples(samples, options);
+  EXPECT_LT(result.duration_after_vad, result.duration - 20);
+  std::vector<Word> got;
+  for (const Segment& segment : result.segments) {
+    got.insert(got.end(), segment.words->begin(), segment.words->end());
+  }
+  ASSERT_EQ(got.size(), expected.size());
+  size_t close = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    close += std::abs(got[i].start - expected[i].start) < 0.25 &&
+             std::abs(got[i].end - expected[i].end) < 0.25;
+  }
+  EXPECT_GE(close, got.size() - 1);
 }
 
 TEST_F(RealModel, TheLanguageIsDetected) {

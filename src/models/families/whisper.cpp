@@ -2,6 +2,7 @@
 // come from Hugging Face's config.json, or from the shapes of a CTranslate2 checkpoint.
 #include <fmt/format.h>
 
+#include "models/alignment_heads.h"
 #include "models/config_fields.h"
 #include "models/family.h"
 #include "slim/error.h"
@@ -11,20 +12,6 @@ namespace {
 
 // A table of positions has a row for each.
 constexpr int64_t kMostRows = 1 << 16;
-
-// (layer, head) pairs; only CTranslate2 keeps them in config.json.
-std::vector<std::vector<int64_t>> read_alignment_heads(const JsonObject& config,
-                                                       const StackSpec& decoder) {
-  constexpr std::string_view field = "alignment_heads";
-  if (!config.has(field)) return {};
-  std::vector<std::vector<int64_t>> heads = config.integer_lists(field, 0, kLargestSize);
-  for (const std::vector<int64_t>& pair : heads) {
-    if (pair.size() != 2 || pair[0] >= decoder.layers || pair[1] >= decoder.heads) {
-      config.reject(field, "must hold pairs of a decoder layer and one of its heads");
-    }
-  }
-  return heads;
-}
 
 StackSpec read_stack(const JsonObject& config, const std::string& side,
                      const std::string& positions) {

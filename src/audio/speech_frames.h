@@ -1,0 +1,41 @@
+// SpeechFrames: a recording's spectrum, or what is left of it without silence. Frames are counted
+// among those that are kept; map() says where they lie in the recording.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "audio/log_mel.h"
+#include "audio/speech_cutter.h"
+#include "audio/time_map.h"
+
+namespace slim {
+
+class SpeechFrames {
+ public:
+  // Reads the whole recording once, with rules twice (once if it is shorter than a minute). Throws
+  // what AudioReader throws.
+  SpeechFrames(std::unique_ptr<AudioReader> audio, int64_t bins,
+               const std::optional<SpeechRules>& rules);
+
+  int64_t samples() const noexcept { return mel_.samples(); }  // of the recording
+  int64_t frames() const noexcept { return map_.frames(); }
+  int64_t bins() const noexcept { return mel_.bins(); }
+  const TimeMap& map() const noexcept { return map_; }
+
+  // As MelStream::read. Frames of the last call are kept, so that a window which begins within the
+  // one before it does not read the recording anew.
+  void read(int64_t first, int64_t count, std::span<float> out);
+
+ private:
+  void read_stretches(int64_t first, int64_t count, std::span<float> out);
+
+  MelStream mel_;
+  TimeMap map_;
+  int64_t kept_first_ = 0;
+  std::vector<float> kept_;
+};
+
+}  // namespace slim
