@@ -19,11 +19,11 @@ bool has_rows(DType, int64_t, int64_t) { return false; }
 
 int64_t resident_row_clusters(const RowLaunch&) { return 0; }
 
-RowPlaces::RowPlaces(std::span<const std::byte* const>, int64_t) {}
+RowPlaces::RowPlaces(std::span<const std::byte* const>) {}
 
 bool RowPlaces::fit() const { return false; }
 
-void decode_rows(CudaDevice&, const RowLaunch&, const RowPlaces&, const RowArguments&) {
+void decode_rows(CudaDevice&, const RowLaunch&, const RowPlaces&, int64_t, const RowArguments&) {
   check(false, "the one-read kernel over rows is not emulated");
 }
 

@@ -1,6 +1,8 @@
 // attend_shared() over rows that stand alone: what the one-read kernel takes, and one call of it.
 #include <algorithm>
 #include <cstdint>
+#include <utility>
+#include <vector>
 
 #include "kernels/attend_check.h"
 #include "kernels/cuda/decode_rows.h"
@@ -14,7 +16,8 @@ namespace {
 constexpr int64_t kMostQueries = 8;  // of a slice
 
 bool are_aligned(const Attend& a) {
-  return reinterpret_cast<uintptr_t>(a.queries.data) % 16 == 0 && a.queries.stride % 4 == 0;
+  return reinterpret_cast<uintptr_t>(a.queries.data) % 16 == 0 && a.queries.stride % 4 == 0 &&
+         a.keys.offset % 16 == 0;
 }
 
 bool reads_rows(const Attend& a, int architecture) {
@@ -32,6 +35,37 @@ bool reads_rows(const Attend& a, int architecture) {
          has_rows(format.type, format.width, a.heads);
 }
 
+// What a call's slices come to, whichever plane of their pages it reads.
+struct RowPlan {
+  std::vector<int64_t> key;
+  RowWork work;
+  RowPlaces places;
+};
+
+std::vector<int64_t> key_of(const Attend& a, bool at_once, int64_t clusters) {
+  std::vector<int64_t> key = {a.causal ? 1 : 0, at_once ? 1 : 0, clusters};
+  for (const Slice& slice : a.slices) {
+    const int64_t pages = (slice.rows + kPageRows - 1) / kPageRows;
+    key.insert(key.end(), {slice.first, slice.count, slice.position, slice.rows, slice.base});
+    for (int64_t i = 0; i < pages; ++i) key.push_back(reinterpret_cast<intptr_t>(slice.pages[i]));
+  }
+  return key;
+}
+
+// The layers of a step have the same slices, and come one after another from one thread: the last
+// plan is kept (64 sequences of 24 pages take longer to cut than to compare).
+const RowPlan& plan_of(const Attend& a, int64_t clusters) {
+  thread_local RowPlan kept{{}, {}, RowPlaces({})};
+  const bool at_once = !a.merge && a.lse.rows == 0;
+  std::vector<int64_t> key = key_of(a, at_once, clusters);
+  if (kept.key != key) {
+    kept.work = cut_rows(a.slices, a.causal, at_once, clusters);
+    kept.places = RowPlaces(kept.work.pages);
+    kept.key = std::move(key);
+  }
+  return kept;
+}
+
 }  // namespace
 
 bool attend_rows(CudaDevice& device, const Attend& arguments) {
@@ -41,10 +75,10 @@ bool attend_rows(CudaDevice& device, const Attend& arguments) {
   device.select();
   const int64_t width = a.keys.format.width;
   RowLaunch launch{a.keys.format.type, width, 0};
-  const RowWork work =
-      cut_rows(a.slices, a.causal, !a.merge && a.lse.rows == 0, resident_row_clusters(launch));
+  const RowPlan& plan = plan_of(a, resident_row_clusters(launch));
+  const RowWork& work = plan.work;
+  const RowPlaces& places = plan.places;
   launch.clusters = work.clusters();
-  const RowPlaces places(work.pages, a.keys.offset);
   if (!places.fit()) return false;
   Parcel parcel;
   const size_t segments = parcel.add(work.segments);
@@ -66,7 +100,7 @@ bool attend_rows(CudaDevice& device, const Attend& arguments) {
   rows.mixed = a.mixed.row<float>(0);
   rows.mixed_stride = a.mixed.stride;
   rows.scale = a.scale;
-  if (launch.clusters > 0) decode_rows(device, launch, places, rows);
+  if (launch.clusters > 0) decode_rows(device, launch, places, a.keys.offset, rows);
   const Merge merge{rows.sums,
                     rows.states,
                     parcel.at<int32_t>(merged),

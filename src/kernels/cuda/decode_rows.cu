@@ -11,6 +11,7 @@
 #include <numeric>
 
 #include "base/check.h"
+#include "kernels/cuda/decode_occupancy.h"
 
 namespace slim::cuda {
 namespace {
@@ -50,9 +51,7 @@ Fitted fit(const RowLaunch& launch) {
   check_cuda(cudaFuncSetAttribute(entry.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                   fitted.shared_bytes),
              "give a block shared memory");
-  const LaunchConfiguration one(grid_of(entry, 1, fitted.shared_bytes), nullptr);
-  check_cuda(cudaOccupancyMaxActiveClusters(&fitted.clusters, entry.kernel, &one.config),
-             "say how many clusters it runs");
+  fitted.clusters = resident_clusters(entry.kernel, grid_of(entry, 1, fitted.shared_bytes));
   return fitted;
 }
 
@@ -84,7 +83,7 @@ EncodeTiled encode_tiled() {
 }
 
 // Columns, rows of a page, places; a box is a slab.
-CUtensorMap tensor_map(const RowLaunch& launch, const RowPlaces& places) {
+CUtensorMap tensor_map(const RowLaunch& launch, const RowPlaces& places, int64_t offset) {
   const std::array<cuuint64_t, 3> sizes = {static_cast<cuuint64_t>(launch.width), kPageRows,
                                            static_cast<cuuint64_t>(places.largest) + 1};
   const std::array<cuuint64_t, 2> strides = {static_cast<cuuint64_t>(2 * launch.width),
@@ -96,7 +95,7 @@ CUtensorMap tensor_map(const RowLaunch& launch, const RowPlaces& places) {
       &map,
       launch.type == DType::f16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
                                 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
-      3, const_cast<std::byte*>(places.base), sizes.data(), strides.data(), box.data(),
+      3, const_cast<std::byte*>(places.base + offset), sizes.data(), strides.data(), box.data(),
       steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
       CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   check(made == CUDA_SUCCESS, "the driver maps rows");
@@ -105,10 +104,10 @@ CUtensorMap tensor_map(const RowLaunch& launch, const RowPlaces& places) {
 
 }  // namespace
 
-RowPlaces::RowPlaces(std::span<const std::byte* const> pages, int64_t offset) {
+RowPlaces::RowPlaces(std::span<const std::byte* const> pages) {
   if (pages.empty()) return;
   const std::byte* const first = *std::min_element(pages.begin(), pages.end());
-  base = first + offset;
+  base = first;
   for (const std::byte* page : pages) unit = std::gcd(unit, static_cast<int64_t>(page - first));
   if (unit == 0) unit = kPageRows;  // there is one page: any will do
   numbers.reserve(pages.size());
@@ -127,14 +126,12 @@ bool has_rows(DType type, int64_t width, int64_t heads) {
   return find(type, width) != nullptr && heads * kHeadColumns == width;
 }
 
-int64_t resident_row_clusters(const RowLaunch& launch) {
-  return std::max(1, fitted(launch).clusters);
-}
+int64_t resident_row_clusters(const RowLaunch& launch) { return fitted(launch).clusters; }
 
 void decode_rows(CudaDevice& device, const RowLaunch& launch, const RowPlaces& places,
-                 const RowArguments& arguments) {
+                 int64_t offset, const RowArguments& arguments) {
   const Fitted shape = fitted(launch);
-  const CUtensorMap map = tensor_map(launch, places);
+  const CUtensorMap map = tensor_map(launch, places, offset);
   const Parameter parameters[] = {{&map, sizeof(map)},
                                   {&arguments, sizeof(arguments)},
                                   {&shape.ring_slabs, sizeof(shape.ring_slabs)}};

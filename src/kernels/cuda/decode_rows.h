@@ -39,7 +39,7 @@ struct RowPlaces {
   std::vector<int32_t> numbers;
   int64_t largest = 0;  // of the numbers
 
-  RowPlaces(std::span<const std::byte* const> pages, int64_t offset);
+  explicit RowPlaces(std::span<const std::byte* const> pages);
   // Whether a copy takes them: units of 16 bytes, numbers of 31 bits.
   bool fit() const;
 };
@@ -53,8 +53,9 @@ struct RowLaunch {
 bool has_rows(DType type, int64_t width, int64_t heads);
 // How many clusters of this shape the card runs at once (CudaDevice: the current one).
 int64_t resident_row_clusters(const RowLaunch& launch);
+// The rows begin `offset` bytes into their pages.
 void decode_rows(CudaDevice& device, const RowLaunch& launch, const RowPlaces& places,
-                 const RowArguments& arguments);
+                 int64_t offset, const RowArguments& arguments);
 
 // attend_shared() over such rows, or false if it must be done otherwise.
 bool attend_rows(CudaDevice& device, const Attend& arguments);

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "kernels/cuda/cuda_device.h"
+#include "kernels/cuda/decode_occupancy.h"
 
 namespace slim::cuda {
 namespace {
@@ -54,9 +55,7 @@ Fitted fit(const DecodeLaunch& launch, int spill) {
   check_cuda(cudaFuncSetAttribute(fitted.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                   static_cast<int>(fitted.shared_bytes)),
              "give a block shared memory");
-  const LaunchConfiguration one(grid_of(launch, 1, fitted.shared_bytes), nullptr);
-  check_cuda(cudaOccupancyMaxActiveClusters(&fitted.clusters, fitted.kernel, &one.config),
-             "say how many clusters it runs");
+  fitted.clusters = resident_clusters(fitted.kernel, grid_of(launch, 1, fitted.shared_bytes));
   return fitted;
 }
 
@@ -78,7 +77,7 @@ bool has_decode(int bits, int head_width, int head_tiles) {
 }
 
 int resident_clusters(const DecodeLaunch& launch, int spill) {
-  return std::max(1, fitted(launch, spill).clusters);
+  return fitted(launch, spill).clusters;
 }
 
 void decode_sealed(CudaDevice& device, const DecodeLaunch& launch,

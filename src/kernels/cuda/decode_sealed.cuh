@@ -186,7 +186,7 @@ __device__ __forceinline__ void load_page(const DecodeBlock<Shape>& block, const
   }
 }
 
-// One lane's work. A page's bytes are announced before its place is free.
+// One lane's work.
 template <class Shape>
 __device__ __forceinline__ void load_pages(DecodeBlock<Shape> block, PageWalk walk) {
   if (block.lane != 0) return;
@@ -195,10 +195,10 @@ __device__ __forceinline__ void load_pages(DecodeBlock<Shape> block, PageWalk wa
                     kRows * spill * Shape::kBits / 8 + 2 * spill * (Shape::kCentred ? 2 : 1);
   for (; !walk.done(); block.advance()) {
     const std::byte* const plane = walk.address(block.arguments.plane);
-    expect_bytes(&block.shared.full[block.stage_index], bytes);
     if (block.tile >= block.stage_count) {
       wait_barrier(&block.shared.free[block.stage_index], block.stage_phase ^ 1);
     }
+    expect_bytes(&block.shared.full[block.stage_index], bytes);
     load_page(block, plane);
     walk.advance();
   }
