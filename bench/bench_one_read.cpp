@@ -1,6 +1,7 @@
 // Decode attention over sealed keys on a device: one query a sequence, time of a step's attention
-// alone and with the value map after it, and the bytes of keys it reads a second. Prints one JSON
-// object a line; bench/cuda_attention.py sets it beside cuDNN and FlashAttention.
+// alone and with the value map after it, and the bytes of keys it reads a second, beside those of a
+// plain read. Prints one JSON object a line; bench/cuda_attention.py sets it beside cuDNN and
+// FlashAttention.
 //
 //   bench_one_read [DEVICE] [HEADS] [HEAD_WIDTH] [BATCHxROWS ...]
 #include <cstdio>
@@ -9,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/benchmark.h"
 #include "fmt/format.h"
 #include "kernels/kernels.h"
 #include "median_time.h"
@@ -148,6 +150,7 @@ int run(const std::vector<std::string>& arguments) {
   }
   if (loads.empty()) loads = {{1, 131072}, {16, 16384}, {64, 4096}};
   const auto kernels = make_kernels(device, 2);
+  const double limit = read_limit(*kernels, int64_t{2} << 30);
   for (const int bits : {16, 12, 10, 8}) {
     for (const Load& load : loads) {
       Step step(*kernels, bits, heads, width, load);
@@ -159,9 +162,10 @@ int run(const std::vector<std::string>& arguments) {
                                      });
       fmt::print(
           "{{\"bits\": {}, \"heads\": {}, \"head_width\": {}, \"batch\": {}, \"rows\": {}, "
-          "\"attention_us\": {:.1f}, \"with_map_us\": {:.1f}, \"read_tb_s\": {:.3f}}}\n",
+          "\"attention_us\": {:.1f}, \"with_map_us\": {:.1f}, \"read_tb_s\": {:.3f}, "
+          "\"read_limit_tb_s\": {:.3f}}}\n",
           bits, heads, width, load.batch, load.rows, alone, whole,
-          static_cast<double>(step.bytes()) / alone / 1e6);
+          static_cast<double>(step.bytes()) / alone / 1e6, limit / 1e12);
       std::fflush(stdout);
     }
   }

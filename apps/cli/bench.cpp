@@ -28,42 +28,63 @@ void print_json(const std::vector<BenchRow>& rows) {
                    {"prompt_tokens_per_second", row.prompt_rate},
                    {"tokens_per_second", row.tokens_per_second},
                    {"context_bytes", row.context_bytes},
-                   {"peak_rss_bytes", row.peak_rss_bytes}});
+                   {"peak_rss_bytes", row.peak_rss_bytes},
+                   {"step_weight_bytes", row.step_weight_bytes},
+                   {"step_row_bytes", row.step_row_bytes},
+                   {"read_bytes_per_second", row.read_rate()},
+                   {"read_limit_bytes_per_second", row.read_limit},
+                   {"read_share", row.read_share()}});
   }
   std::printf("%s\n", all.dump(2).c_str());
+}
+
+void print_read_limit(const std::vector<BenchRow>& rows) {
+  if (rows.empty()) return;
+  std::printf("GB/s: weights and cached rows that a step has to read, over its time; ");
+  if (rows.front().read_limit == 0) {
+    std::printf("no memory is left to measure the limit\n");
+  } else {
+    std::printf("limit: a plain read, %.1f GB/s\n", rows.front().read_limit / 1e9);
+  }
 }
 
 void print_speech(const std::vector<BenchRow>& rows) {
   std::printf(
       "batch  cache  rows  encoder s  first token s  ms/step  vs kv  tokens/s  vs kv  "
-      "context    peak RSS\n");
+      "  GB/s  of limit  context    peak RSS\n");
   BenchRow kv;
   for (const BenchRow& row : rows) {
     // The standard cache in f32 comes first at each batch size.
     if (row.cache == "kv" && row.row_type == "f32") kv = row;
-    std::printf("%5d  %-5s  %-4s  %9.3f  %13.3f  %7.2f  %4.2fx  %8.0f  %4.2fx  %-9s  %s\n",
-                row.batch, row.cache.c_str(), row.row_type.c_str(), row.encode_seconds,
-                row.first_token_seconds, row.step_seconds * 1e3, kv.step_seconds / row.step_seconds,
-                row.tokens_per_second, row.tokens_per_second / kv.tokens_per_second,
-                bytes_text(row.context_bytes).c_str(), bytes_text(row.peak_rss_bytes).c_str());
+    std::printf(
+        "%5d  %-5s  %-4s  %9.3f  %13.3f  %7.2f  %4.2fx  %8.0f  %4.2fx  %6.1f  %6.1f %%  %-9s  %s\n",
+        row.batch, row.cache.c_str(), row.row_type.c_str(), row.encode_seconds,
+        row.first_token_seconds, row.step_seconds * 1e3, kv.step_seconds / row.step_seconds,
+        row.tokens_per_second, row.tokens_per_second / kv.tokens_per_second, row.read_rate() / 1e9,
+        100 * row.read_share(), bytes_text(row.context_bytes).c_str(),
+        bytes_text(row.peak_rss_bytes).c_str());
   }
   std::printf("tokens/s: from the encoder's output to the last token, the first included\n");
+  print_read_limit(rows);
 }
 
 void print_text(const std::vector<BenchRow>& rows) {
   std::printf(
-      "prompt  cache  rows  prompt s  tokens/s  vs kv  ms/step  tokens/s  vs kv  context    of kv"
-      "    peak RSS\n");
+      "prompt  cache  rows  prompt s  tokens/s  vs kv  ms/step  tokens/s  vs kv    GB/s  "
+      "of limit  context    of kv    peak RSS\n");
   BenchRow kv;
   for (const BenchRow& row : rows) {
     if (row.cache == "kv") kv = row;
-    std::printf("%6d  %-5s  %-4s  %8.3f  %8.1f  %4.2fx  %7.2f  %8.1f  %4.2fx  %-9s  %5.1f %%  %s\n",
-                row.prompt, row.cache.c_str(), row.row_type.c_str(), row.first_token_seconds,
-                row.prompt_rate, row.prompt_rate / kv.prompt_rate, row.step_seconds * 1e3,
-                row.tokens_per_second, row.tokens_per_second / kv.tokens_per_second,
-                bytes_text(row.context_bytes).c_str(), percent(row.context_bytes, kv.context_bytes),
-                bytes_text(row.peak_rss_bytes).c_str());
+    std::printf(
+        "%6d  %-5s  %-4s  %8.3f  %8.1f  %4.2fx  %7.2f  %8.1f  %4.2fx  %6.1f  %6.1f %%  %-9s  %5.1f "
+        "%%  %s\n",
+        row.prompt, row.cache.c_str(), row.row_type.c_str(), row.first_token_seconds,
+        row.prompt_rate, row.prompt_rate / kv.prompt_rate, row.step_seconds * 1e3,
+        row.tokens_per_second, row.tokens_per_second / kv.tokens_per_second, row.read_rate() / 1e9,
+        100 * row.read_share(), bytes_text(row.context_bytes).c_str(),
+        percent(row.context_bytes, kv.context_bytes), bytes_text(row.peak_rss_bytes).c_str());
   }
+  print_read_limit(rows);
 }
 
 int run(const Options& options) {
@@ -93,6 +114,10 @@ Action add_bench(CLI::App& app) {
   app.add_option("-n,--tokens", options->bench.tokens, "Decoder steps timed")
       ->capture_default_str();
   app.add_option("--repeats", options->bench.repeats, "Medians of this many")
+      ->capture_default_str();
+  app.add_option("--read-bytes", options->bench.read_bytes,
+                 "Memory read to find the read limit; 0: 1 GiB, 2 GiB of a card's")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   app.add_flag("--json", options->json, "Print JSON");
   return [options] { return run(*options); };

@@ -106,6 +106,9 @@ struct BenchOptions {
   // Language models; tokens: steps after each prompt.
   std::vector<int> prompts = {512, 1024};
   int64_t step_tokens = 512;
+  // Memory read to find out how fast the device reads; should be several times its caches. 0: 1 GiB
+  // of the host's, 2 GiB of a card's, or what of it there is room for.
+  int64_t read_bytes = 0;
 };
 
 struct BenchRow {
@@ -121,6 +124,17 @@ struct BenchRow {
                                    // included; language: steps alone
   int64_t context_bytes = 0;
   int64_t peak_rss_bytes = 0;  // of the process so far
+  // What a step has to read: weights once, rows once for each layer and sequence that attends to
+  // them (the mean of the steps timed).
+  int64_t step_weight_bytes = 0;
+  int64_t step_row_bytes = 0;
+  double read_limit = 0;  // bytes a second of a plain read on the same device; 0: no room for it
+
+  // Bytes a second that a step reads, its sampling and all else counted; and of what is possible.
+  double read_rate() const {
+    return static_cast<double>(step_weight_bytes + step_row_bytes) / step_seconds;
+  }
+  double read_share() const { return read_limit == 0 ? 0 : read_rate() / read_limit; }
 };
 
 struct Conversion {

@@ -19,6 +19,9 @@ class InputRowsAttention : public ProjectedAttention {
 
   std::vector<RowFormat> rows() const override { return {format_}; }
   int64_t derived_bytes() const override { return absorbed_.bytes(); }
+  int64_t step_weight_bytes() const override {
+    return projection_bytes() + absorbed_.bytes() + weights().v.bytes();
+  }
 
   // How rows of a type are stored: integers but i8 in sealed pages, unless they are an encoder's.
   static RowFormat format(const AttentionSpec& spec, RowType rows);

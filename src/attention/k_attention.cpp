@@ -63,6 +63,14 @@ std::vector<RowFormat> KAttention::rows() const {
 
 int64_t KAttention::derived_bytes() const { return derived_bytes_; }
 
+int64_t KAttention::step_weight_bytes() const {
+  const int64_t stored = spec().cross ? 0 : keys_.bytes() + derived_.spill.bytes();
+  const int64_t scored = key_bias_.bytes() + weights().k_gain.bytes();
+  const int64_t values =
+      derived_.value_map.bytes() + derived_.spill_map.bytes() + weights().v.bias.bytes();
+  return projection_bytes() + stored + scored + values;
+}
+
 const Shaping* KAttention::shaping(size_t plane) const {
   return plane == 0 && shaping_.rank > 0 ? &shaping_ : nullptr;
 }

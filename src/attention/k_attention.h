@@ -22,6 +22,8 @@ class KAttention final : public ProjectedAttention {
 
   std::vector<RowFormat> rows() const override;
   int64_t derived_bytes() const override;
+  // Without the shaping of rounding, which is read once a page.
+  int64_t step_weight_bytes() const override;
 
   // How keys and spill columns are stored.
   static RowFormat format(const AttentionSpec& spec, const RowChoice& rows);

@@ -35,6 +35,11 @@ class KvAttention final : public ProjectedAttention {
         rows_(kv_rows(spec, rows)) {}
 
   std::vector<RowFormat> rows() const override { return {rows_.keys, rows_.values}; }
+  int64_t step_weight_bytes() const override {
+    if (spec().cross) return projection_bytes();
+    return projection_bytes() + weights().k.bytes() + weights().v.bytes() +
+           weights().k_gain.bytes() + weights().k_offset.bytes();
+  }
 
  private:
   std::vector<ConstMatrix> project(std::span<const Slice> slices, ConstMatrix x,

@@ -269,6 +269,11 @@ void ProjectedAttention::turn(std::span<const Slice> slices, Matrix rows) const 
   }
 }
 
+int64_t ProjectedAttention::projection_bytes() const {
+  return weights_.q.bytes() + weights_.q_gain.bytes() + weights_.q_offset.bytes() +
+         weights_.out.bytes();
+}
+
 bool ProjectedAttention::seals() const noexcept {
   return std::any_of(planes().begin(), planes().end(),
                      [](const Plane& plane) { return plane.format.sealed(); });

@@ -72,6 +72,8 @@ class ProjectedAttention : public Attention {
   // Turns rows of heads to the positions of their tokens, in place.
   void turn(std::span<const Slice> slices, Matrix rows) const;
 
+  // Of W_Q, its norm and W_O.
+  int64_t projection_bytes() const;
   bool seals() const noexcept;
   const AttentionSpec& spec() const noexcept { return spec_; }
   // In the device's memory; biases and gains all, matrices that are not read are empty.

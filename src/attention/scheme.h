@@ -166,6 +166,8 @@ class Attention {
   void reopen(Kernels& kernels, std::byte* const* pages, std::byte* hot, int64_t rows) const;
   // Bytes of the weights it derived and holds beside the model's own (W_K transposed, M).
   virtual int64_t derived_bytes() const { return 0; }
+  // Bytes of the weights that forward() reads for the token of a decoding step.
+  virtual int64_t step_weight_bytes() const = 0;
 
  private:
   std::vector<Plane> planes_;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <string>
 
+#include "engine/benchmark.h"
 #include "engine/engine_state.h"
 
 namespace slim {
@@ -91,7 +92,14 @@ Perplexity Engine::perplexity(const std::string& path, const ScoreOptions& optio
 
 std::vector<BenchRow> Engine::bench(const BenchOptions& options) {
   Runtime& runtime = state_->runtime;
-  return runtime.hears() ? bench_speech(runtime, options) : bench_text(runtime, options);
+  std::vector<BenchRow> rows =
+      runtime.hears() ? bench_speech(runtime, options) : bench_text(runtime, options);
+  // Afterwards, so that its memory is not in the rows' peaks.
+  Kernels& kernels = runtime.kernels();
+  const int64_t whole = int64_t{kernels.device().host() ? 1 : 2} << 30;
+  const double limit = read_limit(kernels, options.read_bytes > 0 ? options.read_bytes : whole);
+  for (BenchRow& row : rows) row.read_limit = limit;
+  return rows;
 }
 
 }  // namespace slim

@@ -93,6 +93,12 @@ BenchRow bench_one(const Model& model, const std::string& cache, int batch,
   row.step_seconds = median(steps);
   row.tokens_per_second =
       batch * (options.tokens + 1) / (row.first_token_seconds + options.tokens * row.step_seconds);
+  row.step_weight_bytes = model.step_weight_bytes();
+  for (int i = 1; i <= options.tokens; ++i) {
+    row.step_row_bytes +=
+        batch * model.step_row_bytes(kPromptTokens + i, model.spec().encoder.positions);
+  }
+  row.step_row_bytes /= options.tokens;
   row.peak_rss_bytes = peak_rss_bytes();
   return row;
 }

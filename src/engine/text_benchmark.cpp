@@ -84,6 +84,10 @@ BenchRow bench_one(const Model& model, const std::string& cache, int prompt,
   row.prompt_rate = prompt / row.first_token_seconds;
   row.tokens_per_second = 1 / row.step_seconds;
   row.context_bytes = held_context(model, prompt + options.tokens, 0);
+  row.step_weight_bytes = model.step_weight_bytes();
+  for (int i = 1; i <= options.tokens; ++i)
+    row.step_row_bytes += model.step_row_bytes(prompt + i, 0);
+  row.step_row_bytes /= options.tokens;
   row.peak_rss_bytes = peak_rss_bytes();
   return row;
 }

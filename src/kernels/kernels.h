@@ -238,6 +238,14 @@ struct FindPeaks {
   std::span<Peak> peaks;  // [T], in the host's memory
 };
 
+// *sum += words[0] + ... + words[count - 1], modulo 2^32. Reads every byte once and has next to
+// nothing else to do: what `bench` takes a device's read limit from.
+struct SumWords {
+  const uint32_t* words = nullptr;  // at a multiple of 16 bytes
+  int64_t count = 0;
+  uint32_t* sum = nullptr;  // one, in the device's memory
+};
+
 class Kernels {
  public:
   virtual ~Kernels() = default;
@@ -267,6 +275,7 @@ class Kernels {
   virtual void attend_shared(const Attend& arguments) { attend_pair(arguments); }
   virtual void log_softmax(const LogSoftmax& arguments) = 0;
   virtual void find_peaks(const FindPeaks& arguments) = 0;
+  virtual void sum_words(const SumWords& arguments) = 0;
 
   // Runs `body`, the operations of one decoder step of so many tokens on the calling thread. A
   // device may begin with them only when a result is asked for (Device::copy to the host), or when

@@ -31,6 +31,9 @@ class Decoder {
   // Throws Error{bad_request} for a token outside the vocabulary or a position outside the context.
   void forward(const DecoderStep& step) const;
   int64_t derived_bytes() const;
+  // Model::step_weight_bytes, Model::step_row_bytes (step_bytes.cpp).
+  int64_t step_weight_bytes() const;
+  int64_t step_row_bytes(int64_t rows, int64_t positions) const;
 
  private:
   struct Scratch;

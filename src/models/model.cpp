@@ -132,5 +132,9 @@ PagePool* Model::hot_pages() const noexcept {
 }
 PagePool& Model::cross_pages() const noexcept { return *layers_->cross_pages; }
 int64_t Model::derived_bytes() const { return layers_->decoder.derived_bytes(); }
+int64_t Model::step_weight_bytes() const { return layers_->decoder.step_weight_bytes(); }
+int64_t Model::step_row_bytes(int64_t rows, int64_t positions) const {
+  return layers_->decoder.step_row_bytes(rows, positions);
+}
 
 }  // namespace slim

@@ -92,6 +92,11 @@ class Model {
   PagePool* hot_pages() const noexcept;    // null if nothing is sealed
   PagePool& cross_pages() const noexcept;  // with an encoder
   int64_t derived_bytes() const;           // weights the cache kinds hold beside the model's own
+  // What a decoding step has to read: of weights, whatever its batch; and of the cached rows of a
+  // sequence that has `rows` of them with the step's own, and `positions` encoder rows. Each layer
+  // reads each row it attends to once, those that layers share included.
+  int64_t step_weight_bytes() const;
+  int64_t step_row_bytes(int64_t rows, int64_t positions) const;
 
  private:
   struct Layers;

@@ -303,10 +303,10 @@ TEST_F(Cli, VerifyPrintsTheDivergence) {
 }
 
 TEST_F(Cli, BenchPrintsBothCaches) {
-  const auto json =
-      nlohmann::json::parse(run("bench -m model --batch 1,2 -n 2 --repeats 1 --json").out);
+  const auto json = nlohmann::json::parse(
+      run("bench -m model --batch 1,2 -n 2 --repeats 1 --read-bytes 65536 --json").out);
   EXPECT_EQ(json.size(), 8U);
-  EXPECT_EQ(run("bench -m model --batch 1 -n 2 --repeats 1").status, 0);
+  EXPECT_EQ(run("bench -m model --batch 1 -n 2 --repeats 1 --read-bytes 65536").status, 0);
   expect_failure("bench -m model --batch 0", 2, "0");
 }
 

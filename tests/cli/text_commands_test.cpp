@@ -197,11 +197,19 @@ TEST_F(TextCommands, ConvertStoresWhatGenerateThenUses) {
 }
 
 TEST_F(TextCommands, BenchPrintsBothCaches) {
-  const auto rows = json("bench -m model -p 20,40 -n 2 --repeats 1 --json");
+  const auto rows = json("bench -m model -p 20,40 -n 2 --repeats 1 --read-bytes 65536 --json");
   ASSERT_EQ(rows.size(), 4U);
+  for (const auto& row : rows) {
+    const double bytes =
+        row.at("step_weight_bytes").get<double>() + row.at("step_row_bytes").get<double>();
+    const double rate = row.at("read_bytes_per_second").get<double>();
+    EXPECT_NEAR(rate * row.at("step_seconds").get<double>() / bytes, 1, 1e-9);
+    const double limit = row.at("read_limit_bytes_per_second").get<double>();
+    EXPECT_NEAR(rate / limit / row.at("read_share").get<double>(), 1, 1e-9);
+  }
   EXPECT_EQ(rows.at(0).at("cache"), "kv");
   EXPECT_EQ(rows.at(1).at("cache"), "slim");
-  EXPECT_EQ(run("bench -m model -p 20 -n 2 --repeats 1").status, 0);
+  EXPECT_EQ(run("bench -m model -p 20 -n 2 --repeats 1 --read-bytes 65536").status, 0);
 }
 
 }  // namespace

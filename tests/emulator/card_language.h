@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -52,6 +53,10 @@ template <typename T>
 T __ldg(const T* from) {
   if (reinterpret_cast<uintptr_t>(from) % alignof(T) != 0) __builtin_trap();
   return *from;
+}
+// Blocks may run on several threads.
+inline uint32_t atomicAdd(uint32_t* to, uint32_t value) {
+  return std::atomic_ref(*to).fetch_add(value);
 }
 inline void __pipeline_memcpy_async(void* to, const void* from, size_t bytes) {
   const auto places = reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from);

@@ -263,13 +263,17 @@ TEST_F(EngineTest, BenchmarkRowsAreWhole) {
   bench.batches = {1, 3};
   bench.tokens = 4;
   bench.repeats = 1;
+  bench.read_bytes = 65536;
   const auto rows = engine.bench(bench);
   ASSERT_EQ(rows.size(), 8U);  // {kv, slim} x {f32, f16} x batches
   for (const BenchRow& row : rows) {
     EXPECT_GT(row.tokens_per_second, 0);
     EXPECT_GT(row.context_bytes, 0);
+    EXPECT_GT(row.read_limit, 0);
   }
   EXPECT_EQ(rows[4].context_bytes, 3 * rows[0].context_bytes);
+  EXPECT_EQ(rows[4].step_row_bytes, 3 * rows[0].step_row_bytes);
+  EXPECT_EQ(rows[4].step_weight_bytes, rows[0].step_weight_bytes);
   bench.tokens = 1000;
   EXPECT_EQ(code_of([&] { engine.bench(bench); }), ErrorCode::bad_request);
 }

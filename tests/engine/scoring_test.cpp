@@ -179,6 +179,7 @@ TEST_F(ScoringTest, BenchmarkRowsAreWhole) {
   bench.prompts = {10, 100};
   bench.tokens = 4;
   bench.repeats = 1;
+  bench.read_bytes = 65536;
   const auto rows = engine.bench(bench);
   ASSERT_EQ(rows.size(), 4U);
   EXPECT_EQ(rows[0].cache, "kv");
@@ -187,6 +188,7 @@ TEST_F(ScoringTest, BenchmarkRowsAreWhole) {
     EXPECT_GT(row.prompt_rate, 0);
     EXPECT_GT(row.tokens_per_second, 0);
     EXPECT_GT(row.context_bytes, 0);
+    EXPECT_GT(row.read_limit, 0);
   }
   bench.prompts = {253};
   EXPECT_TRUE(fails_with(ErrorCode::bad_request, {"256", "252"}, [&] { engine.bench(bench); }));

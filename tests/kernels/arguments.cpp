@@ -176,4 +176,9 @@ void visit_arguments(FindPeaks& arguments, ArgumentVisitor& visitor) {
   visitor.matrix(arguments.x);
 }
 
+void visit_arguments(SumWords& arguments, ArgumentVisitor& visitor) {
+  visitor.vector(arguments.words, arguments.count);
+  visitor.vector(arguments.sum, 1, Access::write);
+}
+
 }  // namespace slim::test

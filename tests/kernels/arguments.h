@@ -63,6 +63,7 @@ void visit_arguments(LoadRows& arguments, ArgumentVisitor& visitor);
 void visit_arguments(Attend& arguments, ArgumentVisitor& visitor);
 void visit_arguments(LogSoftmax& arguments, ArgumentVisitor& visitor);
 void visit_arguments(FindPeaks& arguments, ArgumentVisitor& visitor);
+void visit_arguments(SumWords& arguments, ArgumentVisitor& visitor);
 
 // Kernels around others: every operation goes through run(), which is shown its arguments.
 // Derived: `template <typename Arguments> void run(Arguments, operation)`.
@@ -91,6 +92,7 @@ class WrappedKernels : public Kernels {
   void attend_shared(const Attend& a) override { derived().run(a, &Kernels::attend_shared); }
   void log_softmax(const LogSoftmax& a) override { derived().run(a, &Kernels::log_softmax); }
   void find_peaks(const FindPeaks& a) override { derived().run(a, &Kernels::find_peaks); }
+  void sum_words(const SumWords& a) override { derived().run(a, &Kernels::sum_words); }
   std::unique_ptr<Session> begin_session() override { return inner_->begin_session(); }
 
  protected:

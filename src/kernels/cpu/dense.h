@@ -18,5 +18,6 @@ void run_rotate(const CpuContext& context, const Rotate& arguments);
 void run_embed(const CpuContext& context, const Embed& arguments);
 void run_log_softmax(const CpuContext& context, const LogSoftmax& arguments);
 void run_find_peaks(const CpuContext& context, const FindPeaks& arguments);
+void run_sum_words(const CpuContext& context, const SumWords& arguments);
 
 }  // namespace slim

@@ -45,6 +45,8 @@ class CudaKernels final : public Kernels {
   void log_softmax(const LogSoftmax& arguments) override;
   // find_peaks.cu
   void find_peaks(const FindPeaks& arguments) override;
+  // sum_words.cu
+  void sum_words(const SumWords& arguments) override;
   // encoder_ops.cu
   void convolve(const Convolve& arguments) override;
   void attend_dense(const AttendDense& arguments) override;

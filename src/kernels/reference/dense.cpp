@@ -249,6 +249,12 @@ void ReferenceKernels::find_peaks(const FindPeaks& arguments) {
   }
 }
 
+void ReferenceKernels::sum_words(const SumWords& arguments) {
+  const auto& [words, count, sum] = arguments;
+  check(reinterpret_cast<uintptr_t>(words) % 16 == 0, "words to be summed lie at 16 bytes");
+  for (int64_t i = 0; i < count; ++i) *sum += words[i];
+}
+
 std::unique_ptr<Kernels> make_reference_kernels(std::string_view, int) {
   return std::make_unique<ReferenceKernels>();
 }

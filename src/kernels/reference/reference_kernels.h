@@ -30,6 +30,7 @@ class ReferenceKernels final : public Kernels {
   void convolve(const Convolve& arguments) override;
   void log_softmax(const LogSoftmax& arguments) override;
   void find_peaks(const FindPeaks& arguments) override;
+  void sum_words(const SumWords& arguments) override;
 
   // attention.cpp
   void attend_dense(const AttendDense& arguments) override;
