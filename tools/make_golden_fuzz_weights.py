@@ -118,6 +118,50 @@ def ctranslate2_cases():
     }
 
 
+def ggml_tensor(name, sizes, kind, data):
+    head = struct.pack(f"<3i{len(sizes)}i", len(sizes), len(name), kind, *sizes)
+    return head + name + data
+
+
+def ggml(tensors=(), sizes=(3, 2, 1, 1, 1, 2, 1, 1, 1, 1), kind=0, bins=1, tokens=None):
+    head = struct.pack("<I11i", 0x67676D6C, *sizes, kind)
+    filters = struct.pack("<2i2f", bins, 2, 0.5, 0.25)
+    listed = struct.pack("<i", 2) + b"".join(struct.pack("<i", len(t)) + t for t in (b"a", b"\xff"))
+    return head + filters + (listed if tokens is None else tokens) + b"".join(tensors)
+
+
+def ggml_cases():
+    tensors = [ggml_tensor(b"decoder.token_embedding.weight", [1, 3], 0, bytes(12)),
+               ggml_tensor(b"encoder.conv1.weight", [3, 1, 1], 1, bytes(6)),
+               ggml_tensor(b"encoder.conv1.bias", [1, 1], 0, bytes(4))]
+    for side in (b"encoder", b"decoder"):
+        tensors += [ggml_tensor(side + b".positional_embedding", [1, 2], 0, bytes(8)),
+                    ggml_tensor(side + b".blocks.0.mlp.0.weight", [1, 4], 0, bytes(16))]
+    blocks = [ggml_tensor(b"b%d" % kind, [32, 2], kind, bytes(i % 61 for i in range(2 * size)))
+              for kind, size in ((2, 18), (3, 20), (6, 22), (7, 24), (8, 34))]
+    whole = ggml([*tensors, *blocks], kind=2008)
+    return {
+        "whole": whole,
+        "empty": b"",
+        "cut": whole[:300],
+        "wrong_magic": b"GGUF" + whole[4:],
+        "no_tensors": ggml(),
+        "no_layers": ggml(tensors, sizes=(3, 2, 1, 1, 0, 2, 1, 1, 1, 1)),
+        "more_layers": ggml(tensors, sizes=(3, 2, 1, 1, 2, 2, 1, 1, 1, 1)),
+        "old_blocks": ggml(tensors, kind=8),
+        "other_bins": ggml(tensors, bins=2),
+        "huge_tokens": ggml(tokens=struct.pack("<i", -1)),
+        "huge_token": ggml(tokens=struct.pack("<2i", 1, -1)),
+        "twice": ggml([*tensors, tensors[0]]),
+        "unknown_type": ggml([ggml_tensor(b"w", [32], 10, bytes(84))]),
+        "negative_size": ggml([ggml_tensor(b"w", [-1], 0, bytes(4))]),
+        "overflow": ggml([ggml_tensor(b"w", [0, 2**31 - 1, 2**31 - 1, 2**31 - 1], 6, b"")]),
+        "part_of_block": ggml([ggml_tensor(b"w", [16], 6, bytes(22))]),
+        "rank_9": ggml([ggml_tensor(b"w", [1] * 9, 0, bytes(4))]),
+        "name_with_zero": ggml([ggml_tensor(b"a\0b", [1], 0, bytes(4))]),
+    }
+
+
 def gguf_string(text):
     return struct.pack("<Q", len(text)) + text
 
@@ -234,5 +278,6 @@ def json_cases():
 if __name__ == "__main__":
     write("safetensors", safetensors_cases())
     write("ctranslate2", ctranslate2_cases())
+    write("ggml", ggml_cases())
     write("gguf", gguf_cases())
     write("json", json_cases())

@@ -26,6 +26,7 @@ void print_json(const Inspection& inspection) {
                                       {"vocabulary", inspection.vocabulary},
                                       {"encoder_positions", inspection.encoder_positions},
                                       {"decoder_positions", inspection.decoder_positions},
+                                      {"unpacked_weights", inspection.unpacked_weights},
                                       {"weight_bytes", inspection.weight_bytes},
                                       {"derived_bytes", inspection.derived_bytes},
                                       {"layers", layers_json(inspection.layers)},
@@ -49,6 +50,10 @@ void print_model(const Inspection& inspection) {
   std::printf("width %lld, %lld heads (%lld of keys), %lld tokens known\n",
               number(inspection.width), number(inspection.heads), number(inspection.key_heads),
               number(inspection.vocabulary));
+  if (inspection.unpacked_weights > 0) {
+    std::printf("unpacked  %lld matrices, of q4_1, q5_0 or q5_1, are f32 in memory\n",
+                number(inspection.unpacked_weights));
+  }
   std::printf("weights   %s%s; the cache adds %s (%+.2f %%)\n\n",
               bytes_text(inspection.weight_bytes).c_str(),
               inspection.has_weights ? "" : " in 16 bits",

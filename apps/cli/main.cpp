@@ -105,8 +105,9 @@ std::string device_error(const std::string& name) {
 }  // namespace
 
 void add_model_options(CLI::App& app, ModelOptions& options) {
-  app.add_option("-m,--model", options.model,
-                 "Model directory (Hugging Face or CTranslate2), or .gguf file")
+  app.add_option(
+         "-m,--model", options.model,
+         "Model directory (Hugging Face or CTranslate2), .gguf file, or whisper.cpp's .bin file")
       ->required();
   app.add_option("--device", options.engine.device, "Where to run")
       ->check(device_error, "cpu, cuda, cuda:N, reference or cpu:INSTRUCTIONS")

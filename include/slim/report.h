@@ -50,6 +50,8 @@ struct Inspection {
   int64_t mel_bins = 0;  // 0: a language model
   int64_t vocabulary = 0, encoder_positions = 0, decoder_positions = 0;
   bool has_weights = false;
+  // Matrices of the file that are held as f32, because nothing multiplies their blocks.
+  int64_t unpacked_weights = 0;
   int64_t weight_bytes = 0;  // without weights: what its matrices would take in 16 bits
   // What the cache kinds add to the weights (value maps, spill, shaping), less what they replace.
   int64_t derived_bytes = 0;

@@ -46,7 +46,7 @@ struct EngineOptions {
 std::vector<std::string> devices();
 std::vector<std::string> cache_types();  // "f32", "f16", ...
 
-// Works on a model directory, a GGUF file or a config.json alone.
+// Works on a model directory, a GGUF or ggml file or a config.json alone.
 Inspection inspect(const std::string& model, const EngineOptions& options);
 
 // Writes a model directory in which the chosen plan and the weights derived for it are stored:
@@ -57,7 +57,8 @@ Conversion convert(const std::string& model, const std::string& directory,
 
 class Engine {
  public:
-  // `model`: a directory (Hugging Face safetensors or CTranslate2, with tokenizer) or a GGUF file.
+  // `model`: a directory (Hugging Face safetensors or CTranslate2, with tokenizer), a GGUF file, or
+  // a ggml file of whisper.cpp.
   Engine(const std::string& model, const EngineOptions& options);
   ~Engine();
 

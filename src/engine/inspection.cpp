@@ -191,6 +191,10 @@ Inspection inspect_model(const ModelFiles& files, const PlannedModel& planned, i
   inspection.vocabulary = spec.vocabulary;
   inspection.encoder_positions = spec.encoder.positions;
   inspection.decoder_positions = spec.decoder.positions;
+  if (files.checkpoint != nullptr) {
+    inspection.unpacked_weights =
+        std::max<int64_t>(files.checkpoint->scalar("unpacked tensors"), 0);
+  }
   inspection.has_weights = weights != nullptr;
   inspection.weight_bytes = weights ? weights->bytes() : 2 * weights_of(spec);
   for (const LayerPlan& layer : layers) {

@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/stopwatch.h"
 #include "engine/calibration.h"
+#include "engine/ggml_text.h"
 #include "engine/gguf_text.h"
 #include "engine/plan_file.h"
 
@@ -15,9 +16,18 @@ namespace {
 // English-only vocabularies list language tokens that their models were never trained on.
 constexpr int64_t kMultilingualVocabulary = 51865;
 
+std::shared_ptr<const Tokenizer> read_tokenizer(const ModelFiles& files) {
+  const Checkpoint& checkpoint = *files.checkpoint;
+  if (checkpoint.metadata() != nullptr) return read_gguf_tokenizer(*checkpoint.metadata());
+  if (checkpoint.extras() == nullptr) return Tokenizer::load(files.directory);
+  return read_ggml_tokenizer(*checkpoint.extras(), files.spec.vocabulary,
+                             checkpoint.path().string());
+}
+
 bool is_multilingual(const ModelFiles& files) {
   const std::filesystem::path path = files.directory / "generation_config.json";
-  if (std::filesystem::exists(path)) {
+  // What lies beside a ggml file may be of another model.
+  if (files.checkpoint->extras() == nullptr && std::filesystem::exists(path)) {
     const JsonObject config = JsonObject::read(path);
     if (config.has("is_multilingual")) return config.boolean("is_multilingual");
   }
@@ -110,8 +120,7 @@ Runtime::Runtime(const std::string& model, const EngineOptions& options,
   choice_ = cache_choice(options, files_);
   context_ = context_of(files_.spec, options.context);
   const GgufMetadata* metadata = files_.checkpoint->metadata();
-  tokenizer_ =
-      metadata != nullptr ? read_gguf_tokenizer(*metadata) : Tokenizer::load(files_.directory);
+  tokenizer_ = read_tokenizer(files_);
   if (hears()) {
     speech_tokens_ = slim::speech_tokens(*tokenizer_, is_multilingual(files_));
     if (speech_tokens_->first_timestamp > files_.spec.vocabulary) {

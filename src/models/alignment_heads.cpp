@@ -70,13 +70,7 @@ AlignmentHeads read_alignment_heads(const JsonObject& config, const StackSpec& d
   return heads;
 }
 
-AlignmentHeads find_alignment_heads(const std::filesystem::path& directory, const ModelSpec& spec) {
-  const std::filesystem::path path = directory / "generation_config.json";
-  std::error_code ignored;
-  if (std::filesystem::exists(path, ignored)) {
-    AlignmentHeads listed = read_alignment_heads(JsonObject::read(path), spec.decoder);
-    if (!listed.empty()) return listed;
-  }
+AlignmentHeads usual_alignment_heads(const ModelSpec& spec) {
   for (const PublishedHeads& model : kPublished) {
     if (model.layers == spec.decoder.layers && model.heads == spec.decoder.heads &&
         model.vocabulary == spec.vocabulary) {
@@ -84,6 +78,16 @@ AlignmentHeads find_alignment_heads(const std::filesystem::path& directory, cons
     }
   }
   return upper_half(spec.decoder);
+}
+
+AlignmentHeads find_alignment_heads(const std::filesystem::path& directory, const ModelSpec& spec) {
+  const std::filesystem::path path = directory / "generation_config.json";
+  std::error_code ignored;
+  if (std::filesystem::exists(path, ignored)) {
+    AlignmentHeads listed = read_alignment_heads(JsonObject::read(path), spec.decoder);
+    if (!listed.empty()) return listed;
+  }
+  return usual_alignment_heads(spec);
 }
 
 }  // namespace slim

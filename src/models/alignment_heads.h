@@ -18,8 +18,11 @@ using AlignmentHeads = std::vector<std::vector<int64_t>>;
 // have.
 AlignmentHeads read_alignment_heads(const JsonObject& config, const StackSpec& decoder);
 
-// For a model whose config lists none: its generation_config.json, else those of a published model
-// with as many layers, heads and tokens, else every head of the upper half of the layers.
+// Those of a published model with as many layers, heads and tokens, else every head of the upper
+// half of the layers.
+AlignmentHeads usual_alignment_heads(const ModelSpec& spec);
+
+// For a model whose config lists none: its generation_config.json, else the usual ones.
 AlignmentHeads find_alignment_heads(const std::filesystem::path& directory, const ModelSpec& spec);
 
 }  // namespace slim

@@ -157,16 +157,34 @@ ModelFiles open_gguf(const std::filesystem::path& directory, const Checkpoint& s
   return files;
 }
 
+// A ggml file says everything itself: what lies beside it may be of another model.
+ModelFiles open_ggml(const std::filesystem::path& path, const Checkpoint& stored) {
+  const Family& family = family_of(stored);
+  ModelFiles files;
+  files.directory = path.parent_path();
+  files.spec = family.read_checkpoint(stored, JsonObject::parse("{}", path.string()));
+  SpecCheck(files.spec, path).run();
+  files.spec.alignment_heads = usual_alignment_heads(files.spec);
+  files.checkpoint = stored.renamed({}, family.ignored);
+  return files;
+}
+
+// Files that are a whole model.
+bool is_model_file(const std::filesystem::path& path) {
+  return path.extension() == ".gguf" || path.extension() == ".bin";
+}
+
 }  // namespace
 
 ModelFiles open_model(const std::filesystem::path& path) {
   std::error_code ignored;
   const bool is_directory = std::filesystem::is_directory(path, ignored);
   if (!is_directory && !std::filesystem::exists(path, ignored)) {
-    throw Error(ErrorCode::bad_file, "There is no such model directory, GGUF file or config.json.",
+    throw Error(ErrorCode::bad_file,
+                "There is no such model directory, GGUF or ggml file or config.json.",
                 path.string());
   }
-  if (!is_directory && path.extension() != ".gguf") return open_config(path);
+  if (!is_directory && !is_model_file(path)) return open_config(path);
 
   std::optional<JsonObject> config;
   const std::filesystem::path config_path = path / "config.json";
@@ -179,6 +197,7 @@ ModelFiles open_model(const std::filesystem::path& path) {
   if (stored->metadata() != nullptr) {
     return open_gguf(is_directory ? path : path.parent_path(), *stored);
   }
+  if (stored->extras() != nullptr) return open_ggml(path, *stored);
   if (!config) config = JsonObject::read(config_path);  // says that it is missing
 
   ModelFiles files;

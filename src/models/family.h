@@ -19,12 +19,13 @@ class GgufFields;
 struct Family {
   std::string_view name;                        // "llama"
   std::vector<std::string_view> architectures;  // in config.json: "LlamaForCausalLM"
-  std::string_view content;  // in a format that stores it: "WhisperSpec" (CTranslate2), "phi2"
-                             // (GGUF); or nothing
+  std::string_view content;  // in a format that stores it: "WhisperSpec" (CTranslate2, ggml),
+                             // "phi2" (GGUF); or nothing
   // From a Hugging Face config.json (models/config_fields.h reads what families have in common).
   ModelSpec (*read_config)(const JsonObject& config) = nullptr;
   // From a checkpoint whose config holds no sizes (CTranslate2): sizes by tensor shapes. `config`
-  // is the directory's config.json. None if there is no such format.
+  // is the directory's config.json; of a ggml file, which is alone, it is empty. None if there is
+  // no such format.
   ModelSpec (*read_checkpoint)(const Checkpoint& checkpoint, const JsonObject& config) = nullptr;
   // From the keys and tensors of a GGUF file (models/gguf_fields.h). None where llama.cpp has no
   // such models.
@@ -41,7 +42,8 @@ std::span<const Family> families();
 // The plan that a converted model was stored for; its tensors have canonical names.
 constexpr const char* kPlanFile = "slim_plan.json";
 
-// A model on disk: directory with config.json and weights, a GGUF file, or a config.json alone.
+// A model on disk: directory with config.json and weights, a GGUF or ggml file, or a config.json
+// alone.
 struct ModelFiles {
   std::filesystem::path directory;
   ModelSpec spec;
@@ -49,7 +51,8 @@ struct ModelFiles {
   bool converted = false;                        // there is a kPlanFile in the directory
 };
 
-// `path`: the directory, the .gguf file or a directory with only that, or the config.json. Where a
+// `path`: the directory, the .gguf file or a directory with only that, the ggml .bin file, or the
+// config.json. Where a
 // directory's weights are a GGUF file, that is all that is read of it. Throws Error{bad_file} for
 // missing or malformed files, Error{unsupported_model} for an
 // architecture that is not in the table (listing those that are).

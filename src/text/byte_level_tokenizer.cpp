@@ -1,10 +1,26 @@
 // Byte-level BPE from lists.
 #include "text/byte_level_tokenizer.h"
 
+#include <cstddef>
+
 #include "slim/error.h"
 #include "text/merges.h"
 
 namespace slim {
+namespace {
+
+Bpe bpe_of(ByteLevelModel& model, const Vocabulary& vocabulary, const std::string& place) {
+  if (model.ranked) {
+    std::vector<float> scores;  // below 2^24, so exact
+    for (int32_t id = 0; id < vocabulary.size(); ++id) scores.push_back(-static_cast<float>(id));
+    return make_bpe(scores, vocabulary);
+  }
+  return make_bpe(std::move(model.merges), vocabulary, [&](size_t i, const std::string& why) {
+    throw Error(ErrorCode::bad_file, "Merge " + std::to_string(i) + " " + why + ".", place);
+  });
+}
+
+}  // namespace
 
 std::unique_ptr<Tokenizer::Parts> make_byte_level_tokenizer(ByteLevelModel model,
                                                             const std::string& place) {
@@ -23,9 +39,7 @@ std::unique_ptr<Tokenizer::Parts> make_byte_level_tokenizer(ByteLevelModel model
                   place);
     }
   }
-  Bpe bpe = make_bpe(std::move(model.merges), vocabulary, [&](size_t i, const std::string& why) {
-    throw Error(ErrorCode::bad_file, "Merge " + std::to_string(i) + " " + why + ".", place);
-  });
+  Bpe bpe = bpe_of(model, vocabulary, place);
   BpeModel::Settings settings;
   settings.byte_level = true;
   settings.ignore_merges = model.ignore_merges;

@@ -1,5 +1,5 @@
 // A Tokenizer over bytes from a list of tokens and a list of merges: GPT-2's vocab.json with
-// merges.txt, and GGUF's "gpt2" vocabularies.
+// merges.txt, and GGUF's "gpt2" vocabularies. Or from tokens alone (text/ranked_tokenizer.h).
 #pragma once
 
 #include <memory>
@@ -20,6 +20,7 @@ struct ByteLevelModel {
   Normalizer normalizer;
   Pretokenizer pretokenizer;
   bool ignore_merges = false;
+  bool ranked = false;  // no merges are listed: whatever makes a token merges, low ids first
 };
 
 // Throws Error{bad_file} with `place` for what is malformed or repeated, Error{unsupported_model}

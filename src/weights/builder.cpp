@@ -134,6 +134,10 @@ void CheckpointBuilder::set_metadata(std::shared_ptr<const GgufMetadata> metadat
   checkpoint_->metadata_ = std::move(metadata);
 }
 
+void CheckpointBuilder::set_extras(std::shared_ptr<const GgmlExtras> extras) {
+  checkpoint_->extras_ = std::move(extras);
+}
+
 std::shared_ptr<const Checkpoint> CheckpointBuilder::finish() {
   constexpr std::string_view kKey = ".k.weight";
   constexpr std::string_view kValue = ".v.weight";

@@ -69,6 +69,7 @@ class CheckpointBuilder {
   void add(const WeightsFile& file, const std::string& name, Tensor tensor);
   void add_scalar(const WeightsFile& file, const std::string& name, int64_t value);
   void set_metadata(std::shared_ptr<const GgufMetadata> metadata);
+  void set_extras(std::shared_ptr<const GgmlExtras> extras);
   // Throws Error{bad_file} if the key and value weights of a layer share bytes.
   std::shared_ptr<const Checkpoint> finish();
 

@@ -8,6 +8,7 @@
 #include "slim/error.h"
 #include "weights/builder.h"
 #include "weights/ctranslate2.h"
+#include "weights/ggml.h"
 #include "weights/gguf.h"
 #include "weights/safetensors.h"
 
@@ -23,7 +24,9 @@ constexpr Format kFormats[] = {{"model.safetensors", open_safetensors},
                                {"model.safetensors.index.json", open_sharded_safetensors},
                                {"model.bin", open_ctranslate2}};
 
-constexpr std::string_view kGguf = ".gguf";  // a file of any name that ends so
+// Files of any name that ends so.
+constexpr std::string_view kGguf = ".gguf";
+constexpr std::string_view kGgml = ".bin";
 
 // The directory's only GGUF file; empty if there is none.
 std::filesystem::path find_gguf(const std::filesystem::path& directory) {
@@ -63,6 +66,7 @@ std::shared_ptr<const Checkpoint> Checkpoint::open(const std::filesystem::path& 
   std::error_code error;
   if (!std::filesystem::is_directory(path, error)) {
     if (path.extension() == kGguf) return open_gguf(path);
+    if (path.extension() == kGgml) return open_ggml(path);
     fail_file(path, "There is no such model directory.");
   }
   std::string known;
@@ -123,6 +127,7 @@ std::shared_ptr<const Checkpoint> Checkpoint::renamed(
   }
   for (const auto& [name, value] : scalars_) builder.add_scalar(file, name, value);
   builder.set_metadata(metadata_);
+  builder.set_extras(extras_);
   return builder.finish();
 }
 

@@ -31,26 +31,30 @@
 namespace slim {
 
 class GgufMetadata;
+struct GgmlExtras;
 
 class Checkpoint {
  public:
   // Opens the weights of a model directory: model.safetensors, model.safetensors.index.json with
-  // its shards, model.bin (CTranslate2), or a single *.gguf; or a .gguf file itself. Everything is
-  // validated before this returns: headers and sizes with overflow checks, offsets inside the file,
-  // no overlap (two names over the same bytes would make K equal V and slim look perfect), no
-  // duplicates, dtypes known. Throws Error{bad_file} naming file and tensor. Names are canonical
-  // for CTranslate2 and GGUF, and the file's own for safetensors: a family then uses renamed().
+  // its shards, model.bin (CTranslate2), or a single *.gguf; or a .gguf file itself, or one of
+  // whisper.cpp (ggml, any *.bin). Everything is validated before this returns: headers and sizes
+  // with overflow checks, offsets inside the file, no overlap (two names over the same bytes would
+  // make K equal V and slim look perfect), no duplicates, dtypes known. Throws Error{bad_file}
+  // naming file and tensor. Names are canonical for CTranslate2, GGUF and ggml, and the file's own
+  // for safetensors: a family then uses renamed().
   static std::shared_ptr<const Checkpoint> open(const std::filesystem::path& path);
 
-  // The format's name ("safetensors", "ctranslate2", "gguf").
+  // The format's name ("safetensors", "ctranslate2", "gguf", "ggml").
   const std::string& format() const noexcept { return format_; }
   // Where the weights came from, for messages.
   const std::filesystem::path& path() const noexcept { return path_; }
-  // For CTranslate2 "WhisperSpec", for GGUF "llama"; empty for formats that do not say what they
-  // hold.
+  // For CTranslate2 and ggml "WhisperSpec", for GGUF "llama"; empty for formats that do not say
+  // what they hold.
   const std::string& content() const noexcept { return content_; }
   // GGUF's keys: the model's configuration and its vocabulary. Null for other formats.
   const GgufMetadata* metadata() const noexcept { return metadata_.get(); }
+  // ggml's vocabulary and mel filters. Null for other formats.
+  const GgmlExtras* extras() const noexcept { return extras_.get(); }
 
   bool has(std::string_view name) const;
   // Throws Error{bad_file} "…: tensor 'x' is missing".
@@ -76,6 +80,7 @@ class Checkpoint {
   std::map<std::string, Tensor, std::less<>> tensors_;
   std::map<std::string, int64_t, std::less<>> scalars_;
   std::shared_ptr<const GgufMetadata> metadata_;
+  std::shared_ptr<const GgmlExtras> extras_;
 };
 
 }  // namespace slim

@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cctype>
 
 #include "kernels/staged_kernels.h"
 #include "models/golden.h"
@@ -35,10 +36,12 @@ struct Case {
 std::vector<Case> cases() {
   std::vector<Case> all;
   for (const std::string& kernels : test_device_names()) {
-    for (const char* format : {"hf", "sharded", "ct2"}) {
+    for (const char* format : {"hf", "sharded", "ct2", "ggml-f16.bin"}) {
       all.push_back({"deep_decoder", format, kernels});
     }
-    for (const char* format : {"hf", "ct2"}) all.push_back({"wide_input", format, kernels});
+    for (const char* format : {"hf", "ct2", "ggml-f32.bin"}) {
+      all.push_back({"wide_input", format, kernels});
+    }
     all.push_back({"computed", "hf", kernels});
   }
   return all;
@@ -121,25 +124,35 @@ INSTANTIATE_TEST_SUITE_P(All, WhisperGolden, testing::ValuesIn(cases()),
                          [](const testing::TestParamInfo<Case>& instance) {
                            std::string name = instance.param.model + "_" + instance.param.format +
                                               "_" + instance.param.kernels;
-                           std::replace(name.begin(), name.end(), ':', '_');
+                           std::replace_if(
+                               name.begin(), name.end(),
+                               [](unsigned char c) { return std::isalnum(c) == 0; }, '_');
                            return name;
                          });
 
-// The same numbers in three files: not a bit may differ.
+std::vector<float> some_logits(const std::filesystem::path& path, const Expected& expected) {
+  const Loaded loaded(path, "reference", cache("x", RowType::f32));
+  const Tensor encoded = loaded.model->encode(expected.mel.matrix(), kWindows);
+  Decoding decoding(*loaded.model, encoded.matrix(), kWindows);
+  const Tensor logits =
+      decoding.step({expected.window_tokens(0).first(9), expected.window_tokens(1).first(2),
+                     expected.window_tokens(2).first(5)});
+  return {floats(logits).begin(), floats(logits).end()};
+}
+
+// The same numbers in several files: not a bit may differ.
 TEST(WhisperFormats, GiveTheSameLogits) {
-  const Expected expected = read_expected("deep_decoder");
-  std::vector<float> first;
-  for (const char* format : {"hf", "sharded", "ct2"}) {
-    const Loaded loaded(golden_directory("deep_decoder") / format, "reference",
-                        cache("x", RowType::f32));
-    const Tensor encoded = loaded.model->encode(expected.mel.matrix(), kWindows);
-    Decoding decoding(*loaded.model, encoded.matrix(), kWindows);
-    const Tensor logits =
-        decoding.step({expected.window_tokens(0).first(9), expected.window_tokens(1).first(2),
-                       expected.window_tokens(2).first(5)});
-    const std::vector<float> values(floats(logits).begin(), floats(logits).end());
-    if (first.empty()) first = values;
-    EXPECT_EQ(values, first) << format;
+  const std::pair<const char*, std::vector<const char*>> models[] = {
+      {"deep_decoder", {"hf", "sharded", "ct2", "ggml-f16.bin"}},
+      {"wide_input", {"hf", "ct2", "ggml-f32.bin"}}};
+  for (const auto& [model, formats] : models) {
+    const Expected expected = read_expected(model);
+    std::vector<float> first;
+    for (const char* format : formats) {
+      const std::vector<float> values = some_logits(golden_directory(model) / format, expected);
+      if (first.empty()) first = values;
+      EXPECT_EQ(values, first) << model << " " << format;
+    }
   }
 }
 

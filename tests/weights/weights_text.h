@@ -114,6 +114,45 @@ class GgufText {
   std::string tensors_;
 };
 
+// whisper.cpp's ggml file; any of its numbers can be a lie.
+class GgmlText {
+ public:
+  // Sizes from the fastest to the slowest, as in the file.
+  GgmlText& tensor(std::string_view name, const std::vector<int32_t>& shape, int32_t dtype,
+                   const std::string& data) {
+    tensors_ += bytes_of(static_cast<int32_t>(shape.size())) +
+                bytes_of(static_cast<int32_t>(name.size())) + bytes_of(dtype) + bytes_of(shape) +
+                std::string(name) + data;
+    return *this;
+  }
+  GgmlText& floats(std::string_view name, const std::vector<int32_t>& shape,
+                   const std::vector<float>& values) {
+    return tensor(name, shape, 0, bytes_of(values));
+  }
+  GgmlText& token(std::string_view bytes) {
+    tokens_ += bytes_of(static_cast<uint32_t>(bytes.size())) + std::string(bytes);
+    ++token_count;
+    return *this;
+  }
+  std::string text() const {
+    return bytes_of(magic) + bytes_of(sizes) + bytes_of(type) + bytes_of(bins) +
+           bytes_of(frequencies) + bytes_of(filters) + bytes_of(token_count) + tokens_ + tensors_;
+  }
+
+  uint32_t magic = 0x67676d6c;
+  // Vocabulary; positions, width, heads, layers of the encoder and of the decoder; mel bins.
+  std::vector<int32_t> sizes = {3, 2, 1, 1, 1, 2, 1, 1, 1, 1};
+  int32_t type = 0;
+  int32_t bins = 1;
+  int32_t frequencies = 2;
+  std::vector<float> filters = {0.5F, 0.25F};
+  int32_t token_count = 0;
+
+ private:
+  std::string tokens_;
+  std::string tensors_;
+};
+
 // A file in memory, in an allocation of exactly its size so that the address sanitizer sees any
 // read past it; `shift` moves it off alignment.
 class MemoryFile {

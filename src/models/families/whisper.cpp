@@ -1,5 +1,5 @@
 // Whisper (openai/whisper-*, distil-whisper, CrisperWhisper): log-mel spectrogram to text. Sizes
-// come from Hugging Face's config.json, or from the shapes of a CTranslate2 checkpoint.
+// come from Hugging Face's config.json, or from the shapes of a CTranslate2 or ggml checkpoint.
 #include <fmt/format.h>
 
 #include "models/alignment_heads.h"
