@@ -8,9 +8,9 @@
 
 namespace slim {
 
-// Median over rounds of ten calls that follow one another, in microseconds a call, after a tenth of a
-// second of them: a card that was idle takes as long to reach its clock. `wait` returns when all work
-// is done.
+// Median over rounds of ten calls that follow one another, in microseconds a call, after a tenth of
+// a second of them: a card that was idle takes as long to reach its clock. `wait` returns when all
+// work is done.
 inline double median_us(const std::function<void()>& wait, const std::function<void()>& call) {
   using Clock = std::chrono::steady_clock;
   for (const auto end = Clock::now() + std::chrono::milliseconds(100); Clock::now() < end; wait()) {
