@@ -173,7 +173,8 @@ TEST_F(Cli, WordsHaveTimesInEveryForm) {
   const std::string command = "transcribe -m model speech.wav --word_timestamps --temperature 0 ";
   const Outcome json = run(command + "-f json --vad-filter --vad-threshold 0.3");
   EXPECT_EQ(json.status, 0) << json.err;
-  for (const auto& segment : nlohmann::json::parse(json.out).at("segments")) {
+  const auto document = nlohmann::json::parse(json.out);
+  for (const auto& segment : document.at("segments")) {
     std::string text;
     for (const auto& word : segment.at("words")) {
       for (const char* field : {"start", "end", "probability"}) EXPECT_TRUE(word.contains(field));

@@ -5,7 +5,7 @@
 
 namespace slim::cuda {
 
-// What read_numbers() adds to a number, so that it needs no sum for each: w's offsets take it off
+// What convert() adds to a number, so that it needs no sum for each: w's offsets take it off
 // again. Of 16 bits that is the sign; below, numbers stand in the mantissa of 2^15, whose last bit
 // is 2^-8, and what the offsets round is 2^-9 of the number's last bit.
 template <class Shape>
