@@ -89,6 +89,9 @@ class ToyScheme final : public Scheme {
       return {standing_format(type_, spec().width),
               standing_format(type_, spec().heads * spec().head_width)};
     }
+    int64_t step_weight_bytes() const override {
+      return projection_bytes() + absorbed_.bytes() + weights().v.bytes();
+    }
 
    private:
     std::vector<ConstMatrix> project(std::span<const Slice> /*slices*/, ConstMatrix x,
