@@ -55,13 +55,13 @@ std::vector<int64_t> key_of(const Attend& a, bool at_once, int64_t clusters) {
 // The layers of a step have the same slices, and come one after another from one thread: the last
 // plan is kept (64 sequences of 24 pages take longer to cut than to compare).
 const RowPlan& plan_of(const Attend& a, int64_t clusters) {
-  thread_local RowPlan kept{{}, {}, RowPlaces({})};
+  thread_local RowPlan kept;
   const bool at_once = !a.merge && a.lse.rows == 0;
   std::vector<int64_t> key = key_of(a, at_once, clusters);
   if (kept.key != key) {
-    kept.work = cut_rows(a.slices, a.causal, at_once, clusters);
-    kept.places = RowPlaces(kept.work.pages);
-    kept.key = std::move(key);
+    RowWork work = cut_rows(a.slices, a.causal, at_once, clusters);
+    RowPlaces places(work.pages);
+    kept = {std::move(key), std::move(work), std::move(places)};
   }
   return kept;
 }

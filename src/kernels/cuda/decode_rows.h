@@ -39,6 +39,7 @@ struct RowPlaces {
   std::vector<int32_t> numbers;
   int64_t largest = 0;  // of the numbers
 
+  RowPlaces() = default;
   explicit RowPlaces(std::span<const std::byte* const> pages);
   // Whether a copy takes them: units of 16 bytes, numbers of 31 bits.
   bool fit() const;
