@@ -12,9 +12,9 @@ constexpr int kMixTiles = kMixColumns / 16;
 // addends that are exact in f16: without shifts and sums, a byte or less under an exponent of its
 // own. In units of 2^kLow of the last bit (16 bits: of 2^8).
 template <class Shape>
-constexpr int kAddends = Shape::kBits == 8 ? 1 : 2;
+constexpr bool kTwoAddends = Shape::kBits != 8;
 template <class Shape>
-using Columns = uint32_t[kAddends<Shape>][4];
+using Columns = uint32_t[kTwoAddends<Shape> ? 2 : 1][4];
 
 // What addends stand above a number without sign: 1024 under a byte, and under the rest 4 of 16
 // bits, 64 of four and 256 of two. Keys of 16 bits, which have no middles to take it off with, have
@@ -122,7 +122,7 @@ struct MixedColumns {
                                                Weights probabilities) {
     order_registers();
     multiply_group<kFirst>(page, columns[0], probabilities);
-    if constexpr (kAddends < Shape >> 1) multiply_group<false>(page, columns[1], probabilities);
+    if constexpr (kTwoAddends<Shape>) multiply_group<false>(page, columns[1], probabilities);
     commit_products();
   }
 
