@@ -1,4 +1,5 @@
-// How much of a one-read kernel a card runs at once: work is cut into as many runs.
+// What the one-read kernels ask of a card before they run: their shared memory, and how much of
+// them it runs at once, since work is cut into as many runs.
 #pragma once
 
 #include <algorithm>
@@ -7,9 +8,15 @@
 
 namespace slim::cuda {
 
-// Clusters of the current card; `one` is the grid of one cluster. (CUDA says of clusters of one
-// block that none fits, since a grid without clusters has no such attribute.)
-inline int resident_clusters(const void* kernel, const Grid& one) {
+constexpr int kSharedBytes = 227 * 1024;  // of a block, on sm_90
+
+// Lets blocks of the kernel have their shared memory. Returns how many clusters the current card
+// runs at once; `one` is the grid of one cluster. (CUDA says of clusters of one block that none
+// fits, since a grid without clusters has no such attribute.)
+inline int fit_kernel(const void* kernel, const Grid& one) {
+  check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  static_cast<int>(one.shared_bytes)),
+             "give a block shared memory");
   int count = 0;
   if (one.cluster > 1) {
     const LaunchConfiguration configuration(one, nullptr);

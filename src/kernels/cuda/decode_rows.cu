@@ -16,7 +16,6 @@
 namespace slim::cuda {
 namespace {
 
-constexpr int kSharedBytes = 227 * 1024;  // of a block, on sm_90
 constexpr int kSlabBytes = kPageRows * 128;
 
 const RowEntry* find(DType type, int64_t width) {
@@ -48,10 +47,7 @@ Fitted fit(const RowLaunch& launch) {
   fitted.ring_slabs = std::min(2 * entry.slabs, (kSharedBytes - entry.fixed_bytes) / kSlabBytes);
   check(fitted.ring_slabs >= entry.slabs, "a page fits into shared memory");
   fitted.shared_bytes = fitted.ring_slabs * kSlabBytes + entry.fixed_bytes;
-  check_cuda(cudaFuncSetAttribute(entry.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  fitted.shared_bytes),
-             "give a block shared memory");
-  fitted.clusters = resident_clusters(entry.kernel, grid_of(entry, 1, fitted.shared_bytes));
+  fitted.clusters = fit_kernel(entry.kernel, grid_of(entry, 1, fitted.shared_bytes));
   return fitted;
 }
 
@@ -106,14 +102,13 @@ CUtensorMap tensor_map(const RowLaunch& launch, const RowPlaces& places, int64_t
 
 RowPlaces::RowPlaces(std::span<const std::byte* const> pages) {
   if (pages.empty()) return;
-  const std::byte* const first = *std::min_element(pages.begin(), pages.end());
-  base = first;
-  for (const std::byte* page : pages) unit = std::gcd(unit, static_cast<int64_t>(page - first));
+  base = *std::min_element(pages.begin(), pages.end());
+  for (const std::byte* page : pages) unit = std::gcd(unit, static_cast<int64_t>(page - base));
   if (unit == 0) unit = kPageRows;  // there is one page: any will do
   numbers.reserve(pages.size());
   for (const std::byte* page : pages) {
-    largest = std::max(largest, (page - first) / unit);
-    numbers.push_back(static_cast<int32_t>((page - first) / unit));
+    largest = std::max(largest, (page - base) / unit);
+    numbers.push_back(static_cast<int32_t>((page - base) / unit));
   }
 }
 

@@ -13,8 +13,6 @@
 namespace slim::cuda {
 namespace {
 
-constexpr int kSharedBytes = 227 * 1024;  // of a block, on sm_90
-
 const DecodeEntry* find(int bits, int head_width, int head_tiles) {
   switch (bits) {
     case 16:
@@ -52,10 +50,7 @@ Fitted fit(const DecodeLaunch& launch, int spill) {
   fitted.stages = std::min(kMostStages, (kSharedBytes - entry->fixed_bytes) / stage_bytes);
   check(fitted.stages >= 2, "two pages fit into shared memory");
   fitted.shared_bytes = static_cast<size_t>(fitted.stages * stage_bytes + entry->fixed_bytes);
-  check_cuda(cudaFuncSetAttribute(fitted.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  static_cast<int>(fitted.shared_bytes)),
-             "give a block shared memory");
-  fitted.clusters = resident_clusters(fitted.kernel, grid_of(launch, 1, fitted.shared_bytes));
+  fitted.clusters = fit_kernel(fitted.kernel, grid_of(launch, 1, fitted.shared_bytes));
   return fitted;
 }
 
