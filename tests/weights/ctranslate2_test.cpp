@@ -16,18 +16,7 @@ namespace {
 using Floats = std::vector<float>;
 using Names = std::vector<std::string>;
 
-// A checkpoint together with the bytes it borrows.
-class Loaded {
- public:
-  explicit Loaded(const Ct2Text& text, size_t shift = 0)
-      : memory_(text.text(), shift), weights_(read_ctranslate2(memory_.file())) {}
-  const Checkpoint* operator->() const { return weights_.get(); }
-  Floats values(std::string_view name) const { return values_of(weights_->get(name)); }
-
- private:
-  MemoryFile memory_;
-  std::shared_ptr<const Checkpoint> weights_;
-};
+using Loaded = LoadedText<read_ctranslate2>;
 
 testing::AssertionResult refuses(std::string_view why, std::string_view text,
                                  ErrorCode code = ErrorCode::bad_file) {

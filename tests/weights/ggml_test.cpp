@@ -31,17 +31,7 @@ GgmlText small() {
   return text;
 }
 
-class Loaded {
- public:
-  explicit Loaded(const GgmlText& text, size_t shift = 0)
-      : memory_(text.text(), shift), weights_(read_ggml(memory_.file())) {}
-  const Checkpoint* operator->() const { return weights_.get(); }
-  Floats values(std::string_view name) const { return values_of(weights_->get(name)); }
-
- private:
-  MemoryFile memory_;
-  std::shared_ptr<const Checkpoint> weights_;
-};
+using Loaded = LoadedText<read_ggml>;
 
 testing::AssertionResult refuses(std::string_view why, std::string_view text,
                                  ErrorCode code = ErrorCode::bad_file) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -174,5 +175,20 @@ inline std::vector<float> values_of(const Tensor& tensor) {
   const Tensor floats = tensor.to_f32();
   return {floats.values<float>(), floats.values<float>() + floats.elements()};
 }
+
+// A checkpoint that kRead makes of a text, together with the bytes it borrows.
+template <auto kRead>
+class LoadedText {
+ public:
+  template <class Text>
+  explicit LoadedText(const Text& text, size_t shift = 0)
+      : memory_(text.text(), shift), weights_(kRead(memory_.file())) {}
+  const Checkpoint* operator->() const { return weights_.get(); }
+  std::vector<float> values(std::string_view name) const { return values_of(weights_->get(name)); }
+
+ private:
+  MemoryFile memory_;
+  std::shared_ptr<const Checkpoint> weights_;
+};
 
 }  // namespace slim
