@@ -1,6 +1,5 @@
 // Written by hand: all of its texts are names from closed lists, which need no escapes.
 #include "engine/plan_file.h"
-#include "slim/error.h"
 
 #include <fmt/format.h>
 
