@@ -54,6 +54,11 @@ T __ldg(const T* from) {
   if (reinterpret_cast<uintptr_t>(from) % alignof(T) != 0) __builtin_trap();
   return *from;
 }
+template <typename T>
+T __ldcg(const T* from) {
+  return __ldg(from);
+}
+inline void __threadfence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
 // Blocks may run on several threads.
 inline uint32_t atomicAdd(uint32_t* to, uint32_t value) {
   return std::atomic_ref(*to).fetch_add(value);

@@ -43,6 +43,7 @@ def translate_bounds(text: str) -> str:
 def translate(text: str) -> str:
     text = re.sub(r"#include <([\w.]+)>",
                   lambda m: f'#include "{HEADERS[m[1]]}"' if m[1] in HEADERS else m[0], text)
+    text = text.replace('"kernels/cuda/warp_products.cuh"', '"emulator/card_fragments.h"')
     text = re.sub(r"^namespace slim\b", "namespace slim::emulated", text, flags=re.M)
     text = translate_bounds(text)
     text = text.replace("reinterpret_cast<const void*>(kernel)", "known_kernel(kernel)")

@@ -1,17 +1,14 @@
 // What the one-read kernels use of sm_90: barriers in shared memory that count bytes, bulk copies
-// into it, stores into the shared memory of a cluster's other blocks, and products of 16 by 8
-// by 16.
+// into it, stores into the shared memory of a cluster's other blocks, and products of four warps.
 #pragma once
 
 #include <cuda_fp16.h>
 
 #include <cstdint>
 
-namespace slim::cuda {
+#include "kernels/cuda/warp_products.cuh"
 
-__device__ __forceinline__ uint32_t shared_address(const void* pointer) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
-}
+namespace slim::cuda {
 
 // The same place in the shared memory of block `rank` of the cluster.
 __device__ __forceinline__ uint32_t remote_address(const void* pointer, int rank) {
@@ -93,32 +90,13 @@ __device__ __forceinline__ void sync_cluster() {
           : "memory");
 }
 
-// Four 8 by 8 matrices of 16-bit numbers; lane l says where row l % 8 of matrix l / 8 begins.
-struct Fragments {
-  uint32_t part[4];
-};
-__device__ __forceinline__ Fragments load_fragments(uint32_t address) {
-  Fragments f;
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(f.part[0]), "=r"(f.part[1]), "=r"(f.part[2]), "=r"(f.part[3])
-               : "r"(address));
-  return f;
-}
+// load_fragments() of the transposed matrices.
 __device__ __forceinline__ Fragments load_transposed(uint32_t address) {
   Fragments f;
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(f.part[0]), "=r"(f.part[1]), "=r"(f.part[2]), "=r"(f.part[3])
                : "r"(address));
   return f;
-}
-
-// c[16, 8] += a[16, 16] b[16, 8] in f16, summed in f32: a product of one warp.
-__device__ __forceinline__ void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,
-                                         uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-      "{%8, %9}, {%0, %1, %2, %3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 // ---- Products of four warps, which run beside what the warps do ------------------------------
@@ -188,12 +166,6 @@ __device__ __forceinline__ void multiply_group(float (&c)[4][4], const uint32_t 
         "+f"(c[1][2]), "+f"(c[1][3]), "+f"(c[2][0]), "+f"(c[2][1]), "+f"(c[2][2]), "+f"(c[2][3]),
         "+f"(c[3][0]), "+f"(c[3][1]), "+f"(c[3][2]), "+f"(c[3][3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b.low), "n"(kFirst ? 0 : 1), "n"(B::kHigh));
-}
-
-__device__ __forceinline__ uint32_t add_halves(uint32_t a, uint32_t b) {
-  uint32_t sum;
-  asm("add.rn.f16x2 %0, %1, %2;" : "=r"(sum) : "r"(a), "r"(b));
-  return sum;
 }
 
 // A number that the compiler does not know for a constant: it keeps it in a register.

@@ -57,6 +57,7 @@ CudaDevice::CudaDevice(int number)
   multiprocessors_ = attribute(cudaDevAttrMultiProcessorCount);
   architecture_ = 10 * attribute(cudaDevAttrComputeCapabilityMajor) +
                   attribute(cudaDevAttrComputeCapabilityMinor);
+  block_memory_ = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
 }
 
 CudaDevice::~CudaDevice() {

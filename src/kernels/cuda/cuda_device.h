@@ -69,6 +69,8 @@ class CudaDevice final : public Device {
   int multiprocessors() const noexcept { return multiprocessors_; }
   // 10 times the compute capability: 80, 90, ...
   int architecture() const noexcept { return architecture_; }
+  // Bytes of shared memory that a block may ask for.
+  int block_memory() const noexcept { return block_memory_; }
 
   // Copies small arrays of the host (slices, positions, addresses of pages) to the card, in the
   // stream's order: returns where they are, valid for work asked for before kUploads more calls, or
@@ -104,6 +106,7 @@ class CudaDevice final : public Device {
   cudaStream_t stream_ = nullptr;
   int multiprocessors_ = 0;
   int architecture_ = 0;
+  int block_memory_ = 0;
   std::mutex mutex_;
   MemoryPool free_;
   std::map<std::byte*, size_t> sizes_;  // of what is in use

@@ -1,4 +1,4 @@
-// Products of many rows by cuBLASLt, and the choice between them and those of few rows.
+// Products of many rows by cuBLASLt, and the choice between them and those of few and some rows.
 //
 // The tensor cores multiply bf16 numbers exactly and sum in f32. So each f32 activation is taken
 // apart into three bf16 parts (8 bits each, together its 24), and each weight into as many as hold
@@ -23,8 +23,11 @@ constexpr int64_t kWeightScratch = int64_t{64} << 20;  // decoded weights of a t
 constexpr int64_t kRowScratch = int64_t{256} << 20;    // activations taken apart
 constexpr int64_t kSumScratch = int64_t{64} << 20;     // each of two arrays of sums
 constexpr size_t kMostPlans = 4096;
-// Up to so many rows are few: where the library reads the weights three times, and where it also
-// needs them decoded.
+// Tiles serve more rows than few_rows.cu reads weights for at once, and up to so many.
+constexpr int64_t kFewestTileRows = 9;
+constexpr int64_t kMostTileRows = 512;
+// Where tiles do not, up to so many rows are few: where the library reads the weights three times,
+// and where it also needs them decoded.
 constexpr int64_t kFewRows = 16;
 constexpr int64_t kFewRowsDecoded = 32;
 
@@ -83,6 +86,11 @@ Finish finish_of(const Product& product, const Tile& tile, int64_t begin, int64_
 // Products take weights of bf16 as they lie in memory if every vector of eight is aligned.
 bool lies_ready(const ConstMatrix& weight) {
   return weight.type == DType::bf16 && weight.columns % kPiece == 0 && rows_aligned(weight, 16);
+}
+
+bool has_some_rows(const Product& product) {
+  return product.x.rows >= kFewestTileRows && product.x.rows <= kMostTileRows &&
+         product.weight.columns > 0;
 }
 
 bool has_few_rows(const Product& product) {
@@ -294,6 +302,17 @@ void Products::multiply_parts(const Product& product) {
   }
 }
 
+void Products::multiply_some_rows(const Product& product) {
+  const std::lock_guard lock(mutex_);
+  if (arrivals_ == nullptr) {
+    constexpr size_t kBytes = kCountedTiles * sizeof(uint32_t);
+    auto zeros = device_.allocate(kBytes);
+    device_.clear(zeros->data(), kBytes);
+    arrivals_ = std::move(zeros);
+  }
+  multiply_tiles(device_, product, reinterpret_cast<uint32_t*>(arrivals_->data()));
+}
+
 void Products::multiply_many_rows(const Product& product) {
   const std::lock_guard lock(mutex_);
   if (product.weight.type == DType::f32) return multiply_floats(product);
@@ -305,6 +324,9 @@ namespace {
 void multiply(CudaDevice& device, Products& products, const Product& product) {
   if (product.x.rows == 0 || product.weight.rows == 0) return;
   device.select();
+  if (has_some_rows(product) && takes_tiles(device, product)) {
+    return products.multiply_some_rows(product);
+  }
   if (has_few_rows(product)) return multiply_few_rows(device, product);
   products.multiply_many_rows(product);
 }

@@ -1,7 +1,7 @@
 // Products: how activations meet weights on a card. Few rows of activations (a decoding step) have
-// a kernel of their own that reads the weights once (few_rows.cu); many rows go through cuBLASLt,
-// whose handle and workspace Products owns, as sums of exact products of bf16 parts
-// (weight_parts.cu).
+// a kernel of their own that reads the weights once (few_rows.cu), and so have some (a batch of
+// them), on tensor cores (group_tiles.cu); many rows go through cuBLASLt, whose handle and
+// workspace Products owns, as sums of exact products of bf16 parts (weight_parts.cu).
 #pragma once
 
 #include <cublasLt.h>
@@ -28,6 +28,14 @@ struct Product : GroupedLinear {
 
 // few_rows.cu: any number of rows, eight at a time; made for few.
 void multiply_few_rows(CudaDevice& device, const Product& product);
+
+// group_tiles.cu: any number of rows; made for a batch. Of f16, bf16, i8 and i16 weights whose rows
+// are aligned to 16 bytes, on a card with enough shared memory.
+bool takes_tiles(const CudaDevice& device, const Product& product);
+// How many tiles at most may share their inputs with several blocks, and need to count them.
+constexpr int64_t kCountedTiles = 1024;
+// arrivals: kCountedTiles zeros on the card, which are left zeros.
+void multiply_tiles(CudaDevice& device, const Product& product, uint32_t* arrivals);
 
 // Numbers as sums of bf16 parts, largest first, each the rest rounded to nearest. Of each part the
 // rows stand `stride` apart, a multiple of 8; a row holds `groups` stretches of `width` columns, a
@@ -75,6 +83,7 @@ class Products {
   Products(const Products&) = delete;
   Products& operator=(const Products&) = delete;
 
+  void multiply_some_rows(const Product& product);
   void multiply_many_rows(const Product& product);
 
  private:
@@ -103,6 +112,7 @@ class Products {
   std::mutex mutex_;  // of all below
   cublasLtHandle_t handle_ = nullptr;
   std::shared_ptr<Buffer> workspace_;
+  std::shared_ptr<Buffer> arrivals_;  // of tiles
   std::map<Key, std::unique_ptr<Plan>> plans_;
 };
 
