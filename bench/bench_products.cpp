@@ -135,7 +135,7 @@ int run(const std::vector<std::string>& arguments) {
   std::vector<int64_t> all_rows;
   for (size_t i = 1; i < arguments.size(); ++i)
     all_rows.push_back(std::atoll(arguments[i].c_str()));
-  if (all_rows.empty()) all_rows = {8, 16, 32, 64, 128, 320};
+  if (all_rows.empty()) all_rows = {8, 9, 16, 32, 64, 128, 320, 512};
   const int64_t most = *std::max_element(all_rows.begin(), all_rows.end());
   for (const Shape& shape : kShapes) {
     Layer aligned(*kernels, shape, most, 0);

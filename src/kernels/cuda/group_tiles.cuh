@@ -173,6 +173,7 @@ class Tile {
   static constexpr int kParts = Shape::kParts;
   static constexpr int kSteps = kColumns / 16;   // products of 16 inputs in a step
   static constexpr int kChunks = kColumns / 32;  // of eight activations, of a thread that parts
+  static constexpr int kRowsAtOnce = kTileThreads / 8;  // of weights, that threads ask for
   static constexpr int kPartingWarps =
       kRows / 8;  // a warp takes eight rows, a lane a fourth of one
 
@@ -190,7 +191,11 @@ class Tile {
     first_row = row_tile * kRows;
     first_output = group * a.outputs + within;
     outputs = static_cast<int>(min(a.outputs - within, int64_t{kTileOutputs}));
-    x = a.x + group * a.x_step;
+    weights =
+        a.weight + (first_output + threadIdx.x / 8) * a.weight_bytes + threadIdx.x % 8 * kChunk;
+    group_x = a.x + group * a.x_step;
+    const int row = first_row + warp() * 8 + lane() % 8;
+    if (warp() < kPartingWarps && row < a.rows) x = group_x + row * a.x_stride + lane() / 8 * 8;
     const int64_t steps = (a.inputs + kColumns - 1) / kColumns;
     begin = static_cast<int>(steps * split / a.splits);
     end = static_cast<int>(steps * (split + 1) / a.splits);
@@ -207,7 +212,8 @@ class Tile {
       const bool grown = store_x(buffer);
       if (step + 1 < end) load_x(step + 1);
       __pipeline_wait_prior(kRingSteps - 2);
-      const bool rescaling = __syncthreads_or(grown) != 0;
+      const bool rescaling = !Numbers::kBf16 && __syncthreads_or(grown) != 0;
+      if constexpr (Numbers::kBf16) __syncthreads();
       load_weights(step + kRingSteps - 1, slot == 0 ? kRingSteps - 1 : slot - 1);
       if (rescaling) rescale(buffer);
       multiply_step(slot, buffer);
@@ -261,51 +267,44 @@ class Tile {
   // Asks for a step's weights; past the end, and of outputs that are not there, zeros.
   __device__ __forceinline__ void load_weights(int step, int slot) {
     if (step < end) {
-      const auto thread = static_cast<int>(threadIdx.x);
-      const int chunk = thread % 8;
-      const int64_t at = int64_t{step} * kRowBytes + chunk * kChunk;
-      const int64_t left = a.inputs * Numbers::kBytes - at;
+      const int row = static_cast<int>(threadIdx.x) / 8;
+      const int chunk = static_cast<int>(threadIdx.x) % 8;
+      const int64_t at = int64_t{step} * kRowBytes;
+      const int64_t left = a.inputs * Numbers::kBytes - at - chunk * kChunk;
       const int there = static_cast<int>(max(int64_t{0}, min(left, int64_t{kChunk})));
-      std::byte* const to = shared + slot * Shape::kWeightBytes;
+      std::byte* const to = shared + slot * Shape::kWeightBytes + place(row, chunk);
 #pragma unroll
-      for (int i = 0; i < kTileOutputs * 8 / kTileThreads; ++i) {
-        const int row = thread / 8 + i * (kTileThreads / 8);
-        const int bytes = row < outputs ? there : 0;
-        const std::byte* const from =
-            a.weight + (first_output + (bytes > 0 ? row : 0)) * a.weight_bytes;
-        cuda::copy_chunk(to + place(row, chunk), from + (bytes > 0 ? at : 0), bytes);
+      for (int i = 0; i < kTileOutputs / kRowsAtOnce; ++i) {
+        cuda::copy_chunk(to + i * kRowsAtOnce * kRowBytes,
+                         weights + at + i * kRowsAtOnce * a.weight_bytes,
+                         row + i * kRowsAtOnce < outputs ? there : 0);
       }
     }
     __pipeline_commit();
   }
 
-  // Eight activations from column `column` on, zeros where there are none.
-  __device__ __forceinline__ void load_chunk(const float* from, int64_t column, float* to) const {
-    if (a.wide && column + 8 <= a.inputs) {
-      const float4 low = __ldg(reinterpret_cast<const float4*>(from + column));
-      const float4 high = __ldg(reinterpret_cast<const float4*>(from + column) + 1);
-      to[0] = low.x;
-      to[1] = low.y;
-      to[2] = low.z;
-      to[3] = low.w;
-      to[4] = high.x;
-      to[5] = high.y;
-      to[6] = high.z;
-      to[7] = high.w;
+  // A step's activations, to registers: those of a row are with four lanes of a warp. Zeros where
+  // there are none.
+  __device__ __forceinline__ void load_x(int step) {
+    if (x == nullptr) return;
+    const float* const from = x + int64_t{step} * kColumns;
+    if (a.wide && (step + 1) * int64_t{kColumns} <= a.inputs) {
+#pragma unroll
+      for (int i = 0; i < 2 * kChunks; ++i) {
+        const float4 four = __ldg(reinterpret_cast<const float4*>(from + i / 2 * 32) + i % 2);
+        float* const to = values[i / 2] + i % 2 * 4;
+        to[0] = four.x;
+        to[1] = four.y;
+        to[2] = four.z;
+        to[3] = four.w;
+      }
       return;
     }
+    const int64_t left = a.inputs - int64_t{step} * kColumns - lane() / 8 * 8;
 #pragma unroll
-    for (int i = 0; i < 8; ++i) to[i] = column + i < a.inputs ? __ldg(from + column + i) : 0.0F;
-  }
-
-  // A step's activations, to registers: those of a row are with four lanes of a warp.
-  __device__ __forceinline__ void load_x(int step) {
-    const int row = first_row + warp() * 8 + lane() % 8;
-    if (warp() >= kPartingWarps || row >= a.rows) return;
-    const float* const from = x + row * a.x_stride;
-#pragma unroll
-    for (int i = 0; i < kChunks; ++i) {
-      load_chunk(from, int64_t{step} * kColumns + (lane() / 8 + 4 * i) * 8, values[i]);
+    for (int i = 0; i < 8 * kChunks; ++i) {
+      const int column = i / 8 * 32 + i % 8;
+      values[i / 8][i % 8] = column < left ? __ldg(from + column) : 0.0F;
     }
   }
 
@@ -392,42 +391,46 @@ class Tile {
 
   using WeightParts = typename Numbers::Parts;
 
-  // The warp's 32 outputs by sixteen inputs.
-  __device__ __forceinline__ void load_parts(const std::byte* weights, int step,
+  // The warp's 32 outputs by sixteen inputs, the i-th of its half of a step. A chunk's place
+  // changes with i in bits that lie below those of the half.
+  __device__ __forceinline__ void load_parts(const std::byte* slot, int i,
                                              WeightParts (&parts)[2]) const {
     const int first = warp() % 4 * 32;
     if constexpr (Numbers::kBytes == 1) {
-      const auto raw = cuda::load_fragments(weights + place(first + lane(), step));
+      const int at = place(first + lane(), warp() / 4 * 4) ^ i * kChunk;
+      const auto raw = cuda::load_fragments(slot + at);
       Numbers::take_apart(raw.part, parts[0]);
       Numbers::take_apart(raw.part + 2, parts[1]);
     } else {
+      const int at = place(first + lane() % 16, warp() / 4 * 4 + lane() / 16) ^ i * 2 * kChunk;
 #pragma unroll
       for (int m = 0; m < 2; ++m) {
-        const int row = first + 16 * m + lane() % 16;
-        Numbers::take_apart(cuda::load_fragments(weights + place(row, 2 * step + lane() / 16)),
-                            parts[m]);
+        Numbers::take_apart(cuda::load_fragments(slot + at + m * 16 * kRowBytes), parts[m]);
       }
     }
   }
 
   __device__ __forceinline__ void multiply_step(int slot, int buffer) {
     if (warp() % 4 * 32 >= outputs) return;
-    const std::byte* const weights = shared + slot * Shape::kWeightBytes;
-    const std::byte* const parted = shared + Shape::kXAt + buffer * Shape::kXBytes;
+    const std::byte* const own_weights = shared + slot * Shape::kWeightBytes;
+    // Of i8 a half of a step is a slab.
+    constexpr bool kWhole = Shape::kSlabs == 2;
+    const std::byte* const own_x = shared + Shape::kXAt + buffer * Shape::kXBytes +
+                                   (kWhole ? warp() / 4 * Shape::kSlabBytes : 0);
+    const int first =
+        place(lane() / 16 * 8 + lane() % 8, (kWhole ? 0 : warp() / 4 * 4) + lane() / 8 % 2);
 #pragma unroll
     for (int i = 0; i < kSteps / 2; ++i) {
-      const int step = warp() / 4 * (kSteps / 2) + i;
       WeightParts parts[2];
-      load_parts(weights, step, parts);
-      const std::byte* const slab = parted + step / 4 * Shape::kSlabBytes;
-      const int chunk = step % 4 * 2 + lane() / 8 % 2;
+      load_parts(own_weights, i, parts);
+      const std::byte* const from = own_x + (first ^ i * 2 * kChunk);
 #pragma unroll
       for (int n = 0; n < kRows / 16; ++n) {
-        const int at = place(n * 16 + lane() / 16 * 8 + lane() % 8, chunk);
         cuda::Fragments own[kParts];
 #pragma unroll
         for (int p = 0; p < kParts; ++p) {
-          own[p] = cuda::load_fragments(slab + p * Shape::kSlabs * Shape::kSlabBytes + at);
+          own[p] = cuda::load_fragments(from + p * Shape::kSlabs * Shape::kSlabBytes +
+                                        n * 16 * kRowBytes);
         }
         multiply_rows(n, parts, own);
       }
@@ -488,8 +491,8 @@ class Tile {
       const int64_t output = first_output + i % kTileOutputs;
       float value = sum_of(i / kTileOutputs, i % kTileOutputs);
       if (!isfinite(value)) {
-        value =
-            plain_sum<kType>(a.weight + output * a.weight_bytes, x + row * a.x_stride, a.inputs);
+        value = plain_sum<kType>(a.weight + output * a.weight_bytes, group_x + row * a.x_stride,
+                                 a.inputs);
       }
       if (a.scale != nullptr) value *= __ldg(a.scale + output);
       if (a.bias != nullptr) value += __ldg(a.bias + output);
@@ -501,7 +504,9 @@ class Tile {
 
   const TileProduct& a;
   std::byte* const shared;
-  const float* x;  // of the group
+  const std::byte* weights;  // the thread's first chunk of the first step
+  const float* group_x;
+  const float* x = nullptr;  // the thread's first chunk, if it has one
   int64_t first_output;
   int first_row, outputs;
   int tile, split;
