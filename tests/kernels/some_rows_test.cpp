@@ -118,16 +118,16 @@ TEST_P(SomeRows, BiasAndAccumulation) {
   }
 }
 
-// Rows of every magnitude, growing and falling along themselves, with zeros at the beginning.
+// Rows of every magnitude, growing and falling along themselves, with zeros at the beginning; so
+// long that a part of the inputs is several steps.
 TEST_P(SomeRows, MagnitudesOfActivations) {
   for (const DType type : kTypes) {
-    for (const int64_t tokens : {12, 30, 50}) {
-      Case layer({tokens, 1, 20, 640}, type);
+    for (const int64_t tokens : {12, 50}) {
+      Case layer({tokens, 1, 20, 10240}, type);
       for (int64_t t = 0; t < tokens; ++t) {
-        for (int64_t k = 0; k < 640; ++k) {
-          const int way = t % 3 == 0 ? 1 : t % 3 == 1 ? -1 : 0;
-          const int exponent =
-              static_cast<int>(t * 150 / tokens - 75) + way * static_cast<int>(k / 64);
+        const int way = t % 3 == 0 ? 4 : t % 3 == 1 ? -4 : 0;
+        for (int64_t k = 0; k < layer.size.inputs; ++k) {
+          const int exponent = static_cast<int>(t * 150 / tokens - 75 + way * (k / 64 % 5));
           const bool zero = k < 130 && t % 5 == 0;
           layer.x.set(t, k, zero ? 0.0F : std::ldexp(layer.x.at(t, k), exponent));
         }

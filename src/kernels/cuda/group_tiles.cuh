@@ -10,8 +10,8 @@
 // are at least 2^-22 (bf16: 2^-23) of the whole are summed, in f32.
 //
 // Four warps own 32 outputs each for half of a step's inputs, and four the same for the other half.
-// A step needs one barrier: activations of the next one are loaded to registers while this one is
-// multiplied, and stored to the other of two buffers.
+// A step needs one barrier: activations of the next one are stored to the other of two buffers
+// while this one is multiplied, and those after it are on their way to registers.
 //
 // In shared memory a row is 128 bytes, its 16-byte chunk c at place c ^ (row % 8), so that neither
 // stores nor load_fragments() meet a bank twice.
@@ -201,22 +201,32 @@ class Tile {
     end = static_cast<int>(steps * (split + 1) / a.splits);
   }
 
-  // Sums the tile's stretch of inputs.
+  // Sums the tile's stretch of inputs. The activations of the next step are taken apart while this
+  // one is multiplied: by four warps before they multiply and by the other four after it, so that
+  // tensor cores have work meanwhile.
   __device__ __forceinline__ void multiply() {
 #pragma unroll
     for (int i = 0; i < kRingSteps - 1; ++i) load_weights(begin + i, i);
     load_x(begin);
+    bool grown = store_x(0);
+    load_x(begin + 1);
     int slot = 0;
     for (int step = begin; step < end; ++step) {
       const int buffer = (step - begin) % 2;
-      const bool grown = store_x(buffer);
-      if (step + 1 < end) load_x(step + 1);
       __pipeline_wait_prior(kRingSteps - 2);
       const bool rescaling = !Numbers::kBf16 && __syncthreads_or(grown) != 0;
       if constexpr (Numbers::kBf16) __syncthreads();
       load_weights(step + kRingSteps - 1, slot == 0 ? kRingSteps - 1 : slot - 1);
       if (rescaling) rescale(buffer);
-      multiply_step(slot, buffer);
+#pragma unroll 1
+      for (int turn = 0; turn < 2; ++turn) {
+        if (turn != warp() / 4) {
+          multiply_step(slot, buffer);
+        } else if (step + 1 < end) {
+          grown = store_x(1 - buffer);
+          load_x(step + 2);
+        }
+      }
       slot = slot == kRingSteps - 1 ? 0 : slot + 1;
     }
   }
@@ -286,7 +296,7 @@ class Tile {
   // A step's activations, to registers: those of a row are with four lanes of a warp. Zeros where
   // there are none.
   __device__ __forceinline__ void load_x(int step) {
-    if (x == nullptr) return;
+    if (x == nullptr || step >= end) return;
     const float* const from = x + int64_t{step} * kColumns;
     if (a.wide && (step + 1) * int64_t{kColumns} <= a.inputs) {
 #pragma unroll
