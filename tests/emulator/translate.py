@@ -4,7 +4,7 @@ usage: translate.py INPUT OUTPUT
 
 Addresses of kernels are taken by known_kernel(), so that they can be run; __shared__ variables
 become static ones that every block finds filled with NaNs, inline assembly for loads becomes loads;
-words that only nvcc knows go. Kernels are started by CudaDevice::launch() alone. Everything moves
+warp_products.cuh, which is assembly, becomes card_fragments.h; words that only nvcc knows go. Kernels are started by CudaDevice::launch() alone. Everything moves
 into namespace slim::emulated, where the emulator's headers define what CUDA's would, so that it
 never meets the real CUDA kernels of libslim. Lines keep their numbers.
 """
