@@ -42,6 +42,25 @@ inline Fragments load_fragments(const void* row) {
   return f;
 }
 
+inline Fragments load_transposed(const void* row) {
+  if (reinterpret_cast<uintptr_t>(row) % 16 != 0) __builtin_trap();
+  Given* const lanes = given_by_warp();
+  const int lane = lane_of_thread();
+  lanes[lane].row = row;
+  __syncwarp();
+  Fragments f;
+  for (int i = 0; i < 4; ++i) {
+    uint16_t numbers[2];
+    for (int j = 0; j < 2; ++j) {
+      const void* const from = lanes[8 * i + lane % 4 * 2 + j].row;
+      std::memcpy(&numbers[j], static_cast<const std::byte*>(from) + lane / 4 * 2, 2);
+    }
+    f.part[i] = numbers[0] | static_cast<uint32_t>(numbers[1]) << 16;
+  }
+  __syncwarp();
+  return f;
+}
+
 inline float half_of(uint32_t word, int which) {
   return __half2float(__ushort_as_half(static_cast<unsigned short>(word >> (16 * which))));
 }

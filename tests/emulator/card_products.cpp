@@ -26,8 +26,15 @@ void read_column(const void* data, const MatrixLayout& layout, int64_t first,
     std::memcpy(to.data(), static_cast<const float*>(data) + first, to.size() * sizeof(float));
     return;
   }
+  if (layout.type == CUDA_R_16F) {
+    const auto* from = static_cast<const Half*>(data) + first;
+    std::transform(from, from + layout.rows, to.begin(),
+                   [](Half value) { return to_float(value); });
+    return;
+  }
   const auto* from = static_cast<const BFloat16*>(data) + first;
-  for (size_t k = 0; k < to.size(); ++k) to[k] = to_float(from[k]);
+  std::transform(from, from + layout.rows, to.begin(),
+                 [](BFloat16 value) { return to_float(value); });
 }
 
 float dot(const std::vector<float>& a, const std::vector<float>& b) {
@@ -42,7 +49,8 @@ float dot(const std::vector<float>& a, const std::vector<float>& b) {
   return sum;
 }
 
-// Tensor cores take bf16 from multiples of 16 bytes, and the library has nothing slower for them.
+// Tensor cores take 16-bit floats from multiples of 16 bytes, and the library has nothing slower
+// for them.
 bool supported(const void* data, const MatrixLayout& layout) {
   if (layout.stride < layout.rows) return false;
   const auto place = reinterpret_cast<uintptr_t>(data);

@@ -5,6 +5,8 @@
 
 #include "kernels/attend_check.h"
 #include "kernels/cuda/attend_parts.cuh"
+#include "kernels/cuda/attend_prompt.h"
+#include "kernels/cuda/turned_queries.cuh"
 
 namespace slim {
 namespace {
@@ -18,16 +20,6 @@ constexpr int64_t kFewQueries = 8;
 
 struct Turning {
   float* turned;  // [tokens, heads * key_width]
-
-  __device__ static float2 angle(const CudaRotation& rotation, int64_t position, int pair) {
-    const float* page = rotation.pages + position / kPageRows * 2 * rotation.pairs;
-    const float* row = rotation.rows + position % kPageRows * 2 * rotation.pairs;
-    const float page_cos = page[pair];
-    const float page_sin = page[pair + rotation.pairs];
-    const float row_cos = row[pair];
-    const float row_sin = row[pair + rotation.pairs];
-    return {page_cos * row_cos - page_sin * row_sin, page_sin * row_cos + page_cos * row_sin};
-  }
 };
 
 // A block turns one head of one query to its position.
@@ -41,43 +33,10 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t column = static_cast<int64_t>(blockIdx.y) * view.key_width;
   const float* from = view.queries + token * view.query_stride + column;
   float* to = turning.turned + token * view.heads * view.key_width + column;
-  const int pairs = rotation.pairs;
   for (int c = static_cast<int>(threadIdx.x); c < view.key_width; c += kThreads) {
-    if (c >= 2 * pairs) {
-      to[c] = from[c];
-      continue;
-    }
-    const bool left = rotation.interleaved ? c % 2 == 0 : c < pairs;
-    const int step = rotation.interleaved ? 1 : pairs;
-    const int pair = rotation.interleaved ? c / 2 : c % pairs;
-    const float2 turn = Turning::angle(rotation, slice.position + item.token, pair);
-    const float turned = left ? from[c] * turn.x - from[c + step] * turn.y
-                              : from[c - step] * turn.y + from[c] * turn.x;
-    // The keys' magnitude is in here too (key_rows.cuh).
-    to[c] = rotation.magnitude * rotation.magnitude * turned;
+    to[c] = turned_element(rotation, slice.position + item.token, from, c);
   }
 }
-
-// How the result over these rows and that over others, which is there already, make one.
-struct Merging {
-  float before = 0.0F;  // the share of what other rows gave
-  float now = 1.0F;
-  float lse;
-  bool merged = false;
-
-  __device__ explicit Merging(float logarithm) : lse(logarithm) {}
-
-  __device__ void with(float other) {
-    if (isinf(other)) return;
-    const float largest = other < lse ? lse : other;  // a NaN stays
-    const float left = expf(other - largest);
-    const float right = expf(lse - largest);
-    before = left / (left + right);
-    now = right / (left + right);
-    lse = largest + logf(left + right);
-    merged = true;
-  }
-};
 
 // The parts that one query sees.
 struct SeenParts {
@@ -399,7 +358,24 @@ void CudaKernels::attend_pair(const Attend& arguments) {
   for (const Rotation* turn : arguments.rotations) {
     rotations.push_back(turn == nullptr ? CudaRotation{} : rotation(*turn));
   }
-  PairAttention(device_, arguments, std::move(rotations)).run();
+  const bool suited =
+      suits_prompts(view_of(arguments, true), arguments.keys.format, arguments.values.format);
+  std::vector<Slice> prompts;
+  std::vector<Slice> others;
+  for (const Slice& slice : arguments.slices) {
+    (suited && is_prompt(slice.count) ? prompts : others).push_back(slice);
+  }
+  if (!prompts.empty()) {
+    PromptCall call{
+        {}, arguments.keys.format, arguments.values.format, SliceTables(prompts), rotations};
+    call.view = view_of(arguments, call.tables.aligned);
+    call.view.key_octets = reads_octets(call.view, rotations);
+    attend_prompts(device_, std::move(call));
+  }
+  if (others.empty()) return;
+  Attend rest = arguments;
+  rest.slices = others;
+  PairAttention(device_, rest, std::move(rotations)).run();
 }
 
 }  // namespace slim

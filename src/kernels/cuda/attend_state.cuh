@@ -46,4 +46,25 @@ struct AttendState {
   __device__ float logarithm() const { return sum == 0.0F ? CUDART_NAN_F : maximum + logf(sum); }
 };
 
+// How the result over these rows and that over others, which is there already, make one.
+struct Merging {
+  float before = 0.0F;  // the share of what other rows gave
+  float now = 1.0F;
+  float lse;
+  bool merged = false;
+
+  __device__ explicit Merging(float logarithm) : lse(logarithm) {}
+
+  __device__ void with(float other) {
+    if (isinf(other)) return;
+    const float largest = other < lse ? lse : other;  // a NaN stays
+    const float left = expf(other - largest);
+    const float right = expf(lse - largest);
+    before = left / (left + right);
+    now = right / (left + right);
+    lse = largest + logf(left + right);
+    merged = true;
+  }
+};
+
 }  // namespace slim

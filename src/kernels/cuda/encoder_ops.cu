@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <string>
 
+#include "kernels/cuda/attend_prompt.h"
 #include "kernels/cuda/device_kernels.h"
 #include "kernels/cuda/reductions.cuh"
 #include "slim/error.h"
@@ -296,10 +297,47 @@ void CudaKernels::convolve(const Convolve& arguments) {
   }
 }
 
+// The same as attention of prompts: each run is a slice over pages that lie in k and v themselves.
+// False if rows of keys and of values are not equally far apart, or heads are too wide.
+static bool attend_as_prompts(CudaDevice& device, const AttendDense& a) {
+  const int64_t rows = a.q.rows / a.batch;
+  const int64_t width = a.q.columns / a.heads;
+  PromptCall call{{}, {DType::f32, a.k.stride}, {DType::f32, a.v.stride}, SliceTables({}), {}};
+  for (int64_t run = 0; run < a.batch; ++run) {
+    std::vector<std::byte*> pages;
+    for (int64_t row = 0; row < rows; row += kPageRows) {
+      pages.push_back(const_cast<std::byte*>(a.k.rows_from(run * rows + row, 1).data));
+    }
+    call.tables.add({.first = run * rows, .count = rows, .rows = rows, .pages = pages.data()});
+  }
+  const bool aligned = call.tables.aligned;
+  AttendView& view = call.view;
+  view.queries = a.q.row<float>(0);
+  view.query_stride = a.q.stride;
+  view.keys = plane_view({call.keys, 0}, width, aligned);
+  view.values = plane_view({call.values, a.v.data - a.k.data}, width, aligned);
+  view.key_octets = view.keys.octets;
+  view.factors = -1;
+  view.heads = static_cast<int32_t>(a.heads);
+  view.heads_per_key = 1;
+  view.key_width = view.value_width = static_cast<int32_t>(width);
+  view.key_stride = view.value_stride = width;
+  view.scale = a.scale;
+  view.mixed = a.out.row<float>(0);
+  view.mixed_stride = a.out.stride;
+  if (a.k.stride != a.v.stride || !is_prompt(rows) ||
+      !suits_prompts(view, call.keys, call.values)) {
+    return false;
+  }
+  attend_prompts(device, std::move(call));
+  return true;
+}
+
 void CudaKernels::attend_dense(const AttendDense& arguments) {
   const AttendDense& a = arguments;
   if (a.q.rows == 0 || a.q.columns == 0) return;
   device_.select();
+  if (attend_as_prompts(device_, a)) return;
   const int64_t rows = a.q.rows / a.batch;
   const int64_t width = a.q.columns / a.heads;
   const int64_t tiles = (rows + kQueries - 1) / kQueries;

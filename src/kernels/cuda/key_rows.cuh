@@ -26,11 +26,19 @@ struct KeyColumns {
       : first(static_cast<int>(view.key_stride) * (tile.head / view.heads_per_key)) {
     if (view.rotations != nullptr) rotation = view.rotations[tile.slice.regime];
   }
+  // Of one key head of slices in a regime.
+  __device__ KeyColumns(const AttendView& view, int key_head, int regime)
+      : first(static_cast<int>(view.key_stride) * key_head) {
+    if (view.rotations != nullptr) rotation = view.rotations[regime];
+  }
 
   __device__ KeyRow row(const AttendView& view, const AttendTile& tile, int page, int row) const {
-    KeyRow result{tile.page(view, page) + view.keys.offset, nullptr, nullptr, row};
+    return at(tile.page(view, page) + view.keys.offset, tile.slice.base / kPageRows + page, row);
+  }
+  // Row `row` of the page whose plane is at `plane`, the `turn`th page of positions.
+  __device__ KeyRow at(const std::byte* plane, int64_t turn, int row) const {
+    KeyRow result{plane, nullptr, nullptr, row};
     if (rotation.pairs > 0) {
-      const int64_t turn = tile.slice.base / kPageRows + page;
       result.page_turn = rotation.pages + turn * 2 * rotation.pairs;
       result.row_turn = rotation.rows + static_cast<int64_t>(row) * 2 * rotation.pairs;
     }

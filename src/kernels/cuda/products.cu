@@ -1,10 +1,11 @@
 // Products of many rows by cuBLASLt, and the choice between them and those of few and some rows.
 //
-// The tensor cores multiply bf16 numbers exactly and sum in f32. So each f32 activation is taken
-// apart into three bf16 parts (8 bits each, together its 24), and each weight into as many as hold
-// it (1 of bf16 and i8, 2 of f16, i16 and q4_0, 3 of the others); products of parts that matter are
-// summed, the smallest first. That is 3, 5 or 6 products at fifteen times the rate of f32. Weights
-// in f32 use the plain f32 product.
+// The tensor cores multiply 16-bit numbers exactly and sum in f32. So each f32 activation is taken
+// apart into three bf16 parts (8 bits each, together its 24), or two of f16 (11 bits each, in units
+// of its row's largest), and each weight into as many as hold it: f16 parts for f16 and i8 (1) and
+// i16 (2), bf16 parts for bf16 (1), q4_0 (2) and the others (3). Products of parts that matter are
+// summed, the smallest first: 2 or 3, or 3, 5 or 6, at fifteen times the rate of f32. Weights in
+// f32 use the plain f32 product.
 //
 // Matrices of cuBLASLt are column-major, so it is asked for y^T = W x^T: W transposed, x as it is.
 #include "kernels/cuda/products.h"
@@ -83,9 +84,10 @@ Finish finish_of(const Product& product, const Tile& tile, int64_t begin, int64_
           .accumulate = product.accumulate};
 }
 
-// Products take weights of bf16 as they lie in memory if every vector of eight is aligned.
+// Products take weights of 16-bit floats as they lie in memory if every vector of eight is aligned.
 bool lies_ready(const ConstMatrix& weight) {
-  return weight.type == DType::bf16 && weight.columns % kPiece == 0 && rows_aligned(weight, 16);
+  return (weight.type == DType::bf16 || weight.type == DType::f16) &&
+         weight.columns % kPiece == 0 && rows_aligned(weight, 16);
 }
 
 bool has_some_rows(const Product& product) {
@@ -111,7 +113,11 @@ struct Products::Plan {
     x.repeat(call.groups, call.x_step);
     sum.repeat(call.groups, call.sum_step);
   }
-  static cudaDataType_t type_of(const Call& call) { return call.bf16 ? CUDA_R_16BF : CUDA_R_32F; }
+  static cudaDataType_t type_of(const Call& call) {
+    return call.type == DType::f16    ? CUDA_R_16F
+           : call.type == DType::bf16 ? CUDA_R_16BF
+                                      : CUDA_R_32F;
+  }
 
   Description description;
   Layout weight, x, sum;
@@ -129,10 +135,21 @@ Products::~Products() {
 Products::Plan& Products::plan(const Call& call) {
   const int64_t alignments[] = {alignment_of(call.weight), alignment_of(call.x),
                                 alignment_of(call.sum)};
-  const Key key = {call.outputs,  call.rows,       call.inputs,  call.weight_stride,
-                   call.x_stride, call.sum_stride, call.groups,  call.weight_step,
-                   call.x_step,   call.sum_step,   call.bf16,    call.add,
-                   alignments[0], alignments[1],   alignments[2]};
+  const Key key = {call.outputs,
+                   call.rows,
+                   call.inputs,
+                   call.weight_stride,
+                   call.x_stride,
+                   call.sum_stride,
+                   call.groups,
+                   call.weight_step,
+                   call.x_step,
+                   call.sum_step,
+                   static_cast<int64_t>(call.type),
+                   call.add,
+                   alignments[0],
+                   alignments[1],
+                   alignments[2]};
   if (const auto found = plans_.find(key); found != plans_.end()) return *found->second;
   auto made = std::make_unique<Plan>(call);
   Preference preference;
@@ -220,14 +237,18 @@ struct PartsWork {
   int64_t width;    // of a row's stretch of parts
   int64_t rows;     // at most, at a time
   int64_t outputs;  // at most, at a time
-  std::shared_ptr<Buffer> x, weight, high, rest;
+  DType type;       // of parts
+  int64_t count;    // parts of activations
+  std::shared_ptr<Buffer> x, units, weight, high, rest;
 };
 
 PartsWork::PartsWork(CudaDevice& device, const Product& product)
     : ready(lies_ready(product.weight)),
       apart(product.accumulate || !rows_aligned(product.y, 16) || product.outputs() % 4 != 0),
-      width(round_up(product.inputs(), kPiece)) {
-  const int64_t row_bytes = 3 * 2 * product.groups * width;
+      width(round_up(product.inputs(), kPiece)),
+      type(part_type(product.weight.type)),
+      count(type == DType::f16 ? 2 : 3) {
+  const int64_t row_bytes = count * 2 * product.groups * width;
   rows = std::clamp<int64_t>(kRowScratch / row_bytes, 1, product.x.rows);
   const int64_t output_bytes = ready ? 0 : parts_of(product.weight.type) * 2 * width;
   outputs = std::max<int64_t>(128, kSumScratch / (4 * rows));
@@ -235,6 +256,7 @@ PartsWork::PartsWork(CudaDevice& device, const Product& product)
   outputs = std::min(outputs, product.weight.rows);
   const auto allocate = [&](int64_t bytes) { return device.allocate(static_cast<size_t>(bytes)); };
   x = allocate(rows * row_bytes);
+  if (type == DType::f16) units = allocate(rows * product.groups * 4);
   if (!ready) weight = allocate(outputs * output_bytes);
   // Every group's sums begin at a multiple of four, so there may be as many as 4 N for N outputs.
   const bool padded = product.groups > 1 && product.outputs() % 4 != 0;
@@ -255,21 +277,28 @@ void Products::multiply_parts(const Product& product) {
   for (int64_t begin = 0; begin < product.x.rows; begin += work.rows) {
     const int64_t rows = std::min(work.rows, product.x.rows - begin);
     const Parts x{.data = work.x->data(),
-                  .count = 3,
+                  .type = work.type,
+                  .count = work.count,
                   .rows = rows,
                   .groups = product.groups,
-                  .width = work.width};
-    split_parts(device_, product.x.rows_from(begin, rows).columns_from(0, product.inputs()),
-                product.step(), x);
+                  .width = work.width,
+                  .units = work.units == nullptr ? nullptr : floats(work.units)};
+    split_rows(device_, product.x.rows_from(begin, rows).columns_from(0, product.inputs()),
+               product.step(), x);
     for_tiles(product, work.outputs, [&](const Tile& tile) {
       const ConstMatrix own = product.weight.rows_from(tile.first(product), tile.count());
       Parts weight{.data = const_cast<std::byte*>(own.data), .count = 1, .width = own.stride};
       if (!work.ready) {
-        weight = {
-            .data = work.weight->data(), .count = count, .rows = own.rows, .width = work.width};
+        weight = {.data = work.weight->data(),
+                  .type = work.type,
+                  .count = count,
+                  .rows = own.rows,
+                  .width = work.width};
         split_parts(device_, own, 0, weight);
       }
       Finish finish = finish_of(product, tile, begin, rows);
+      if (x.units != nullptr) finish.units = x.units + tile.group;
+      finish.unit_stride = product.groups;
       finish.rest_pitch = round_up(tile.outputs, 4);
       finish.rest_stride = tile.groups * finish.rest_pitch;
       finish.rest = floats(work.rest);
@@ -284,9 +313,10 @@ void Products::multiply_parts(const Product& product) {
                .groups = tile.groups,
                .weight_step = tile.outputs * weight.width,
                .x_step = work.width,
-               .bf16 = true};
-      // Products of parts i and j are 2^-8 (i + j) of the whole: those of 2^-24 are left out.
-      for (int64_t order = 2; order >= 0; --order) {
+               .type = work.type};
+      // Products of parts i and j are 2^-8 (i + j) of the whole, or 2^-12 (i + j) of f16: those of
+      // 2^-24 are left out.
+      for (int64_t order = work.count - 1; order >= 0; --order) {
         for (int64_t i = std::min(order, count - 1); i >= 0; --i) {
           one.weight = weight.part(i);
           one.x = x.part(order - i) + tile.group * work.width * 2;

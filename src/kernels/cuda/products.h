@@ -37,28 +37,36 @@ constexpr int64_t kCountedTiles = 1024;
 // arrivals: kCountedTiles zeros on the card, which are left zeros.
 void multiply_tiles(CudaDevice& device, const Product& product, uint32_t* arrivals);
 
-// Numbers as sums of bf16 parts, largest first, each the rest rounded to nearest. Of each part the
-// rows stand `stride` apart, a multiple of 8; a row holds `groups` stretches of `width` columns, a
-// multiple of 8, filled up with zeros.
+// Numbers as sums of parts of 16 bits, largest first, each the rest rounded to nearest. Of each
+// part the rows stand `stride` apart, a multiple of 8; a row holds `groups` stretches of `width`
+// columns, a multiple of 8, filled up with zeros.
 struct Parts {
   std::byte* data = nullptr;
+  DType type = DType::bf16;  // or f16
   int64_t count = 0;
   int64_t rows = 0;
   int64_t groups = 1;
   int64_t width = 0;
+  float* units = nullptr;  // [rows, groups] or none: the stretches are multiples of these
 
   int64_t stride() const { return groups * width; }
   int64_t part_bytes() const { return rows * stride() * 2; }
   std::byte* part(int64_t index) const { return data + index * part_bytes(); }
 };
-// How many parts hold the values of a type exactly: 1 to 3.
+// Whose parts hold weights of a type exactly: f16 for those that are f16 numbers or two, else bf16.
+DType part_type(DType type);
+// How many of them: 1 to 3.
 int64_t parts_of(DType type);
 // weight_parts.cu: columns [g * step, g * step + columns) of `from` become stretch g of `to`, whose
-// count is parts_of(from.type).
+// type and count are part_type() and parts_of() of from.type.
 void split_parts(CudaDevice& device, const ConstMatrix& from, int64_t step, const Parts& to);
+// The same of f32 activations: three bf16 parts, or two of f16 in units, powers of two that bring
+// the largest number of a stretch to [2^14, 2^15): 22 bits, and never less than 2^-39 of that
+// largest.
+void split_rows(CudaDevice& device, const ConstMatrix& from, int64_t step, const Parts& to);
 
 // weight_parts.cu: the end of a product of many rows.
-// y[t, g*N + n] = activation(scale * (high + rest) + bias) + (accumulate ? y : 0)
+// y[t, g*N + n] = activation(unit[t, g] * scale * (high + rest) + bias) + (accumulate ? y : 0)
 struct Finish {
   const float* high = nullptr;  // group g from column g * high_pitch on; may be y itself
   int64_t high_stride = 0;
@@ -70,6 +78,8 @@ struct Finish {
   int64_t outputs = 0;           // N
   const float* scale = nullptr;  // [groups * N] or none
   const float* bias = nullptr;   // the same
+  const float* units = nullptr;  // [T, groups in all], from these groups on, or none
+  int64_t unit_stride = 0;
   Matrix y;
   Activation activation = Activation::none;
   bool accumulate = false;
@@ -88,7 +98,7 @@ class Products {
 
  private:
   // sum[t, n] = (add ? sum[t, n] : 0) + sum_k x[t, k] * weight[n, k], for each group, all with
-  // strides in elements. Weights and x are both bf16 or both f32.
+  // strides in elements. Weights and x are of one type: f16, bf16 or f32.
   struct Call {
     const void* weight = nullptr;
     const void* x = nullptr;
@@ -97,7 +107,7 @@ class Products {
     int64_t weight_stride = 0, x_stride = 0, sum_stride = 0;
     int64_t groups = 1;
     int64_t weight_step = 0, x_step = 0, sum_step = 0;
-    bool bf16 = false;
+    DType type = DType::f32;
     bool add = false;
   };
   using Key = std::array<int64_t, 15>;

@@ -46,21 +46,28 @@ constexpr int bits_of(RowCode code) {
   return is_sealed(code) ? kBits[static_cast<int>(code) - static_cast<int>(RowCode::sealed16)] : 0;
 }
 
-// Calls f(RowCodeTag<code>{}) with the code of a format.
+// Calls f(RowCodeTag<code>{}) with the code of a format whose rows stand alone.
 template <typename Function>
-void visit_row_code(const RowFormat& format, Function&& f) {
-  switch (format.sealed() ? 0 : static_cast<int>(format.type) + 1) {
-    case static_cast<int>(DType::f32) + 1:
+void visit_standing_code(const RowFormat& format, Function&& f) {
+  check(!format.sealed(), "rows stand alone");
+  switch (format.type) {
+    case DType::f32:
       return f(RowCodeTag<RowCode::f32>{});
-    case static_cast<int>(DType::f16) + 1:
+    case DType::f16:
       return f(RowCodeTag<RowCode::f16>{});
-    case static_cast<int>(DType::bf16) + 1:
+    case DType::bf16:
       return f(RowCodeTag<RowCode::bf16>{});
-    case static_cast<int>(DType::i8) + 1:
+    case DType::i8:
       return f(RowCodeTag<RowCode::i8>{});
     default:
-      break;
+      check(false, "a plane's format can hold its rows");
   }
+}
+
+// Calls f(RowCodeTag<code>{}) with the code of any format.
+template <typename Function>
+void visit_row_code(const RowFormat& format, Function&& f) {
+  if (!format.sealed()) return visit_standing_code(format, f);
   switch (format.bits) {
     case 16:
       return f(RowCodeTag<RowCode::sealed16>{});

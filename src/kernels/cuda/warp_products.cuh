@@ -39,6 +39,16 @@ __device__ __forceinline__ Fragments load_fragments(const void* row) {
   return f;
 }
 
+// Of each matrix transposed: a lane gets column l / 4, rows l % 4 * 2 + {0, 1}.
+__device__ __forceinline__ Fragments load_transposed(const void* row) {
+  Fragments f;
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(f.part[0]), "=r"(f.part[1]), "=r"(f.part[2]), "=r"(f.part[3])
+               : "r"(shared_address(row))
+               : "memory");
+  return f;
+}
+
 // c += a b of f16 or bf16 numbers.
 template <bool kBf16>
 __device__ __forceinline__ void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,

@@ -86,7 +86,8 @@ __device__ inline void centred_bytes(uint32_t word, float scale, float middle, f
 
 // WeightPieces<type>: places(piece, pieces) of a row of so many pieces; decode<kWide>(row, piece,
 // places, values), where kWide promises the alignment kWideBytes of every row; and kParts: how many
-// bf16 numbers the sum of which is exactly a value. Plain types also have element(row, k).
+// 16-bit numbers the sum of which is exactly a value, f16 ones if kHalves, else bf16. Plain types
+// also have element(row, k).
 template <DType kType>
 struct WeightPieces;
 
@@ -111,6 +112,7 @@ struct PlainPieces {
 template <>
 struct WeightPieces<DType::f32> : PlainPieces<uint32_t, uint4> {
   static constexpr int kParts = 3;
+  static constexpr bool kHalves = false;
   static __device__ float element(const std::byte* row, int64_t k) {
     return __ldg(reinterpret_cast<const float*>(row) + k);
   }
@@ -132,7 +134,8 @@ struct WeightPieces<DType::f32> : PlainPieces<uint32_t, uint4> {
 
 template <>
 struct WeightPieces<DType::f16> : PlainPieces<uint16_t, uint2> {
-  static constexpr int kParts = 2;
+  static constexpr int kParts = 1;
+  static constexpr bool kHalves = true;
   static __device__ float element(const std::byte* row, int64_t k) {
     return half_value(__ldg(reinterpret_cast<const uint16_t*>(row) + k));
   }
@@ -155,6 +158,7 @@ struct WeightPieces<DType::f16> : PlainPieces<uint16_t, uint2> {
 template <>
 struct WeightPieces<DType::bf16> : PlainPieces<uint16_t, uint2> {
   static constexpr int kParts = 1;
+  static constexpr bool kHalves = false;
   static __device__ float element(const std::byte* row, int64_t k) {
     return __uint_as_float(static_cast<uint32_t>(__ldg(reinterpret_cast<const uint16_t*>(row) + k))
                            << 16);
@@ -178,6 +182,7 @@ struct WeightPieces<DType::bf16> : PlainPieces<uint16_t, uint2> {
 template <>
 struct WeightPieces<DType::i16> : PlainPieces<uint16_t, uint2> {
   static constexpr int kParts = 2;
+  static constexpr bool kHalves = true;
   static __device__ float element(const std::byte* row, int64_t k) {
     return static_cast<float>(__ldg(reinterpret_cast<const int16_t*>(row) + k));
   }
@@ -200,6 +205,7 @@ struct WeightPieces<DType::i16> : PlainPieces<uint16_t, uint2> {
 template <>
 struct WeightPieces<DType::i8> : PlainPieces<uint8_t, uint32_t> {
   static constexpr int kParts = 1;
+  static constexpr bool kHalves = true;
   static __device__ float element(const std::byte* row, int64_t k) {
     return static_cast<float>(__ldg(reinterpret_cast<const signed char*>(row) + k));
   }
@@ -235,6 +241,7 @@ struct HalfwordBlocks {
 template <>
 struct WeightPieces<DType::q8_0> : HalfwordBlocks {
   static constexpr int kParts = 3;
+  static constexpr bool kHalves = false;
   static __device__ PiecePlaces places(int64_t piece, int64_t /*pieces*/) {
     return {piece * kPiece, piece * kPiece + 4};
   }
@@ -258,6 +265,7 @@ struct WeightPieces<DType::q8_0> : HalfwordBlocks {
 template <>
 struct WeightPieces<DType::q4_0> : HalfwordBlocks {
   static constexpr int kParts = 2;  // 11 bits of scale, 4 of the integer: 15
+  static constexpr bool kHalves = false;
   static __device__ PiecePlaces places(int64_t piece, int64_t /*pieces*/) {
     const int64_t first = piece / 4 * 32 + piece % 4 * 4;
     return {first, first + 16};
@@ -276,6 +284,7 @@ struct WeightPieces<DType::q4_0> : HalfwordBlocks {
 // q4_k and q5_k: eight runs of 32 elements, each with six bits of scale and six of minimum.
 struct RunBlocks {
   static constexpr int kParts = 3;
+  static constexpr bool kHalves = false;
   static constexpr int kWideBytes = 16;
 
   static __device__ PiecePlaces places(int64_t piece, int64_t /*pieces*/) {
@@ -344,6 +353,7 @@ struct WeightPieces<DType::q5_k> : RunBlocks {
 template <>
 struct WeightPieces<DType::q6_k> : HalfwordBlocks {
   static constexpr int kParts = 3;
+  static constexpr bool kHalves = false;
   static __device__ PiecePlaces places(int64_t piece, int64_t /*pieces*/) {
     const int64_t first = piece / 16 * 128 + piece % 16 * 4;
     return {first, first + 64};

@@ -1,0 +1,25 @@
+// Attention of many queries by rows of their own heads, on tensor cores (prompt_tiles.cuh): prompts
+// over a standard cache or over values that were rebuilt, and an encoder's own attention.
+#pragma once
+
+#include <vector>
+
+#include "kernels/cuda/attend_parts.cuh"
+
+namespace slim {
+
+struct PromptCall {
+  AttendView view;  // without slices, pages and rotations, which are here
+  RowFormat keys, values;
+  SliceTables tables;
+  std::vector<CudaRotation> rotations;
+};
+
+// Whether slices with many tokens may be attended so: rows that stand alone, of heads of up to 128
+// columns that mix as many.
+bool suits_prompts(const AttendView& view, const RowFormat& keys, const RowFormat& values);
+// Whether a slice has so many tokens that it is faster.
+bool is_prompt(int64_t tokens);
+void attend_prompts(CudaDevice& device, PromptCall call);
+
+}  // namespace slim
