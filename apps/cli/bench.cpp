@@ -1,4 +1,6 @@
 // slim bench: times of a model, kv and slim in turn in one run.
+#include <fmt/format.h>
+
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -68,21 +70,29 @@ void print_speech(const std::vector<BenchRow>& rows) {
   print_read_limit(rows);
 }
 
+// How many times as fast as kv; a converted model has none.
+std::string ratio(double rate, double of_kv) {
+  return of_kv > 0 ? fmt::format("{:.2f}x", rate / of_kv) : "-";
+}
+
 void print_text(const std::vector<BenchRow>& rows) {
   std::printf(
-      "prompt  cache  rows  prompt s  tokens/s  vs kv  ms/step  tokens/s  vs kv    GB/s  "
+      "prompt  batch  cache  rows  prompt s  tokens/s  vs kv  ms/step  tokens/s  vs kv    GB/s  "
       "of limit  context    of kv    peak RSS\n");
   BenchRow kv;
   for (const BenchRow& row : rows) {
     if (row.cache == "kv") kv = row;
     std::printf(
-        "%6d  %-5s  %-4s  %8.3f  %8.1f  %4.2fx  %7.2f  %8.1f  %4.2fx  %6.1f  %6.1f %%  %-9s  %5.1f "
-        "%%  %s\n",
-        row.prompt, row.cache.c_str(), row.row_type.c_str(), row.first_token_seconds,
-        row.prompt_rate, row.prompt_rate / kv.prompt_rate, row.step_seconds * 1e3,
-        row.tokens_per_second, row.tokens_per_second / kv.tokens_per_second, row.read_rate() / 1e9,
-        100 * row.read_share(), bytes_text(row.context_bytes).c_str(),
-        percent(row.context_bytes, kv.context_bytes), bytes_text(row.peak_rss_bytes).c_str());
+        "%6d  %5d  %-5s  %-4s  %8.3f  %8.1f  %5s  %7.2f  %8.1f  %5s  %6.1f  %6.1f %%  %-9s  %7s  "
+        "%s\n",
+        row.prompt, row.batch, row.cache.c_str(), row.row_type.c_str(), row.first_token_seconds,
+        row.prompt_rate, ratio(row.prompt_rate, kv.prompt_rate).c_str(), row.step_seconds * 1e3,
+        row.tokens_per_second, ratio(row.tokens_per_second, kv.tokens_per_second).c_str(),
+        row.read_rate() / 1e9, 100 * row.read_share(), bytes_text(row.context_bytes).c_str(),
+        kv.context_bytes == 0
+            ? "-"
+            : fmt::format("{:.1f} %", percent(row.context_bytes, kv.context_bytes)).c_str(),
+        bytes_text(row.peak_rss_bytes).c_str());
   }
   print_read_limit(rows);
 }
@@ -103,9 +113,9 @@ int run(const Options& options) {
 Action add_bench(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   add_model_options(app, options->model);
-  app.add_option("-b,--batch", options->bench.batches, "Speech: batch sizes, as 1,16,64")
-      ->delimiter(',')
-      ->capture_default_str();
+  app.add_option("-b,--batch", options->bench.batches,
+                 "Batch sizes, as 1,16 (default: 1,16,64 of speech, 1 of text)")
+      ->delimiter(',');
   app.add_option("-p,--prompts", options->bench.prompts, "Text: prompt lengths, as 512,1024")
       ->delimiter(',')
       ->capture_default_str();

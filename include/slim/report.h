@@ -101,10 +101,9 @@ struct Perplexity {
 };
 
 struct BenchOptions {
-  // Speech models.
-  std::vector<int> batches = {1, 16, 64};
-  int tokens = 96;  // decoder steps timed: what 30 s of speech come to
-  int repeats = 3;  // medians of this many
+  std::vector<int> batches = {};  // none: 1, 16 and 64 windows of speech, or 1 text
+  int tokens = 96;                // decoder steps timed: what 30 s of speech come to
+  int repeats = 3;                // medians of this many
   // Language models; tokens: steps after each prompt.
   std::vector<int> prompts = {512, 1024};
   int64_t step_tokens = 512;
@@ -117,13 +116,14 @@ struct BenchRow {
   std::string cache;  // "kv" or "slim"
   std::string row_type;
   int batch = 0;
-  int prompt = 0;                  // tokens; 0 for speech
-  double encode_seconds = 0;       // one window
-  double first_token_seconds = 0;  // from encoder output, or from an empty context, to first logits
-  double step_seconds = 0;         // one token for each of the batch
-  double prompt_rate = 0;          // prompt tokens a second
-  double tokens_per_second = 0;    // speech: from encoder output to the last token, the first
-                                   // included; language: steps alone
+  int prompt = 0;             // tokens; 0 for speech
+  double encode_seconds = 0;  // one window
+  // From encoder output, or from empty contexts, to first logits (texts of a batch one by one).
+  double first_token_seconds = 0;
+  double step_seconds = 0;       // one token for each of the batch
+  double prompt_rate = 0;        // prompt tokens a second
+  double tokens_per_second = 0;  // speech: from encoder output to the last token, the first
+                                 // included; language: steps alone
   int64_t context_bytes = 0;
   int64_t peak_rss_bytes = 0;  // of the process so far
   // What a step has to read: weights once, rows once for each layer and sequence that attends to

@@ -87,8 +87,10 @@ int64_t context_of(const ModelSpec& spec, int64_t asked) {
   return asked > 0 ? asked : spec.decoder.positions;
 }
 
+bool has_kv(const Runtime& runtime) { return runtime.choice().stored.empty(); }
+
 void require_kv(const Runtime& runtime) {
-  if (runtime.choice().stored.empty()) return;
+  if (has_kv(runtime)) return;
   throw Error(ErrorCode::bad_request,
               "A converted model has no value weights to run a standard cache with: compare the "
               "model it was made from.",

@@ -87,7 +87,9 @@ int64_t context_of(const ModelSpec& spec, int64_t asked);
 // Throw Error{bad_request} if the model is of the other sort.
 void require_speech(const Runtime& runtime);
 void require_text(const Runtime& runtime);
-// Throws Error{bad_request} if the model cannot run a standard cache.
+// Whether the model can run a standard cache: a converted one has no value weights. The second
+// throws Error{bad_request} if not.
+bool has_kv(const Runtime& runtime);
 void require_kv(const Runtime& runtime);
 
 // ---- Speech ----------------------------------------------------------------------------------

@@ -114,7 +114,7 @@ std::vector<BenchRow> bench_speech(Runtime& runtime, const BenchOptions& options
   }
   const auto session = runtime.kernels().begin_session();
   std::vector<BenchRow> rows;
-  for (const int batch : options.batches) {
+  for (const int batch : options.batches.empty() ? std::vector{1, 16, 64} : options.batches) {
     if (batch < 1 || batch > 4096) {
       throw Error(ErrorCode::bad_request, "A batch size must lie between 1 and 4096.",
                   std::to_string(batch));

@@ -1,5 +1,5 @@
 // Benchmark of text: prompts of given lengths and the tokens after them, a standard cache in bf16
-// and slim in turn, in one run.
+// and slim in turn, in one run; a converted model has slim alone.
 #include "base/stopwatch.h"
 #include "engine/benchmark.h"
 #include "engine/logits.h"
@@ -14,79 +14,97 @@ struct TextTimes {
   double steps = 0;
 };
 
-// Tokens that are not all alike; what they say does not matter to the time.
-std::vector<int32_t> made_up_tokens(const ModelSpec& spec, int count) {
+// Tokens that are not all alike, other ones for each sequence; what they say does not matter to the
+// time.
+std::vector<int32_t> made_up_tokens(const ModelSpec& spec, int count, int sequence) {
   std::vector<int32_t> tokens;
   for (int64_t i = 0; i < count; ++i) {
-    tokens.push_back(static_cast<int32_t>((7919 * i + 13) % spec.vocabulary));
+    tokens.push_back(static_cast<int32_t>((7919 * i + 13 + 31 * sequence) % spec.vocabulary));
   }
   return tokens;
 }
 
-// The likeliest token after the last row.
-int32_t run_greedily(StepBatch& batch) {
+// The likeliest token after each row that logits were asked for.
+std::vector<int32_t> run_greedily(StepBatch& batch) {
+  std::vector<int32_t> tokens;
   if (batch.finds_peaks()) {
     batch.run_to_peaks();
-    return batch.peaks().front().column;
+    for (const Peak& peak : batch.peaks()) tokens.push_back(peak.column);
+    return tokens;
   }
   batch.run();
-  return static_cast<int32_t>(std::max<int64_t>(0, argmax(batch.logits(0))));
+  for (int64_t row = 0; row < batch.rows(); ++row) {
+    tokens.push_back(static_cast<int32_t>(std::max<int64_t>(0, argmax(batch.logits(row)))));
+  }
+  return tokens;
 }
 
-TextTimes time_text(const Model& model, int prompt, const BenchOptions& options) {
-  const std::vector<int32_t> tokens = made_up_tokens(model.spec(), prompt);
-  Sequence sequence{model.new_sequence()};
-  sequence.regime = model.regime(prompt + options.tokens);
-  StepBatch batch(model);
-  TextTimes times;
-  int32_t token = 0;
-  Stopwatch clock;
-  for (int64_t first = 0; first < prompt; first += options.step_tokens) {
-    const int64_t count = std::min(options.step_tokens, prompt - first);
-    const auto chunk =
-        std::span(tokens).subspan(static_cast<size_t>(first), static_cast<size_t>(count));
-    const bool last = first + count == prompt;
+// Reads a prompt in parts; the likeliest token after it.
+int32_t read_prompt(StepBatch& batch, Sequence& sequence, std::span<const int32_t> tokens,
+                    int64_t step_tokens) {
+  std::vector<int32_t> next;
+  const auto length = std::ssize(tokens);
+  for (int64_t first = 0; first < length; first += step_tokens) {
+    const int64_t count = std::min(step_tokens, length - first);
+    const auto chunk = tokens.subspan(static_cast<size_t>(first), static_cast<size_t>(count));
     batch.clear();
-    if (last) {
+    if (first + count == length) {
       batch.add(sequence, chunk);
-      token = run_greedily(batch);
+      next = run_greedily(batch);
     } else {
       batch.add(sequence, chunk, {});
       batch.run();
     }
   }
+  return next.front();
+}
+
+TextTimes time_text(const Model& model, int prompt, int size, const BenchOptions& options) {
+  std::vector<Sequence> sequences;
+  std::vector<int32_t> next;
+  StepBatch batch(model);
+  TextTimes times;
+  Stopwatch clock;
+  for (int i = 0; i < size; ++i) {
+    sequences.push_back({model.new_sequence()});
+    sequences.back().regime = model.regime(prompt + options.tokens);
+    next.push_back(read_prompt(batch, sequences.back(), made_up_tokens(model.spec(), prompt, i),
+                               options.step_tokens));
+  }
   times.prompt = clock.lap();
-  for (int i = 0; i < options.tokens; ++i) {
+  for (int step = 0; step < options.tokens; ++step) {
     batch.clear();
-    batch.add(sequence, std::span(&token, 1));
-    token = run_greedily(batch);
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      batch.add(sequences[i], std::span(&next[i], 1));
+    }
+    next = run_greedily(batch);
   }
   times.steps = clock.lap();
   return times;
 }
 
-BenchRow bench_one(const Model& model, const std::string& cache, int prompt,
+BenchRow bench_one(const Model& model, const std::string& cache, int prompt, int size,
                    const BenchOptions& options) {
   std::vector<double> prompts;
   std::vector<double> steps;
   for (int i = 0; i < options.repeats; ++i) {
-    const TextTimes times = time_text(model, prompt, options);
+    const TextTimes times = time_text(model, prompt, size, options);
     prompts.push_back(times.prompt);
     steps.push_back(times.steps);
   }
   BenchRow row;
   row.cache = cache;
   row.row_type = std::string(name_of(model.plan().front().rows.type));
-  row.batch = 1;
+  row.batch = size;
   row.prompt = prompt;
   row.first_token_seconds = median(prompts);
   row.step_seconds = median(steps) / options.tokens;
-  row.prompt_rate = prompt / row.first_token_seconds;
-  row.tokens_per_second = 1 / row.step_seconds;
-  row.context_bytes = held_context(model, prompt + options.tokens, 0);
+  row.prompt_rate = size * prompt / row.first_token_seconds;
+  row.tokens_per_second = size / row.step_seconds;
+  row.context_bytes = size * held_context(model, prompt + options.tokens, 0);
   row.step_weight_bytes = model.step_weight_bytes();
   for (int i = 1; i <= options.tokens; ++i)
-    row.step_row_bytes += model.step_row_bytes(prompt + i, 0);
+    row.step_row_bytes += size * model.step_row_bytes(prompt + i, 0);
   row.step_row_bytes /= options.tokens;
   row.peak_rss_bytes = peak_rss_bytes();
   return row;
@@ -95,7 +113,6 @@ BenchRow bench_one(const Model& model, const std::string& cache, int prompt,
 }  // namespace
 
 std::vector<BenchRow> bench_text(Runtime& runtime, const BenchOptions& options) {
-  require_kv(runtime);
   if (options.tokens < 1 || options.repeats < 1 || options.step_tokens < 1) {
     throw Error(ErrorCode::bad_request, "At least one token and one repeat can be timed.");
   }
@@ -110,8 +127,17 @@ std::vector<BenchRow> bench_text(Runtime& runtime, const BenchOptions& options) 
                       std::to_string(room) + ".",
                   std::to_string(prompt));
     }
-    rows.push_back(bench_one(runtime.model(kv_choice(RowType::bf16)), "kv", prompt, options));
-    rows.push_back(bench_one(runtime.model(), "slim", prompt, options));
+    for (const int size : options.batches.empty() ? std::vector<int>{1} : options.batches) {
+      if (size < 1) {
+        throw Error(ErrorCode::bad_request, "A batch has at least one sequence.",
+                    std::to_string(size));
+      }
+      if (has_kv(runtime)) {
+        const Model& kv = runtime.model(kv_choice(RowType::bf16));
+        rows.push_back(bench_one(kv, "kv", prompt, size, options));
+      }
+      rows.push_back(bench_one(runtime.model(), "slim", prompt, size, options));
+    }
   }
   return rows;
 }
