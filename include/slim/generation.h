@@ -33,7 +33,8 @@ struct GenerateOptions {
   std::vector<std::string> stop;  // text ends before the first of these
   bool ignore_end = false;        // go on after an end-of-text token
   int logprobs = -1;              // alternatives listed for each token; -1: no log-probabilities
-  int64_t step_tokens = 512;      // most tokens in one pass: prompts are taken in such chunks
+  int64_t step_tokens = 0;  // most tokens in one pass: prompts are taken in such chunks; 0: as the
+                            // device likes them (512, or 4096 on a card)
   // Text as it comes: whole characters, never the start of a stop string. Called for every token,
   // with text that may be empty, from the generating thread; false stops that sample.
   std::function<bool(int sample, const std::string& text)> on_text;

@@ -106,7 +106,7 @@ struct BenchOptions {
   int repeats = 3;                // medians of this many
   // Language models; tokens: steps after each prompt.
   std::vector<int> prompts = {512, 1024};
-  int64_t step_tokens = 512;
+  int64_t step_tokens = 0;  // of a pass; 0: as the device likes them
   // Memory read to find out how fast the device reads; should be several times its caches. 0: 1 GiB
   // of the host's, 2 GiB of a card's, or what of it there is room for.
   int64_t read_bytes = 0;

@@ -14,9 +14,6 @@ namespace {
 // and query: they would meet at e / H = C queries, and do so earlier, for its product is the larger
 // one. Measured with two threads, C = 64, 1024 rows of i16 or i12: 32 to 45 queries.
 constexpr double kQueriesPerHeadColumn = 0.625;
-// Sealed pages rebuilt at a time: 256 rows, where products have reached their full speed. 17 MiB
-// at a width of 4096.
-constexpr int64_t kTilePages = 4;
 
 }  // namespace
 
@@ -169,7 +166,9 @@ void KAttention::attend_earlier_pages(const Slice& slice, Attend pair) {
     page = std::max<int64_t>(0, slice.position - spec().window + 1 - slice.base) / kPageRows;
   }
   if (page >= last_page) return;
-  const int64_t tile = std::min(kTilePages, last_page - page);
+  // Products reach their full speed with so many rows (256: 17 MiB at a width of 4096).
+  const int64_t tile =
+      std::min(kernels().prompt_sizes().rows / kPageRows, last_page - page);
   const ScratchPages pages(scratch, tile * kPageRows, width(), normed());
   pair.keys = pages.key_plane;
   pair.values = pages.value_plane;

@@ -15,9 +15,6 @@ namespace {
 // 64 MiB of scratch a block: 327 tokens of Whisper large (20 heads over rows of 1280), where the
 // products have long reached their full speed.
 constexpr int64_t kBlockFloats = int64_t{1} << 24;
-// Of slices that rebuild rows: each block rebuilds all pages before it, so it should be long; and
-// its f32 rows, queries and heads (16 MiB each at a width of 4096) have to be held.
-constexpr int64_t kRebuiltTokens = 512;
 
 bool is_matrix(const LinearWeights& weights, int64_t outputs) {
   return weights.weight.shape().size() == 2 && weights.weight.size(0) == outputs;
@@ -121,7 +118,9 @@ void ProjectedAttention::run(const AttentionStep& step, bool rebuilt, ConstMatri
   }
   if (tokens == 0) return;
   const int64_t width = spec_.heads * spec_.head_width;
-  for_blocks(shifted, tokens, rebuilt ? kRebuiltTokens : block_tokens_, spec_.causal,
+  // Each block of slices that rebuild rows rebuilds all pages before it, so it should be long; and its
+  // f32 rows, queries and heads (512: 8 MiB each at a width of 4096) have to be held.
+  for_blocks(shifted, tokens, rebuilt ? kernels_.prompt_sizes().tokens : block_tokens_, spec_.causal,
              [&](int64_t first, int64_t count, std::span<const Slice> part) {
                StepScratch scratch(kernels_.device());
                const ConstMatrix input = x.rows_from(begin + first, count);

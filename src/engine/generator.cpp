@@ -50,7 +50,7 @@ void check_options(const GenerateOptions& options, int samples) {
   check_range(samples, 1, 1024, "samples");
   check_range(options.max_tokens, 0, int64_t{1} << 40, "max_tokens");
   check_range(options.logprobs, -1, 1000, "logprobs");
-  check_range(options.step_tokens, 1, 1 << 20, "step_tokens");
+  check_range(options.step_tokens, 0, 1 << 20, "step_tokens");
 }
 
 void check_prompt(const Model& model, std::span<const int32_t> prompt) {
@@ -151,7 +151,8 @@ bool Run::gather(std::vector<Sample*>& ready) {
   batch_.clear();
   int64_t room = 1;
   for (const auto& sample : active_) {
-    room = std::max(room, sample->request->options->step_tokens);
+    const int64_t asked = sample->request->options->step_tokens;
+    room = std::max(room, asked > 0 ? asked : model_.kernels().prompt_sizes().tokens);
     enter_regime(*sample);
   }
   const auto add = [&](Sample& sample, int64_t count) {

@@ -255,6 +255,12 @@ class Kernels {
   // Whether sealed planes with Scaling::channel should be chunked, from 8 bits up. (Others do not
   // read such planes but for the reference.)
   virtual bool chunked() const { return false; }
+  // How much of a prompt is best done at a time.
+  struct PromptSizes {
+    int64_t tokens = 512;  // of a pass, and of those that attend to rebuilt values together
+    int64_t rows = 256;    // of whose keys values are rebuilt together; a multiple of kPageRows
+  };
+  virtual PromptSizes prompt_sizes() const { return {}; }
 
   virtual void linear(const Linear& arguments) = 0;
   virtual void grouped_linear(const GroupedLinear& arguments) = 0;

@@ -337,7 +337,7 @@ TEST_F(GenerationTest, BadRequestsAreSentences) {
   };
   EXPECT_TRUE(refused("samples", [](auto& r) { r.samples = 0; }));
   EXPECT_TRUE(refused("max_tokens", [](auto& r) { r.options.max_tokens = -1; }));
-  EXPECT_TRUE(refused("step_tokens", [](auto& r) { r.options.step_tokens = 0; }));
+  EXPECT_TRUE(refused("step_tokens", [](auto& r) { r.options.step_tokens = -1; }));
   EXPECT_TRUE(refused("logprobs", [](auto& r) { r.options.logprobs = 100000; }));
   EXPECT_TRUE(refused("temperature", [](auto& r) { r.options.sampling.temperature = -1; }));
   EXPECT_TRUE(refused("stop", [](auto& r) { r.options.stop = {""}; }));

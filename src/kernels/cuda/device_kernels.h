@@ -32,6 +32,7 @@ class CudaKernels final : public Kernels {
   Device& device() override { return device_; }
   int threads() const override { return 1; }
   bool chunked() const override { return true; }
+  PromptSizes prompt_sizes() const override { return {.tokens = 4096, .rows = 4096}; }
 
   // products.cu
   void linear(const Linear& arguments) override;

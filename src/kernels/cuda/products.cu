@@ -24,9 +24,14 @@ constexpr int64_t kWeightScratch = int64_t{64} << 20;  // decoded weights of a t
 constexpr int64_t kRowScratch = int64_t{256} << 20;    // activations taken apart
 constexpr int64_t kSumScratch = int64_t{64} << 20;     // each of two arrays of sums
 constexpr size_t kMostPlans = 4096;
-// Tiles serve more rows than few_rows.cu reads weights for at once, and up to so many.
+// Tiles serve more rows than few_rows.cu reads weights for at once, and up to so many, of several
+// groups (which the library does one by one) or of large matrices: 17 million weights take 25 us for
+// 16 rows, three million 15, as long as four tiles in a row.
 constexpr int64_t kFewestTileRows = 9;
-constexpr int64_t kMostTileRows = 512;
+constexpr int64_t kMostTileRows = 64;
+constexpr int64_t kMostGroupedTileRows = 512;
+constexpr int64_t kFewestTileWeights = int64_t{8} << 20;
+constexpr int64_t kShortInputs = 128;  // which nobody shares
 // Where tiles do not, up to so many rows are few: where the library reads the weights three times,
 // and where it also needs them decoded.
 constexpr int64_t kFewRows = 16;
@@ -91,8 +96,10 @@ bool lies_ready(const ConstMatrix& weight) {
 }
 
 bool has_some_rows(const Product& product) {
-  return product.x.rows >= kFewestTileRows && product.x.rows <= kMostTileRows &&
-         product.weight.columns > 0;
+  const int64_t most = product.groups > 1 ? kMostGroupedTileRows : kMostTileRows;
+  const int64_t inputs = product.weight.columns;
+  return product.x.rows >= kFewestTileRows && product.x.rows <= most && inputs > 0 &&
+         (inputs <= kShortInputs || product.weight.rows * inputs >= kFewestTileWeights);
 }
 
 bool has_few_rows(const Product& product) {
