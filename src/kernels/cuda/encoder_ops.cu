@@ -3,6 +3,7 @@
 #include <string>
 
 #include "kernels/cuda/device_kernels.h"
+#include "kernels/cuda/distance_bias.cuh"
 #include "kernels/cuda/reductions.cuh"
 #include "slim/error.h"
 
@@ -47,6 +48,7 @@ struct DenseAttention {
   int heads;
   int tiles;  // of queries, of a run
   float scale;
+  DistanceBias bias;
 };
 
 // A block of 256 threads takes kQueries queries of one head and walks over the keys kKeys at a
@@ -122,18 +124,27 @@ __device__ inline void score_keys(const float* queries, const float* keys, int s
   }
 }
 
+// The biases of a head, and how far the first key of a block lies past a thread's first query.
+struct BlockBias {
+  const float* of_head;  // or null
+  int distance;
+};
+
 // Scores become weights, in shared memory; what was mixed before is scaled to the new maximum.
 template <int kWidth>
-__device__ inline void weigh_keys(const DenseAttention& a, int left, int share,
-                                  float (&scores)[kOwn][Tile<kWidth>::kScores], float* weights,
-                                  State<kWidth>& state) {
+__device__ inline void weigh_keys(const DenseAttention& a, const BlockBias& bias, int left,
+                                  int share, float (&scores)[kOwn][Tile<kWidth>::kScores],
+                                  float* weights, State<kWidth>& state) {
   constexpr int kScores = Tile<kWidth>::kScores;
 #pragma unroll
   for (int i = 0; i < kOwn; ++i) {
     float largest = state.largest[i];
 #pragma unroll
     for (int s = 0; s < kScores; ++s) {
-      scores[i][s] = share + s * kShare < left ? scores[i][s] * a.scale : -INFINITY;
+      const int key = share + s * kShare;
+      float score = scores[i][s] * a.scale;
+      if (bias.of_head != nullptr) score += bias_at(a.bias, bias.of_head, bias.distance + key - i);
+      scores[i][s] = key < left ? score : -INFINITY;
       largest = fmaxf(largest, scores[i][s]);
     }
     largest = reduce_warp<kShare>(largest, Largest());
@@ -231,6 +242,8 @@ __global__ void __launch_bounds__(kAttendThreads) attend_rows(const DenseAttenti
 
   load_rows<kQueries, kWidth>(a.q + (row + first) * a.q_stride + column, a.q_stride, a.rows - first,
                               a.width, queries);
+  const float* const biases =
+      a.bias.values == nullptr ? nullptr : biases_of(a.bias, static_cast<int>(head));
   State<kWidth> state{};
 #pragma unroll
   for (float& largest : state.largest) largest = -INFINITY;
@@ -246,7 +259,7 @@ __global__ void __launch_bounds__(kAttendThreads) attend_rows(const DenseAttenti
     score_keys<kWidth>(queries + own * Shape::kPitch, keys, share, scores);
     float* const own_weights = weights + own * pitch_of(Shape::kKeys);
     __syncwarp();  // the weights of four queries are written and read by the same half warp
-    weigh_keys<kWidth>(a, left, share, scores, own_weights, state);
+    weigh_keys<kWidth>(a, {biases, begin - first - own}, left, share, scores, own_weights, state);
     __syncwarp();
     mix_values<kWidth>(own_weights, values, share, state);
   }
@@ -315,7 +328,8 @@ void CudaKernels::attend_dense(const AttendDense& arguments) {
                              .width = static_cast<int>(width),
                              .heads = static_cast<int>(a.heads),
                              .tiles = static_cast<int>(tiles),
-                             .scale = a.scale};
+                             .scale = a.scale,
+                             .bias = a.bias};
   const int64_t blocks = tiles * a.heads * a.batch;
   if (width <= 64) {
     launch_attention<64>(device_, dense, blocks);
