@@ -95,6 +95,7 @@ BenchRow bench_one(const Model& model, const std::string& cache, int prompt,
 }  // namespace
 
 std::vector<BenchRow> bench_text(Runtime& runtime, const BenchOptions& options) {
+  require_text(runtime);
   require_kv(runtime);
   if (options.tokens < 1 || options.repeats < 1 || options.step_tokens < 1) {
     throw Error(ErrorCode::bad_request, "At least one token and one repeat can be timed.");

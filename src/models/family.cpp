@@ -32,13 +32,14 @@ Family phi();
 Family phi3();
 Family qwen2();
 Family stablelm();
+Family t5();
 Family whisper();
 
 std::span<const Family> families() {
   // A table, not self-registering objects: a linker drops those from a static library.
-  static const std::array table = {bloom(), cohere(), gemma(),    gpt2(),   gpt_neox(), gptj(),
-                                   llama(), mpt(),    olmo(),     olmo2(),  opt(),      phi(),
-                                   phi3(),  qwen2(),  stablelm(), whisper()};
+  static const std::array table = {bloom(), cohere(), gemma(),    gpt2(),  gpt_neox(), gptj(),
+                                   llama(), mpt(),    olmo(),     olmo2(), opt(),      phi(),
+                                   phi3(),  qwen2(),  stablelm(), t5(),    whisper()};
   return table;
 }
 
@@ -90,7 +91,7 @@ class SpecCheck {
     check_stack("decoder", spec_.decoder);
     if (!spec_.has_encoder()) return;
     check_stack("encoder", spec_.encoder);
-    if (spec_.mel_bins != 80 && spec_.mel_bins != 128) {
+    if (spec_.hears() && spec_.mel_bins != 80 && spec_.mel_bins != 128) {
       refuse(fmt::format("The model hears {} mel bins; 80 and 128 are supported.", spec_.mel_bins));
     }
     if (spec_.encoder.width != spec_.decoder.width) {
@@ -210,7 +211,7 @@ ModelFiles open_model(const std::filesystem::path& path) {
   files.checkpoint =
       stored->renamed(canonical ? Checkpoint::Renames{} : family.renames, family.ignored);
   SpecCheck(files.spec, typed ? stored->path() : config_path).run();
-  if (files.spec.has_encoder() && files.spec.alignment_heads.empty()) {
+  if (files.spec.hears() && files.spec.alignment_heads.empty()) {
     files.spec.alignment_heads = find_alignment_heads(path, files.spec);
   }
   return files;

@@ -2,6 +2,8 @@
 // come from Hugging Face's config.json, or from the shapes of a CTranslate2 or ggml checkpoint.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "models/alignment_heads.h"
 #include "models/config_fields.h"
 #include "models/family.h"
@@ -25,6 +27,13 @@ StackSpec read_stack(const JsonObject& config, const std::string& side,
   return stack;
 }
 
+// Some files leave out the encoder's table: it is made of sines and cosines.
+void compute_positions(StackSpec& encoder) {
+  if (encoder.width % 2 != 0) return;
+  encoder.position_kind = Positions::sinusoid;
+  encoder.sinusoid_steps = std::max<int64_t>(1, encoder.width / 2 - 1);
+}
+
 ModelSpec read_config(const JsonObject& config) {
   require(config, "model_type", config.string("model_type") == "whisper", "\"whisper\"");
   require(config, "activation_function", config.string("activation_function") == "gelu",
@@ -35,6 +44,7 @@ ModelSpec read_config(const JsonObject& config) {
   spec.vocabulary = read_size(config, "vocab_size");
   spec.mel_bins = read_size(config, "num_mel_bins");
   spec.encoder = read_stack(config, "encoder", "max_source_positions");
+  compute_positions(spec.encoder);
   spec.decoder = read_stack(config, "decoder", "max_target_positions");
   spec.alignment_heads = read_alignment_heads(config, spec.decoder);
   return spec;
