@@ -18,6 +18,7 @@ Of each model: config.json, model.safetensors, and expected/model.safetensors, a
   at [P]                     positions of the targets that logits are given for
   logits [5, P, V]
   greedy [5, G]              what each source becomes, from decoder_start_token_id on
+  start [1]                  that token
 """
 
 import argparse
@@ -35,18 +36,35 @@ LENGTHS = [1, 7, 64, 65, 150]
 TARGET = 70
 STRIDE = 5
 GREEDY = 12
-START = 3
 
 
-def entry(config, seed, head=None, own_head=False, **arguments):
+def entry(config, seed, head=None, own_head=False, dtype=torch.float32, mutate=None, **arguments):
     """config: name of a config class; head: class of the model, if it is not the config's
     <Name>ForConditionalGeneration; own_head: the head is not the embedding's table, as the config
-    of published models says (Transformers 5 forgets that it did)."""
+    of published models says (Transformers 5 forgets that it did); dtype: of the file; mutate: called
+    with the model once its weights are random."""
     head = head or config.removesuffix("Config") + "ForConditionalGeneration"
-    return dict(config=config, head=head, seed=seed, own_head=own_head,
-                arguments=dict(vocab_size=64, decoder_start_token_id=START, pad_token_id=0,
-                               eos_token_id=1, bos_token_id=2, **arguments))
+    usual = dict(vocab_size=64, decoder_start_token_id=3, pad_token_id=0, eos_token_id=1,
+                 bos_token_id=2)
+    return dict(config=config, head=head, seed=seed, own_head=own_head, dtype=dtype, mutate=mutate,
+                arguments={**usual, **arguments})
 
+
+def grow_mlps(model):
+    """What MLPs have inside and what they add goes beyond 1e5: more than f16 holds."""
+    for name, p in model.named_parameters():
+        if ".wi" in name:
+            p.data.mul_(3e4)
+
+
+def clear_padding(model):
+    """The decoder starts from an embedding of zeros, as in published models."""
+    model.model.shared.weight.data[model.config.pad_token_id] = 0
+
+
+BART_SIZES = dict(d_model=32, encoder_layers=2, decoder_layers=1, encoder_attention_heads=4,
+                  decoder_attention_heads=4, encoder_ffn_dim=40, decoder_ffn_dim=36,
+                  max_position_embeddings=80)
 
 MODELS = {
     # 1.0: a scaled, tied head; sides of unequal depth; heads together wider than the model.
@@ -59,12 +77,27 @@ MODELS = {
                       relative_attention_max_distance=20),
     "mt5": entry("MT5Config", 3, d_model=24, d_kv=8, num_heads=2, d_ff=32, num_layers=1,
                  own_head=True),
+    "t5_large_values": entry("T5Config", 10, d_model=32, d_kv=8, num_heads=4, d_ff=40, num_layers=2,
+                             dtype=torch.float16, mutate=grow_mlps),
+    "marian": entry("MarianConfig", 4, head="MarianMTModel", **BART_SIZES, pad_token_id=63,
+                    decoder_start_token_id=63, activation_function="swish", scale_embedding=True,
+                    mutate=clear_padding),
+    # Source and target have vocabularies of their own, sides have heads of their own.
+    "marian_apart": entry("MarianConfig", 5, head="MarianMTModel",
+                          **{**BART_SIZES, "decoder_attention_heads": 2}, decoder_vocab_size=48,
+                          share_encoder_decoder_embeddings=False, activation_function="relu"),
+    "m2m100": entry("M2M100Config", 6, **BART_SIZES),
+    "bart": entry("BartConfig", 7, **BART_SIZES),
+    "mbart": entry("MBartConfig", 8, **BART_SIZES, scale_embedding=True),
+    "pegasus": entry("PegasusConfig", 9, **BART_SIZES, activation_function="relu",
+                     scale_embedding=True),
 }
 
 
 def randomise(model, seed):
     """Larger than the usual initialisation: scores of a few units make the attention far from
-    uniform, so that a wrong key, scale, head or bias shows; no gain is 1 and no bias 0."""
+    uniform, so that a wrong key, scale, head or bias shows; no gain is 1 and no bias 0. Branches
+    weigh more than embeddings, or a tied head would name the token that it is at."""
     generator = torch.Generator().manual_seed(seed)
     for name, p in [*model.named_parameters(), *model.named_buffers()]:
         if p.ndim < 2 and not name.endswith(("weight", "bias")):
@@ -80,9 +113,12 @@ def randomise(model, seed):
         elif "embed_positions" in name and not p.requires_grad:
             continue  # sines and cosines
         elif "embed" in name or "shared" in name:
-            spread = 0.2
+            scaled = getattr(model.config, "scale_embedding", False)
+            spread = 0.2 / (np.sqrt(model.config.d_model) if scaled else 1)
         elif name.endswith((".q.weight", ".k.weight")):
             spread *= 0.9  # T5's scores are not scaled
+        elif name.endswith(("out_proj.weight", "fc2.weight", ".o.weight", ".wo.weight")):
+            spread *= 2
         elif "q_proj" in name or "k_proj" in name:
             spread *= 1.8
         p.data.copy_(torch.normal(mean, float(spread), p.shape, generator=generator))
@@ -95,12 +131,14 @@ def build(item):
     if item["own_head"]:
         model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())
     randomise(model, item["seed"])
-    return model.float()
+    if item["mutate"]:
+        item["mutate"](model)
+    return model.to(item["dtype"])
 
 
 def expected(model, item):
     generator = np.random.default_rng(item["seed"])
-    vocabulary = model.config.vocab_size
+    vocabulary = getattr(model.config, "decoder_vocab_size", model.config.vocab_size)
     lengths = [min(n, getattr(model.config, "max_position_embeddings", n)) for n in LENGTHS]
     sources = [generator.integers(4, vocabulary, n) for n in lengths]
     targets = generator.integers(4, vocabulary, (len(sources), TARGET))
@@ -116,7 +154,7 @@ def expected(model, item):
             rows = model.get_encoder()(torch.tensor(source[None])).last_hidden_state
             encoded.append(rows[0])
             logits.append(score(rows, torch.tensor(target[None]))[at])
-            tokens = [START]
+            tokens = [model.config.decoder_start_token_id]
             for _ in range(GREEDY):
                 tokens.append(int(score(rows, torch.tensor([tokens]))[-1].argmax()))
             greedy.append(tokens[1:])
@@ -124,7 +162,7 @@ def expected(model, item):
     return {"sources": number(np.concatenate(sources)), "lengths": number(lengths),
             "encoded": torch.cat(encoded).float().numpy(), "targets": number(targets),
             "at": number(at), "logits": torch.stack(logits).float().numpy(),
-            "greedy": number(greedy)}
+            "greedy": number(greedy), "start": number([model.config.decoder_start_token_id])}
 
 
 def write(root, name, item):

@@ -17,6 +17,7 @@
 namespace slim {
 
 // Each in families/, in the file of its name.
+Family bart();
 Family bloom();
 Family cohere();
 Family gemma();
@@ -24,10 +25,13 @@ Family gpt2();
 Family gpt_neox();
 Family gptj();
 Family llama();
+Family m2m100();
+Family marian();
 Family mpt();
 Family olmo();
 Family olmo2();
 Family opt();
+Family pegasus();
 Family phi();
 Family phi3();
 Family qwen2();
@@ -37,9 +41,10 @@ Family whisper();
 
 std::span<const Family> families() {
   // A table, not self-registering objects: a linker drops those from a static library.
-  static const std::array table = {bloom(), cohere(), gemma(),    gpt2(),  gpt_neox(), gptj(),
-                                   llama(), mpt(),    olmo(),     olmo2(), opt(),      phi(),
-                                   phi3(),  qwen2(),  stablelm(), t5(),    whisper()};
+  static const std::array table = {bart(),     bloom(), cohere(),  gemma(),  gpt2(), gpt_neox(),
+                                   gptj(),     llama(), m2m100(),  marian(), mpt(),  olmo(),
+                                   olmo2(),    opt(),   pegasus(), phi(),    phi3(), qwen2(),
+                                   stablelm(), t5(),    whisper()};
   return table;
 }
 

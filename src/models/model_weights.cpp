@@ -110,7 +110,10 @@ void read_embedding(WeightReader& reader, const ModelSpec& spec, ModelWeights::P
     parts.head = reader.linear("head", spec.vocabulary, width, spec.head_bias);
   } else {
     parts.head.weight = parts.embed;
-    if (spec.head_bias) parts.head.bias = reader.vector("head.bias", spec.vocabulary);
+    // BART's kin may leave out a bias of zeros.
+    if (spec.head_bias && reader.has("head.bias")) {
+      parts.head.bias = reader.vector("head.bias", spec.vocabulary);
+    }
   }
 }
 

@@ -153,6 +153,7 @@ Translated read_translated(const std::filesystem::path& directory) {
   translated.encoded = file->get("encoded", {std::ssize(sources), -1});
   translated.scored = read_scored(*file, "targets");
   translated.greedy = read_tokens(*file, "greedy");
+  translated.start = static_cast<int32_t>(floats(file->get("start", {1})).front());
   return translated;
 }
 

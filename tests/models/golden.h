@@ -80,13 +80,13 @@ Scored read_scored(const std::filesystem::path& directory);
 
 // Sources of an encoder-decoder model of text, of unequal lengths, and what Transformers makes of
 // them.
-constexpr int32_t kStart = 3;  // what decoding starts from
 struct Translated {
   std::vector<int32_t> sources;  // one after another
   std::vector<int64_t> lengths;
   Tensor encoded;                            // [sources.size(), D]
   Scored scored;                             // random targets
   std::vector<std::vector<int32_t>> greedy;  // the most likely token after those before
+  int32_t start = 0;                         // what they start from
   int64_t length() const { return scored.length(); }
   int64_t greedy_length() const { return std::ssize(greedy.front()); }
   std::span<const int32_t> source(size_t index) const;

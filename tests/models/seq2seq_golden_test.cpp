@@ -131,7 +131,7 @@ TEST_P(Seq2SeqGolden, ChoosesTheTokensThatTransformersChooses) {
     const std::unique_ptr<Model> model = build(cache(kind, RowType::f32));
     ASSERT_NE(model, nullptr);
     Decoding decoding(*model, model->read(expected_.all_sources()));
-    std::vector<int32_t> last(expected_.lengths.size(), kStart);
+    std::vector<int32_t> last(expected_.lengths.size(), expected_.start);
     for (int64_t step = 0; step < expected_.greedy_length(); ++step) {
       std::vector<std::span<const int32_t>> next;
       for (const int32_t& token : last) next.emplace_back(&token, 1);

@@ -124,17 +124,18 @@ __device__ inline void score_keys(const float* queries, const float* keys, int s
   }
 }
 
-// The biases of a head, and how far the first key of a block lies past a thread's first query.
-struct BlockBias {
-  const float* of_head;  // or null
-  int distance;
+// Keys that are scored together.
+struct KeyBlock {
+  const float* biases;  // of the head, or null
+  int distance;         // from the thread's first query to the first key
+  int left;             // keys from the first on that there are
 };
 
 // Scores become weights, in shared memory; what was mixed before is scaled to the new maximum.
 template <int kWidth>
-__device__ inline void weigh_keys(const DenseAttention& a, const BlockBias& bias, int left,
-                                  int share, float (&scores)[kOwn][Tile<kWidth>::kScores],
-                                  float* weights, State<kWidth>& state) {
+__device__ inline void weigh_keys(const DenseAttention& a, const KeyBlock& keys, int share,
+                                  float (&scores)[kOwn][Tile<kWidth>::kScores], float* weights,
+                                  State<kWidth>& state) {
   constexpr int kScores = Tile<kWidth>::kScores;
 #pragma unroll
   for (int i = 0; i < kOwn; ++i) {
@@ -143,8 +144,8 @@ __device__ inline void weigh_keys(const DenseAttention& a, const BlockBias& bias
     for (int s = 0; s < kScores; ++s) {
       const int key = share + s * kShare;
       float score = scores[i][s] * a.scale;
-      if (bias.of_head != nullptr) score += bias_at(a.bias, bias.of_head, bias.distance + key - i);
-      scores[i][s] = key < left ? score : -INFINITY;
+      if (keys.biases != nullptr) score += bias_at(a.bias, keys.biases, keys.distance + key - i);
+      scores[i][s] = key < keys.left ? score : -INFINITY;
       largest = fmaxf(largest, scores[i][s]);
     }
     largest = reduce_warp<kShare>(largest, Largest());
@@ -259,7 +260,7 @@ __global__ void __launch_bounds__(kAttendThreads) attend_rows(const DenseAttenti
     score_keys<kWidth>(queries + own * Shape::kPitch, keys, share, scores);
     float* const own_weights = weights + own * pitch_of(Shape::kKeys);
     __syncwarp();  // the weights of four queries are written and read by the same half warp
-    weigh_keys<kWidth>(a, {biases, begin - first - own}, left, share, scores, own_weights, state);
+    weigh_keys<kWidth>(a, {biases, begin - first - own, left}, share, scores, own_weights, state);
     __syncwarp();
     mix_values<kWidth>(own_weights, values, share, state);
   }

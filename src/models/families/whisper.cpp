@@ -7,6 +7,7 @@
 #include "models/alignment_heads.h"
 #include "models/config_fields.h"
 #include "models/family.h"
+#include "models/translator_fields.h"
 #include "slim/error.h"
 
 namespace slim {
@@ -86,6 +87,13 @@ ModelSpec read_checkpoint(const Checkpoint& checkpoint, const JsonObject& config
   return spec;
 }
 
+// BART's names, and the head by its own.
+Checkpoint::Renames whisper_renames() {
+  Checkpoint::Renames renames = bart_renames();
+  renames.insert(renames.begin(), {"proj_out.weight", "head.weight"});
+  return renames;
+}
+
 }  // namespace
 
 Family whisper() {
@@ -94,18 +102,7 @@ Family whisper() {
           .content = "WhisperSpec",
           .read_config = read_config,
           .read_checkpoint = read_checkpoint,
-          .renames = {{"proj_out.weight", "head.weight"},
-                      {"model.", ""},
-                      {".embed_positions.", ".positions."},
-                      {".embed_tokens.", ".embed."},
-                      {"attn_layer_norm.", "attn.norm."},
-                      {".final_layer_norm.", ".mlp.norm."},
-                      {".layer_norm.", ".norm."},
-                      {".self_attn.", ".self."},
-                      {".encoder_attn.", ".cross."},
-                      {"_proj.", "."},
-                      {".fc1.", ".mlp.up."},
-                      {".fc2.", ".mlp.down."}},
+          .renames = whisper_renames(),
           // CTranslate2's place for what config.json holds.
           .ignored = {"decoder/alignment_heads"}};
 }
