@@ -40,10 +40,10 @@ void print_json(const Inspection& inspection) {
 void print_model(const Inspection& inspection) {
   const auto number = [](int64_t value) { return static_cast<long long>(value); };
   std::printf("model     %s\nfamily    %s: ", inspection.model.c_str(), inspection.family.c_str());
-  if (inspection.mel_bins > 0) {
-    std::printf("%lld encoder and %lld decoder layers, %lld mel bins, ",
-                number(inspection.encoder_layers), number(inspection.decoder_layers),
-                number(inspection.mel_bins));
+  if (inspection.encoder_layers > 0) {
+    std::printf("%lld encoder and %lld decoder layers, ", number(inspection.encoder_layers),
+                number(inspection.decoder_layers));
+    if (inspection.mel_bins > 0) std::printf("%lld mel bins, ", number(inspection.mel_bins));
   } else {
     std::printf("%lld layers, ", number(inspection.decoder_layers));
   }
@@ -66,7 +66,7 @@ void print_table(const Inspection& inspection) {
   print_layers(inspection.layers);
   print_calibration(inspection.calibration);
   std::printf("\ncontext   %lld tokens", static_cast<long long>(inspection.context_tokens));
-  if (inspection.mel_bins > 0) {
+  if (inspection.encoder_layers > 0) {
     std::printf(", %lld encoder positions", static_cast<long long>(inspection.encoder_positions));
   }
   std::printf(": %s; a standard cache in bf16: %s (slim holds %.1f %% of it)\n",

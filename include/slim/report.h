@@ -47,7 +47,7 @@ struct Inspection {
   std::string model;
   std::string family;
   int64_t encoder_layers = 0, decoder_layers = 0, width = 0, heads = 0, key_heads = 0;
-  int64_t mel_bins = 0;  // 0: a language model
+  int64_t mel_bins = 0;  // 0: a model of text, with or without an encoder
   int64_t vocabulary = 0, encoder_positions = 0, decoder_positions = 0;
   bool has_weights = false;
   // Matrices of the file that are held as f32, because nothing multiplies their blocks.

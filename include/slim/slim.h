@@ -62,7 +62,7 @@ class Engine {
   Engine(const std::string& model, const EngineOptions& options);
   ~Engine();
 
-  bool hears() const;       // a speech model: transcribes; else a language model: generates
+  bool hears() const;       // a speech model: transcribes; else a model of text
   int64_t context() const;  // most tokens of a sequence
 
   // Speech models (others: Error{bad_request}).

@@ -167,8 +167,7 @@ void KAttention::attend_earlier_pages(const Slice& slice, Attend pair) {
   }
   if (page >= last_page) return;
   // Products reach their full speed with so many rows (256: 17 MiB at a width of 4096).
-  const int64_t tile =
-      std::min(kernels().prompt_sizes().rows / kPageRows, last_page - page);
+  const int64_t tile = std::min(kernels().prompt_sizes().rows / kPageRows, last_page - page);
   const ScratchPages pages(scratch, tile * kPageRows, width(), normed());
   pair.keys = pages.key_plane;
   pair.values = pages.value_plane;

@@ -42,6 +42,9 @@ void check_shapes(const AttentionSpec& spec, const AttentionWeights& weights) {
   check(is_bias(weights.q_gain, queries) && is_bias(weights.q_offset, queries) &&
             is_bias(weights.k_gain, keys) && is_bias(weights.k_offset, keys),
         "the norms of queries and keys have a number for each of their columns");
+  check(spec.bias_reach == 0 ? weights.bias.empty()
+                             : weights.bias.elements() == spec.heads * (2 * spec.bias_reach + 1),
+        "there is a bias for each head and distance");
 }
 
 // What a card does not read, its memory should not hold.
@@ -74,6 +77,7 @@ ProjectedAttention::ProjectedAttention(const AttentionSpec& spec, const Attentio
   weights_.q_offset = weights.q_offset.on(device);
   weights_.k_gain = weights.k_gain.on(device);
   weights_.k_offset = weights.k_offset.on(device);
+  weights_.bias = weights.bias.on(device);
   if (!spec.slopes.empty()) slopes_ = Tensor::from(spec.slopes, {spec.heads}).on(device);
   check(!spec.rotary || !spec.rotations.empty(), "a rotary layer has a rotation");
   const int64_t queries_and_heads = 2 * spec.heads * spec.head_width;
@@ -118,10 +122,10 @@ void ProjectedAttention::run(const AttentionStep& step, bool rebuilt, ConstMatri
   }
   if (tokens == 0) return;
   const int64_t width = spec_.heads * spec_.head_width;
-  // Each block of slices that rebuild rows rebuilds all pages before it, so it should be long; and its
-  // f32 rows, queries and heads (512: 8 MiB each at a width of 4096) have to be held.
-  for_blocks(shifted, tokens, rebuilt ? kernels_.prompt_sizes().tokens : block_tokens_, spec_.causal,
-             [&](int64_t first, int64_t count, std::span<const Slice> part) {
+  // Each block of slices that rebuild rows rebuilds all pages before it, so it should be long; and
+  // its f32 rows, queries and heads (512: 8 MiB each at a width of 4096) have to be held.
+  for_blocks(shifted, tokens, rebuilt ? kernels_.prompt_sizes().tokens : block_tokens_,
+             spec_.causal, [&](int64_t first, int64_t count, std::span<const Slice> part) {
                StepScratch scratch(kernels_.device());
                const ConstMatrix input = x.rows_from(begin + first, count);
                const Block block{part,
@@ -176,7 +180,8 @@ void ProjectedAttention::write_scores(const Block& block, const Attend& attend,
                                       StepScratch& scratch) const {
   check(spec_.cross && attend.slices.size() == 1, "scores are asked of one window's rows");
   check(attend.rotations.empty() && attend.key_gain == nullptr && attend.key_bias == nullptr &&
-            attend.key_factors == nullptr && attend.slopes == nullptr,
+            attend.key_factors == nullptr && attend.slopes == nullptr &&
+            attend.bias.values == nullptr,
         "scores are asked of rows that are keys as they stand");
   const HeadScores& wanted = *block.scores;
   const int64_t positions = attend.slices.front().rows;
@@ -216,6 +221,7 @@ Attend ProjectedAttention::over(const Block& block) const {
   attend.scale = spec_.scale;
   attend.causal = spec_.causal;
   attend.slopes = values_or_null(slopes_);
+  attend.bias = {values_or_null(weights_.bias), spec_.bias_reach};
   attend.cap = spec_.cap;
   attend.window = spec_.window;
   return attend;
@@ -270,7 +276,7 @@ void ProjectedAttention::turn(std::span<const Slice> slices, Matrix rows) const 
 
 int64_t ProjectedAttention::projection_bytes() const {
   return weights_.q.bytes() + weights_.q_gain.bytes() + weights_.q_offset.bytes() +
-         weights_.out.bytes();
+         weights_.out.bytes() + weights_.bias.bytes();
 }
 
 bool ProjectedAttention::seals() const noexcept {

@@ -72,7 +72,7 @@ class ProjectedAttention : public Attention {
   // Turns rows of heads to the positions of their tokens, in place.
   void turn(std::span<const Slice> slices, Matrix rows) const;
 
-  // Of W_Q, its norm and W_O.
+  // Of W_Q, its norm, W_O and biases by distance.
   int64_t projection_bytes() const;
   bool seals() const noexcept;
   const AttentionSpec& spec() const noexcept { return spec_; }

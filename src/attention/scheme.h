@@ -35,7 +35,7 @@ struct AttentionSpec {
   int64_t heads = 0;       // H
   int64_t key_heads = 0;   // G; equal to heads in multi-head attention
   int64_t head_width = 0;  // C
-  float scale = 1.0F;      // on scores; Whisper: C^-1/2
+  float scale = 1.0F;      // on scores; Whisper: C^-1/2; T5: 1
   bool cross = false;      // keys and values come from the encoder's output
   bool causal = true;      // false for cross attention
   bool rotary = false;     // positions enter by rotating q and k (no x rows then)
@@ -46,9 +46,10 @@ struct AttentionSpec {
   NormKind key_norm_kind = NormKind::rms;
   float key_norm_epsilon = 1e-5F;
   std::vector<float> slopes = {};  // [H]: ALiBi; or none
-  float cap = 0.0F;                // soft cap on scores; 0: none
-  int64_t window = 0;              // positions a query sees, its own included; 0: all
-  float clip = 0.0F;               // q, k and v are clamped to +-clip; 0: not
+  int64_t bias_reach = 0;  // distances that AttentionWeights::bias tells apart (T5); 0: it has none
+  float cap = 0.0F;        // soft cap on scores; 0: none
+  int64_t window = 0;      // positions a query sees, its own included; 0: all
+  float clip = 0.0F;       // q, k and v are clamped to +-clip; 0: not
 };
 
 // A linear layer's weights, [outputs, inputs] of any weight type.
@@ -82,7 +83,8 @@ struct AttentionWeights {
   LinearWeights v;    // [G*C, D]; empty in a converted model whose layer runs k
   LinearWeights out;  // [D, H*C]
   Tensor q_gain, q_offset, k_gain, k_offset;  // [H*C], [G*C] f32: of key norms; or empty
-  DerivedWeights derived;                     // from a converted model; else empty
+  Tensor bias;             // [H, 2 * bias_reach + 1] f32: DistanceBias::values; or empty
+  DerivedWeights derived;  // from a converted model; else empty
 };
 
 // How a layer's rows are stored.

@@ -39,6 +39,9 @@ bool same_rows(const std::vector<LayerPlan>& a, const std::vector<LayerPlan>& b)
 std::string refusal(const Runtime& runtime) {
   const CacheChoice& choice = runtime.choice();
   if (runtime.hears()) return "A plan is measured on text, and this is a speech model.";
+  if (runtime.spec().has_encoder()) {
+    return "A plan is measured on text alone, and this model's encoder reads another.";
+  }
   if (!choice.stored.empty()) return "The model was converted, and its plan is stored with it.";
   if (choice.row_type && choice.spill && choice.rank) {
     return "Type, spill and rank are all given: nothing is left to choose by measurement.";

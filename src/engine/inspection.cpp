@@ -59,17 +59,21 @@ ContextBytes context_bytes(const std::vector<LayerPlan>& layers, int64_t tokens,
   return context;
 }
 
-// The matrices of a language model, in elements; those of a speech model are not counted.
-int64_t weights_of(const ModelSpec& spec) {
-  if (spec.has_encoder()) return 0;
-  const StackSpec& stack = spec.decoder;
-  const int64_t width = stack.width;
+// The matrices of a stack's layers, `attentions` in each, in elements.
+int64_t weights_of(const StackSpec& stack, int64_t attentions) {
   const int64_t queries = stack.heads * stack.width_of_head();
   const int64_t keys = stack.key_head_count() * stack.width_of_head();
-  const int64_t mlp = (stack.gated ? 3 : 2) * width * stack.mlp_width;
-  const int64_t embed = spec.embed_width > 0 ? spec.embed_width : width;
-  return stack.layers * (2 * width * (queries + keys) + mlp) +
-         (spec.tied_head ? 1 : 2) * spec.vocabulary * embed;
+  const int64_t mlp = (stack.gated ? 3 : 2) * stack.width * stack.mlp_width;
+  return stack.layers * (attentions * 2 * stack.width * (queries + keys) + mlp);
+}
+
+// The matrices of a model of text, in elements; those of a speech model are not counted.
+int64_t weights_of(const ModelSpec& spec) {
+  if (spec.hears()) return 0;
+  const int64_t embed = spec.embed_width > 0 ? spec.embed_width : spec.decoder.width;
+  const int64_t tables = (spec.tied_head ? 1 : 2) * spec.vocabulary + spec.source_vocabulary;
+  return weights_of(spec.decoder, spec.has_encoder() ? 2 : 1) + weights_of(spec.encoder, 1) +
+         tables * embed;
 }
 
 // What a layer's cache adds to its weights, less the value weights that it replaces.

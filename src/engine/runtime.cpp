@@ -99,14 +99,17 @@ void require_kv(const Runtime& runtime) {
 
 void require_speech(const Runtime& runtime) {
   if (runtime.hears()) return;
-  throw Error(ErrorCode::bad_request, "This is a language model: it cannot transcribe speech.",
+  throw Error(ErrorCode::bad_request, "This is a model of text: it cannot transcribe speech.",
               runtime.name());
 }
 
 void require_text(const Runtime& runtime) {
-  if (!runtime.hears()) return;
+  if (!runtime.spec().has_encoder()) return;
   throw Error(ErrorCode::bad_request,
-              "This is a speech model: it transcribes, and cannot continue or score a text.",
+              runtime.hears()
+                  ? "This is a speech model: it transcribes, and cannot continue or score a text."
+                  : "This model writes a text for another one that its encoder reads, and cannot "
+                    "continue or score a text.",
               runtime.name());
 }
 

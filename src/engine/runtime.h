@@ -32,7 +32,7 @@ class Runtime {
 
   const std::string& name() const noexcept { return name_; }
   const ModelSpec& spec() const noexcept { return files_.spec; }
-  bool hears() const noexcept { return spec().has_encoder(); }
+  bool hears() const noexcept { return spec().hears(); }
   int64_t context() const noexcept { return context_; }
   const ModelWeights& weights() const noexcept { return *weights_; }
   std::shared_ptr<const ModelWeights> shared_weights() const noexcept { return weights_; }

@@ -70,8 +70,8 @@ TextTimes time_text(const Model& model, int prompt, int size, const BenchOptions
   for (int i = 0; i < size; ++i) {
     sequences.push_back({model.new_sequence()});
     sequences.back().regime = model.regime(prompt + options.tokens);
-    next.push_back(read_prompt(batch, sequences.back(), made_up_tokens(model.spec(), prompt, i),
-                               step_tokens));
+    next.push_back(
+        read_prompt(batch, sequences.back(), made_up_tokens(model.spec(), prompt, i), step_tokens));
   }
   times.prompt = clock.lap();
   for (int step = 0; step < options.tokens; ++step) {
@@ -115,6 +115,7 @@ BenchRow bench_one(const Model& model, const std::string& cache, int prompt, int
 }  // namespace
 
 std::vector<BenchRow> bench_text(Runtime& runtime, const BenchOptions& options) {
+  require_text(runtime);
   if (options.tokens < 1 || options.repeats < 1 || options.step_tokens < 0) {
     throw Error(ErrorCode::bad_request, "At least one token and one repeat can be timed.");
   }

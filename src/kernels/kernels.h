@@ -9,9 +9,10 @@
 // Accumulation is at least f32. NaN and infinity propagate. Results do not depend on the number of
 // threads, nor on the other sequences of a batch, beyond f32 rounding.
 //
-// Matrices, weights with their scales and biases, vectors of gains and slopes, and pages lie in the
-// memory of the kernels' device(). Spans, and the structs they hold, rotations and Shaping structs
-// lie in the host's; the addresses within them (pages, hot pages, u and g) are the device's.
+// Matrices, weights with their scales and biases, vectors of gains and slopes, tables of biases and
+// pages lie in the memory of the kernels' device(). Spans, and the structs they hold, rotations and
+// Shaping structs lie in the host's; the addresses within them (pages, hot pages, u and g) are the
+// device's.
 #pragma once
 
 #include <cstdint>
@@ -119,16 +120,28 @@ struct Convolve {
   Activation activation = Activation::none;
 };
 
+// What heads add to their scores by distance (T5): position of the row less that of the query, held
+// within [-reach, reach]. Head i's are values[i * (2 * reach + 1)] and those after it, from -reach.
+struct DistanceBias {
+  const float* values = nullptr;  // [H, 2 * reach + 1], or none
+  int64_t reach = 0;
+
+  // The number of distance 0.
+  const float* of_head(int64_t head) const { return values + head * (2 * reach + 1) + reach; }
+};
+
 // Full (unmasked) self-attention within each of `batch` runs of rows / batch rows; nothing cached.
-// out[t, h*C + c] = sum_s softmax_s(scale * q[t, h] . k[s, h]) * v[s, h*C + c]
+// out[t, h*C + c] = sum_s softmax_s(scale * q[t, h] . k[s, h] + bias[h, s - t]) * v[s, h*C + c]
+// Working memory grows with S, never with its square.
 struct AttendDense {
   ConstMatrix q;  // [batch * S, H * C] f32
   ConstMatrix k;  // [batch * S, H * C] f32
   ConstMatrix v;  // [batch * S, H * C] f32
-  Matrix out;     // [batch * S, H * C] f32
+  Matrix out;     // [batch * S, H * C] f32; may be q itself
   int64_t heads = 1;
   int64_t batch = 1;
   float scale = 1.0F;
+  DistanceBias bias = {};
 };
 
 // Where one plane of paged rows lies: it starts at `offset` in each page. Row s that stands alone
@@ -144,7 +157,8 @@ struct Slice {
   int64_t count = 0;  // its tokens in this step
   int64_t rows = 0;   // rows it may read, those of this step included
   std::byte* const* pages = nullptr;
-  // Where it stands in its sequence, for what depends on positions (rotation, slopes, window).
+  // Where it stands in its sequence, for what depends on positions (rotation, slopes, bias,
+  // window).
   int64_t position = 0;  // of the first token
   int64_t base = 0;      // of row 0; a multiple of kPageRows
   int32_t regime = 0;    // which of several rotations holds (longrope: short or long)
@@ -186,7 +200,8 @@ struct LoadRows {
 // the whole row (x, encoder), and mixes columns [i*value_stride, + value_width) of a value row,
 // with value_stride 0 where every head mixes the whole row (k, x, encoder):
 //   p[s] = softmax_s(score[t, i, s]),   mixed[t, i] = sum_s p[s] * value[s]
-//   score = cap(scale * factor[s] * query[t, i] . key[s]) + slope[i] * (position of s - of t)
+//   score = cap(scale * factor[s] * query[t, i] . key[s]) + slope[i] * distance + bias[i, distance]
+// where distance is the position of s less that of t.
 // Causal: the query at i of a slice sees rows [0, rows - count + i]; else it sees all rows. With a
 // window it sees only rows whose position is above its own less the window. A query that sees no
 // row gets zeros and an lse of -infinity. Softmax runs in f32 with a running maximum.
@@ -212,6 +227,7 @@ struct Attend {
   const float* key_bias = nullptr;                  // the same, or none (0)
   const Plane* key_factors = nullptr;               // f32, width 1: factor[s]; or none (1)
   const float* slopes = nullptr;                    // [H] or none (ALiBi)
+  DistanceBias bias = {};                           // (T5)
   float cap = 0.0F;                                 // c tanh(score / c); 0: none
   int64_t window = 0;                               // 0: none
   Matrix lse = {};     // [T, H] f32: log of the sum of exp(score); or no rows: not wanted

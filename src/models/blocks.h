@@ -39,8 +39,10 @@ struct DecoderLayer {
 
 struct ModelWeights::Parts {
   // With an encoder.
-  LinearWeights conv1, conv2;  // weight tap-major: [D, 3 * inputs]
-  Tensor encoder_positions;    // [P, D]
+  LinearWeights conv1, conv2;      // that hears; weight tap-major: [D, 3 * inputs]
+  Tensor encoder_embed;            // that reads: [V, D], often the decoder's own bytes
+  NormWeights encoder_embed_norm;  // of ModelSpec::embed_norm
+  Tensor encoder_positions;        // [P, D] from position 0 on; absolute positions only
   std::vector<EncoderLayer> encoder;
   NormWeights encoder_norm;
 
@@ -48,7 +50,7 @@ struct ModelWeights::Parts {
   NormWeights embed_norm;    // of ModelSpec::embed_norm
   LinearWeights embed_in;    // [D, E], where E is not D
   LinearWeights embed_out;   // [E, D], where E is not D
-  Tensor decoder_positions;  // [P, D] from position 0 on; learned positions only
+  Tensor decoder_positions;  // [P, D] from position 0 on; absolute positions only
   std::vector<DecoderLayer> decoder;
   NormWeights decoder_norm;
   LinearWeights head;  // [V, E]; the embedding's own bytes where it is tied

@@ -165,6 +165,11 @@ void require(const JsonObject& config, std::string_view field, bool holds, std::
 
 Activation read_activation(const JsonObject& config, std::string_view field,
                            std::string_view fallback) {
+  return activation_of(config, field,
+                       config.has(field) ? config.string(field) : std::string(fallback));
+}
+
+Activation activation_of(const JsonObject& config, std::string_view field, std::string_view name) {
   constexpr std::array<std::pair<std::string_view, Activation>, 7> kKnown = {
       {{"gelu", Activation::gelu},
        {"gelu_new", Activation::gelu_tanh},
@@ -173,7 +178,6 @@ Activation read_activation(const JsonObject& config, std::string_view field,
        {"relu", Activation::relu},
        {"silu", Activation::silu},
        {"swish", Activation::silu}}};
-  const std::string name = config.has(field) ? config.string(field) : std::string(fallback);
   for (const auto& [known, activation] : kKnown) {
     if (name == known) return activation;
   }

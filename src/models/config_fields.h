@@ -28,6 +28,8 @@ void require(const JsonObject& config, std::string_view field, bool holds, std::
 // "gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "relu", "silu", "swish".
 Activation read_activation(const JsonObject& config, std::string_view field,
                            std::string_view fallback);
+// The one of such a name, which is `field`'s value or part of it.
+Activation activation_of(const JsonObject& config, std::string_view field, std::string_view name);
 
 // A decoder under Llama's field names, which most families use: vocab_size, hidden_size,
 // num_hidden_layers, num_attention_heads, num_key_value_heads, head_dim, intermediate_size,

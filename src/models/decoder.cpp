@@ -171,12 +171,17 @@ void Decoder::run_before(size_t index, const DecoderStep& step, const Scratch& s
   self_[index]->forward({step.self}, normed, x);
   if (!cross_.empty()) {
     normalise(kernels_, stack.norm, layer.cross_norm, x, normed);
-    const HeadScores* scores = step.cross_scores.empty() ? nullptr : &step.cross_scores[index];
-    if (scores != nullptr && scores->heads.empty()) scores = nullptr;
-    cross_[index]->forward({step.cross, scores}, normed, x);
+    attend_encoded(index, step, normed, x);
   }
   normalise(kernels_, stack.norm, layer.mlp.norm, x, normed);
   run_mlp(kernels_, stack, layer.mlp, normed, hidden, x);
+}
+
+void Decoder::attend_encoded(size_t index, const DecoderStep& step, ConstMatrix in,
+                             Matrix x) const {
+  const HeadScores* scores = step.cross_scores.empty() ? nullptr : &step.cross_scores[index];
+  if (scores != nullptr && scores->heads.empty()) scores = nullptr;
+  cross_[index]->forward({step.cross, scores}, in, x);
 }
 
 // Norms after the branches, or after their sums with x.
@@ -195,6 +200,11 @@ void Decoder::run_after(size_t index, const DecoderStep& step, const Scratch& sc
   copy_matrix(kernels_.device(), x, normed);
   self_[index]->forward({step.self}, normed, x);
   normalise(kernels_, stack.norm, layer.self_norm, x, x);
+  if (!cross_.empty()) {
+    copy_matrix(kernels_.device(), x, normed);
+    attend_encoded(index, step, normed, x);
+    normalise(kernels_, stack.norm, layer.cross_norm, x, x);
+  }
   run_mlp(kernels_, stack, layer.mlp, x, hidden, x);
   normalise(kernels_, stack.norm, layer.mlp.norm, x, x);
 }

@@ -44,6 +44,7 @@ class Decoder {
   void run_layer(size_t index, const DecoderStep& step, const Scratch& scratch) const;
   void run_before(size_t index, const DecoderStep& step, const Scratch& scratch) const;
   void run_after(size_t index, const DecoderStep& step, const Scratch& scratch) const;
+  void attend_encoded(size_t index, const DecoderStep& step, ConstMatrix in, Matrix x) const;
   void write_logits(const DecoderStep& step, ConstMatrix x) const;
 
   const ModelSpec& spec_;

@@ -1,6 +1,6 @@
-// The encoder, a few windows at a time. Scratch per window row: D (normed) + max(3 D, mlp_width):
-// q, k and v are dead when the MLP runs, and so are the convolutions when the layers do. A window
-// of 30 s takes 11.5 MB at D = 384 and 38 MB at D = 1280.
+// The encoder, a few windows or sources at a time. Scratch per row: D (normed) + max(3 H C, and
+// what an MLP takes): q, k and v are dead when the MLP runs, and so are the convolutions when the
+// layers do. A window of 30 s takes 9 MB at D = 384 and 31 MB at D = 1280.
 #include "models/encoder.h"
 
 #include <algorithm>
@@ -14,102 +14,186 @@ namespace {
 // Windows run together until they have this many frames: one of 30 s (its 1500 rows keep every core
 // busy, and more would only grow the scratch memory), or several short ones.
 constexpr int64_t kFramesAtOnce = 3000;
+// Sources run together until they have this many tokens.
+constexpr int64_t kTokensAtOnce = 2048;
+
+std::vector<int32_t> counting(int64_t count) {
+  std::vector<int32_t> numbers(static_cast<size_t>(count));
+  std::iota(numbers.begin(), numbers.end(), 0);
+  return numbers;
+}
 
 }  // namespace
 
-Encoder::Encoder(const ModelSpec& spec, const ModelWeights::Parts& weights, Kernels& kernels)
-    : spec_(spec),
-      weights_(weights),
-      kernels_(kernels),
-      counting_(static_cast<size_t>(spec.encoder.positions)) {
-  std::iota(counting_.begin(), counting_.end(), 0);
-}
+// Of `rows` rows.
+struct Encoder::Scratch {
+  Scratch(const ModelSpec& spec, int64_t rows, StepScratch& memory)
+      : normed(memory.matrix(rows, spec.encoder.width)),
+        hidden_rows(mlp_rows(spec.encoder, rows)),
+        shared(memory.matrix(1, std::max({3 * rows * inner_width(spec.encoder),
+                                          hidden_rows * mlp_columns(spec.encoder),
+                                          spec.hears() ? 2 * rows * spec.encoder.width : 0}))) {}
 
-void Encoder::run(ConstMatrix mel, int64_t batch, Matrix out) const {
+  static int64_t inner_width(const StackSpec& stack) { return stack.heads * stack.width_of_head(); }
+  Matrix within(int64_t rows, int64_t columns) const {
+    return {shared.data, DType::f32, rows, columns, columns};
+  }
+
+  Matrix normed;
+  int64_t hidden_rows;
+  Matrix shared;  // by turns: convolutions, q, k and v, an MLP
+};
+
+Encoder::Encoder(const ModelSpec& spec, const ModelWeights::Parts& weights, Kernels& kernels)
+    : spec_(spec), weights_(weights), kernels_(kernels) {}
+
+void Encoder::hear(ConstMatrix mel, int64_t batch, Matrix out) const {
   const int64_t frames = mel.rows / batch;
   const int64_t at_once = std::max<int64_t>(1, kFramesAtOnce / frames);
   for (int64_t first = 0; first < batch; first += at_once) {
     const int64_t count = std::min(at_once, batch - first);
-    run_windows(mel.rows_from(first * frames, count * frames), count,
-                out.rows_from(first * frames / 2, count * frames / 2));
+    hear_windows(mel.rows_from(first * frames, count * frames), count,
+                 out.rows_from(first * frames / 2, count * frames / 2));
   }
 }
 
-void Encoder::run_windows(ConstMatrix mel, int64_t batch, Matrix out) const {
-  const int64_t width = spec_.encoder.width;
-  const int64_t rows = out.rows;
-  const int64_t wide = std::max(3 * width, mlp_columns(spec_.encoder));
+void Encoder::hear_windows(ConstMatrix mel, int64_t batch, Matrix out) const {
   Device& device = kernels_.device();
-  StepScratch scratch(device);
+  StepScratch memory(device);
+  const Scratch scratch(spec_, out.rows, memory);
   if (!device.host()) {
-    const Matrix brought = scratch.matrix(mel.rows, mel.columns);
+    const Matrix brought = memory.matrix(mel.rows, mel.columns);
     copy_matrix(device, mel, brought);
     mel = brought;
   }
-  const Matrix normed = scratch.matrix(rows, width);
-  const Matrix shared = scratch.matrix(rows, wide);
-  const auto within = [&shared](int64_t matrix_rows, int64_t columns) {
-    return Matrix{shared.data, DType::f32, matrix_rows, columns, columns};
-  };
+  convolve(mel, batch, scratch);
 
+  // x[t] + positions[t] is an embedding whose table is x itself.
+  const int64_t per_window = out.rows / batch;
+  const std::vector<int32_t> places = counting(per_window);
+  Embed add;
+  add.ids = add.places = places;
+  add.positions = weights_.encoder_positions.matrix();
+  for (int64_t window = 0; window < batch; ++window) {
+    add.table = scratch.normed.rows_from(window * per_window, per_window);
+    add.y = out.rows_from(window * per_window, per_window);
+    kernels_.embed(add);
+  }
+  const std::vector<int64_t> lengths(static_cast<size_t>(batch), per_window);
+  run_layers(lengths, out, scratch);
+}
+
+// Into scratch.normed.
+void Encoder::convolve(ConstMatrix mel, int64_t batch, const Scratch& scratch) const {
   Convolve convolve;
   convolve.x = mel;
   convolve.weight = weights_.conv1.weight.matrix();
   convolve.bias = weights_.conv1.bias.values<float>();
-  convolve.y = within(2 * rows, width);
+  convolve.y = scratch.within(mel.rows, spec_.encoder.width);
   convolve.batch = batch;
   convolve.activation = spec_.encoder.activation;
   kernels_.convolve(convolve);
   convolve.x = convolve.y;
   convolve.weight = weights_.conv2.weight.matrix();
   convolve.bias = weights_.conv2.bias.values<float>();
-  convolve.y = normed;
+  convolve.y = scratch.normed;
   convolve.stride = 2;
   kernels_.convolve(convolve);
-
-  // x[t] + positions[t] is an embedding whose table is x itself.
-  const int64_t per_window = rows / batch;
-  Embed add;
-  add.ids = std::span(counting_).first(static_cast<size_t>(per_window));
-  add.places = add.ids;
-  add.positions = weights_.encoder_positions.matrix();
-  for (int64_t window = 0; window < batch; ++window) {
-    add.table = normed.rows_from(window * per_window, per_window);
-    add.y = out.rows_from(window * per_window, per_window);
-    kernels_.embed(add);
-  }
-
-  for (const EncoderLayer& layer : weights_.encoder) {
-    attend(layer, batch, out, normed, within(3 * rows, width));
-    normalise(kernels_, spec_.encoder.norm, layer.mlp.norm, out, normed);
-    run_mlp(kernels_, spec_.encoder, layer.mlp, normed, within(rows, mlp_columns(spec_.encoder)),
-            out);
-  }
-  normalise(kernels_, spec_.encoder.norm, weights_.encoder_norm, out, out);
 }
 
-// x += out(attention(q, k, v)) with q, k and v of norm(x). qkv: [3 * rows, D].
-void Encoder::attend(const EncoderLayer& layer, int64_t batch, Matrix x, Matrix normed,
-                     Matrix qkv) const {
+void Encoder::read(std::span<const int32_t> tokens, std::span<const int64_t> lengths,
+                   Matrix out) const {
+  int64_t first = 0;
+  for (size_t begin = 0; begin < lengths.size();) {
+    size_t end = begin;
+    int64_t count = 0;
+    while (end < lengths.size() && (count == 0 || count + lengths[end] <= kTokensAtOnce)) {
+      count += lengths[end++];
+    }
+    read_sources(tokens.subspan(static_cast<size_t>(first), static_cast<size_t>(count)),
+                 lengths.subspan(begin, end - begin), out.rows_from(first, count));
+    first += count;
+    begin = end;
+  }
+}
+
+void Encoder::read_sources(std::span<const int32_t> tokens, std::span<const int64_t> lengths,
+                           Matrix out) const {
+  StepScratch memory(kernels_.device());
+  const Scratch scratch(spec_, out.rows, memory);
+  Embed embed{.ids = tokens,
+              .table = weights_.encoder_embed.matrix(),
+              .factor = spec_.embed_factor,
+              .y = out};
+  std::vector<int32_t> places;
+  if (!weights_.encoder_positions.empty()) {
+    for (const int64_t length : lengths) {
+      for (int64_t place = 0; place < length; ++place) {
+        places.push_back(static_cast<int32_t>(place));
+      }
+    }
+    embed.places = places;
+    embed.positions = weights_.encoder_positions.matrix();
+  }
+  kernels_.embed(embed);
+  if (spec_.embed_norm) {
+    normalise(kernels_, spec_.encoder.norm, weights_.encoder_embed_norm, out, out);
+  }
+  run_layers(lengths, out, scratch);
+}
+
+void Encoder::run_layers(std::span<const int64_t> lengths, Matrix x, const Scratch& scratch) const {
+  const StackSpec& stack = spec_.encoder;
+  const Matrix hidden = scratch.within(scratch.hidden_rows, mlp_columns(stack));
+  for (const EncoderLayer& layer : weights_.encoder) {
+    if (stack.residual == Residual::after_sum) {
+      attend(layer, lengths, x, x, scratch);
+      normalise(kernels_, stack.norm, layer.norm, x, x);
+      run_mlp(kernels_, stack, layer.mlp, x, hidden, x);
+      normalise(kernels_, stack.norm, layer.mlp.norm, x, x);
+    } else {
+      normalise(kernels_, stack.norm, layer.norm, x, scratch.normed);
+      attend(layer, lengths, scratch.normed, x, scratch);
+      normalise(kernels_, stack.norm, layer.mlp.norm, x, scratch.normed);
+      run_mlp(kernels_, stack, layer.mlp, scratch.normed, hidden, x);
+    }
+  }
+  if (stack.final_norm) normalise(kernels_, stack.norm, weights_.encoder_norm, x, x);
+}
+
+// x += out(attention(q, k, v)) with q, k and v of `in`, which may be x. Sources that are equally
+// long are attended to together.
+void Encoder::attend(const EncoderLayer& layer, std::span<const int64_t> lengths, ConstMatrix in,
+                     Matrix x, const Scratch& scratch) const {
   const AttentionSpec attention = spec_.encoder.self(false);
+  const Matrix qkv = scratch.within(3 * x.rows, Scratch::inner_width(spec_.encoder));
   const Matrix q = qkv.rows_from(0, x.rows);
   const Matrix k = qkv.rows_from(x.rows, x.rows);
   const Matrix v = qkv.rows_from(2 * x.rows, x.rows);
-  normalise(kernels_, spec_.encoder.norm, layer.norm, x, normed);
-  kernels_.linear(linear_of(normed, layer.self.q, q));
-  kernels_.linear(linear_of(normed, layer.self.k, k));
-  kernels_.linear(linear_of(normed, layer.self.v, v));
+  kernels_.linear(linear_of(in, layer.self.q, q));
+  kernels_.linear(linear_of(in, layer.self.k, k));
+  kernels_.linear(linear_of(in, layer.self.v, v));
 
   AttendDense dense;
-  dense.q = q;
-  dense.k = k;
-  dense.v = v;
-  dense.out = normed;  // free again: q, k and v are made
   dense.heads = attention.heads;
-  dense.batch = batch;
   dense.scale = attention.scale;
-  kernels_.attend_dense(dense);
-  Linear project = linear_of(normed, layer.self.out, x);
+  if (attention.bias_reach > 0) {
+    dense.bias = {layer.self.bias.values<float>(), attention.bias_reach};
+  }
+  int64_t first = 0;
+  for (size_t begin = 0; begin < lengths.size();) {
+    size_t end = begin + 1;
+    while (end < lengths.size() && lengths[end] == lengths[begin]) ++end;
+    dense.batch = static_cast<int64_t>(end - begin);
+    const int64_t rows = dense.batch * lengths[begin];
+    dense.q = dense.out = q.rows_from(first, rows);
+    dense.k = k.rows_from(first, rows);
+    dense.v = v.rows_from(first, rows);
+    kernels_.attend_dense(dense);
+    first += rows;
+    begin = end;
+  }
+  Linear project = linear_of(q, layer.self.out, x);
   project.accumulate = true;
   kernels_.linear(project);
 }

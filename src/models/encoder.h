@@ -1,8 +1,11 @@
-// Encoder: from a log-mel spectrogram to one row per 20 ms of audio: two convolutions (the second
-// halves the rate), positions, pre-norm layers with full self-attention, a final norm.
+// Encoder: from what the model is given to rows for cross attention. One that hears takes a log-mel
+// spectrogram to one row per 20 ms of audio: two convolutions (the second halves the rate),
+// positions, layers. One that reads takes tokens to a row each: embedding, positions, layers.
+// Layers have full self-attention, with norms as StackSpec::residual says.
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "models/blocks.h"
@@ -15,16 +18,25 @@ class Encoder {
   Encoder(const ModelSpec& spec, const ModelWeights::Parts& weights, Kernels& kernels);
 
   // mel: [batch * frames, bins] f32, in the host's memory; out: [batch * frames / 2, D] f32.
-  void run(ConstMatrix mel, int64_t batch, Matrix out) const;
+  void hear(ConstMatrix mel, int64_t batch, Matrix out) const;
+  // Sources one after another, each `lengths` tokens; out: [tokens, D] f32. A source is never cut
+  // or filled up, and takes memory as its length grows, not as its square.
+  void read(std::span<const int32_t> tokens, std::span<const int64_t> lengths, Matrix out) const;
 
  private:
-  void run_windows(ConstMatrix mel, int64_t batch, Matrix out) const;
-  void attend(const EncoderLayer& layer, int64_t batch, Matrix x, Matrix normed, Matrix qkv) const;
+  struct Scratch;
+
+  void hear_windows(ConstMatrix mel, int64_t batch, Matrix out) const;
+  void convolve(ConstMatrix mel, int64_t batch, const Scratch& scratch) const;
+  void read_sources(std::span<const int32_t> tokens, std::span<const int64_t> lengths,
+                    Matrix out) const;
+  void run_layers(std::span<const int64_t> lengths, Matrix x, const Scratch& scratch) const;
+  void attend(const EncoderLayer& layer, std::span<const int64_t> lengths, ConstMatrix in, Matrix x,
+              const Scratch& scratch) const;
 
   const ModelSpec& spec_;
   const ModelWeights::Parts& weights_;
   Kernels& kernels_;
-  std::vector<int32_t> counting_;  // 0, 1, ... positions - 1
 };
 
 }  // namespace slim

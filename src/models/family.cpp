@@ -17,6 +17,7 @@
 namespace slim {
 
 // Each in families/, in the file of its name.
+Family bart();
 Family bloom();
 Family cohere();
 Family gemma();
@@ -24,21 +25,28 @@ Family gpt2();
 Family gpt_neox();
 Family gptj();
 Family llama();
+Family m2m100();
+Family marian();
 Family mpt();
 Family olmo();
 Family olmo2();
 Family opt();
+Family pegasus();
 Family phi();
 Family phi3();
 Family qwen2();
 Family stablelm();
+Family t5();
+Family transformer_spec();
 Family whisper();
 
 std::span<const Family> families() {
   // A table, not self-registering objects: a linker drops those from a static library.
-  static const std::array table = {bloom(), cohere(), gemma(),    gpt2(),   gpt_neox(), gptj(),
-                                   llama(), mpt(),    olmo(),     olmo2(),  opt(),      phi(),
-                                   phi3(),  qwen2(),  stablelm(), whisper()};
+  static const std::array table = {
+      bart(),     bloom(), cohere(),           gemma(),  gpt2(), gpt_neox(),
+      gptj(),     llama(), m2m100(),           marian(), mpt(),  olmo(),
+      olmo2(),    opt(),   pegasus(),          phi(),    phi3(), qwen2(),
+      stablelm(), t5(),    transformer_spec(), whisper()};
   return table;
 }
 
@@ -79,6 +87,8 @@ const Family& family_of(const Checkpoint& checkpoint) {
   refuse_unknown("model type", {checkpoint.content()}, known, checkpoint.path());
 }
 
+constexpr int64_t kMostReach = 1 << 16;  // a table has twice as many numbers for each head
+
 // What no family's reader can leave open, whatever the format. Throws the sentence alone.
 class SpecCheck {
  public:
@@ -90,7 +100,7 @@ class SpecCheck {
     check_stack("decoder", spec_.decoder);
     if (!spec_.has_encoder()) return;
     check_stack("encoder", spec_.encoder);
-    if (spec_.mel_bins != 80 && spec_.mel_bins != 128) {
+    if (spec_.hears() && spec_.mel_bins != 80 && spec_.mel_bins != 128) {
       refuse(fmt::format("The model hears {} mel bins; 80 and 128 are supported.", spec_.mel_bins));
     }
     if (spec_.encoder.width != spec_.decoder.width) {
@@ -122,6 +132,17 @@ class SpecCheck {
         (rotated < 2 || rotated % 2 != 0 || rotated > stack.width_of_head())) {
       refuse(fmt::format("{} of the {} columns of a head cannot be rotated in pairs.", rotated,
                          stack.width_of_head()));
+    }
+    if (stack.position_kind == Positions::sinusoid && stack.width % 2 != 0) {
+      refuse(
+          fmt::format("Positions by sines and cosines need an even width, not {}.", stack.width));
+    }
+    // Half of the buckets of a direction, which the decoder has all, are one distance each.
+    const bool bucketed = stack.buckets >= 4 && stack.buckets % 4 == 0 &&
+                          stack.bias_reach > stack.buckets / 2 && stack.bias_reach <= kMostReach;
+    if (stack.position_kind == Positions::relative && !bucketed) {
+      refuse(fmt::format("{} buckets of relative positions cannot reach {} tokens.", stack.buckets,
+                         stack.bias_reach));
     }
     if (!stack.windows.empty() && std::ssize(stack.windows) != stack.layers) {
       refuse(fmt::format("There are {} attention windows for {} layers.", stack.windows.size(),
@@ -210,7 +231,7 @@ ModelFiles open_model(const std::filesystem::path& path) {
   files.checkpoint =
       stored->renamed(canonical ? Checkpoint::Renames{} : family.renames, family.ignored);
   SpecCheck(files.spec, typed ? stored->path() : config_path).run();
-  if (files.spec.has_encoder() && files.spec.alignment_heads.empty()) {
+  if (files.spec.hears() && files.spec.alignment_heads.empty()) {
     files.spec.alignment_heads = find_alignment_heads(path, files.spec);
   }
   return files;

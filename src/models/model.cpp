@@ -3,7 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <iterator>
+#include <numeric>
 #include <optional>
+#include <utility>
 
 #include "base/check.h"
 #include "models/decoder.h"
@@ -13,10 +16,13 @@
 namespace slim {
 namespace {
 
+// Of sources whose encoder output is held until it is remembered: 16 MB at D = 1024.
+constexpr int64_t kTokensAtOnce = 4096;
+
 // What the model was made for, or what the caller wants, if there can be so many positions.
 int64_t context_of(const ModelSpec& spec, int64_t wanted) {
   const StackSpec& stack = spec.decoder;
-  const bool bounded = stack.position_kind == Positions::learned && wanted > stack.positions;
+  const bool bounded = stack.is_absolute() && wanted > stack.positions;
   if (wanted < 0 || bounded) {
     throw Error(ErrorCode::bad_request,
                 fmt::format("A context of {} tokens is asked for, and the model has {} positions.",
@@ -81,7 +87,7 @@ Model::Model(const ModelSpec& spec, std::shared_ptr<const ModelWeights> weights,
 Model::~Model() = default;
 
 Tensor Model::encode(ConstMatrix mel, int64_t batch) const {
-  check(layers_->encoder.has_value(), "a model that hears has an encoder");
+  check(spec_.hears(), "audio is for a model that hears");
   check(mel.type == DType::f32 && mel.columns == spec_.mel_bins, "mel is [frames, bins] f32");
   check(batch > 0 && mel.rows % batch == 0, "the windows of a batch are equally long");
   const int64_t frames = mel.rows / batch;
@@ -93,19 +99,72 @@ Tensor Model::encode(ConstMatrix mel, int64_t batch) const {
   }
   Tensor out =
       Tensor::allocate(kernels_.device(), DType::f32, {batch * frames / 2, spec_.encoder.width});
-  layers_->encoder->run(mel, batch, out.writable_matrix());
+  layers_->encoder->hear(mel, batch, out.writable_matrix());
   return out;
 }
 
+Tensor Model::encode(std::span<const int32_t> tokens, std::span<const int64_t> lengths) const {
+  check(spec_.reads(), "tokens are for a model that reads");
+  check(std::accumulate(lengths.begin(), lengths.end(), int64_t{0}) == std::ssize(tokens),
+        "every token is of one source");
+  for (const int64_t length : lengths) check_source(length);
+  const int64_t known = spec_.source_vocabulary != 0 ? spec_.source_vocabulary : spec_.vocabulary;
+  for (const int32_t token : tokens) {
+    if (token >= 0 && token < known) continue;
+    throw Error(ErrorCode::bad_request,
+                fmt::format("Token {} is outside the source vocabulary of {}.", token, known));
+  }
+  Tensor out =
+      Tensor::allocate(kernels_.device(), DType::f32, {std::ssize(tokens), spec_.encoder.width});
+  layers_->encoder->read(tokens, lengths, out.writable_matrix());
+  return out;
+}
+
+void Model::check_source(int64_t length) const {
+  if (length < 1) throw Error(ErrorCode::bad_request, "A source has no tokens.");
+  if (!spec_.encoder.is_absolute() || length <= spec_.encoder.positions) return;
+  throw Error(ErrorCode::bad_request,
+              fmt::format("A source of {} tokens is longer than the {} positions of the encoder.",
+                          length, spec_.encoder.positions));
+}
+
 PageTable Model::remember(ConstMatrix encoded) const {
+  return std::move(remember(encoded, std::span(&encoded.rows, 1)).front());
+}
+
+std::vector<PageTable> Model::remember(ConstMatrix encoded,
+                                       std::span<const int64_t> lengths) const {
   check(encoded.type == DType::f32 && encoded.columns == spec_.encoder.width,
         "the encoder's output is [S, D] f32");
-  PageTable table(cross_pages());
-  table.reserve(encoded.rows);
-  const Slice slice{.count = encoded.rows, .rows = encoded.rows, .pages = table.pages()};
-  layers_->decoder.remember({{&slice, 1}}, encoded);
-  table.advance(encoded.rows);
-  return table;
+  std::vector<PageTable> tables;
+  std::vector<Slice> slices;
+  int64_t first = 0;
+  for (const int64_t length : lengths) {
+    tables.emplace_back(cross_pages()).reserve(length);
+    slices.push_back({.first = first, .count = length, .rows = length});
+    slices.back().pages = tables.back().pages();
+    first += length;
+  }
+  check(first == encoded.rows, "every row is of one source");
+  layers_->decoder.remember({slices}, encoded);
+  for (size_t i = 0; i < tables.size(); ++i) tables[i].advance(lengths[i]);
+  return tables;
+}
+
+std::vector<PageTable> Model::read(std::span<const std::span<const int32_t>> sources) const {
+  std::vector<PageTable> tables;
+  std::vector<int32_t> tokens;
+  std::vector<int64_t> lengths;
+  for (size_t i = 0; i < sources.size(); ++i) {
+    tokens.insert(tokens.end(), sources[i].begin(), sources[i].end());
+    lengths.push_back(std::ssize(sources[i]));
+    if (std::ssize(tokens) < kTokensAtOnce && i + 1 < sources.size()) continue;
+    std::vector<PageTable> some = remember(encode(tokens, lengths).matrix(), lengths);
+    std::move(some.begin(), some.end(), std::back_inserter(tables));
+    tokens.clear();
+    lengths.clear();
+  }
+  return tables;
 }
 
 PageTable Model::new_sequence() const {

@@ -1,6 +1,6 @@
-// Model: a decoder, with or without an audio encoder before it, ready to run under one cache plan.
-// The weights are shared between models built from the same ModelWeights. Thread-safe: each call
-// works on the caller's state and its own scratch.
+// Model: a decoder, with or without an encoder of audio or tokens before it, ready to run under one
+// cache plan. The weights are shared between models built from the same ModelWeights. Thread-safe:
+// each call works on the caller's state and its own scratch.
 #pragma once
 
 #include <cstdint>
@@ -73,12 +73,21 @@ class Model {
   Kernels& kernels() const noexcept { return kernels_; }
   int64_t context() const noexcept { return context_; }
 
-  // With an encoder. mel: [batch * frames, bins] f32 in the host's memory, frames even and at most
-  // 2 * encoder positions. Returns [batch * frames / 2, D] f32, in the device's.
+  // Of a model that hears. mel: [batch * frames, bins] f32 in the host's memory, frames even and at
+  // most 2 * encoder positions. Returns [batch * frames / 2, D] f32, in the device's.
   Tensor encode(ConstMatrix mel, int64_t batch) const;
-  // Stores what the cross attention layers need of one window's encoder output [S, D], which lies
-  // in the device's memory.
+  // Of a model that reads: the tokens of sources one after another, `lengths` of each. Returns a
+  // row for each, [tokens, D] f32, in the device's memory. Throws Error{bad_request} for a source
+  // without tokens or, where positions are absolute, with more than there are, and for a token
+  // outside the source's vocabulary.
+  Tensor encode(std::span<const int32_t> tokens, std::span<const int64_t> lengths) const;
+  // Stores what the cross attention layers need of the encoder output of one window or source,
+  // [S, D], or of several, one after another; it lies in the device's memory.
   PageTable remember(ConstMatrix encoded) const;
+  std::vector<PageTable> remember(ConstMatrix encoded, std::span<const int64_t> lengths) const;
+  // Both for any number of sources, some thousand tokens at a time: a table for each, in their
+  // order.
+  std::vector<PageTable> read(std::span<const std::span<const int32_t>> sources) const;
 
   PageTable new_sequence() const;  // no rows yet
   // Goes back to `rows` rows, re-opening a sealed page from its integers where that is needed.
@@ -100,6 +109,9 @@ class Model {
 
  private:
   struct Layers;
+
+  void check_source(int64_t length) const;
+
   ModelSpec spec_;
   std::shared_ptr<const ModelWeights> weights_;
   Kernels& kernels_;

@@ -1,28 +1,33 @@
 // ModelWeights: takes every tensor a spec needs out of a checkpoint, and refuses a checkpoint that
 // holds any other: a tensor nobody reads is a model misunderstood.
+#include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <limits>
 #include <string>
 
 #include <fmt/format.h>
 
 #include "attention/derived.h"
 #include "models/blocks.h"
+#include "models/distance_bias.h"
 #include "models/model.h"
 #include "models/parallel.h"
 #include "models/weight_reader.h"
+#include "slim/error.h"
 
 namespace slim {
 namespace {
 
 // Position t: sin(t w_i) in the first half of the columns, cos(t w_i) in the second, with
-// w_i = 10000^(-i / (D/2 - 1)). What Whisper's encoder adds where its file stores no table.
-Tensor sinusoids(int64_t positions, int64_t width) {
+// w_i = 10000^(-i / steps).
+Tensor sinusoids(int64_t positions, int64_t width, int64_t steps) {
   Tensor table = Tensor::allocate(host_device(), DType::f32, {positions, width});
   float* values = table.writable<float>();
   const int64_t half = width / 2;
   for (int64_t i = 0; i < half; ++i) {
-    const double exponent = half > 1 ? static_cast<double>(i) / static_cast<double>(half - 1) : 0;
-    const double frequency = std::pow(10000.0, -exponent);
+    const double frequency =
+        std::pow(10000.0, -static_cast<double>(i) / static_cast<double>(steps));
     for (int64_t t = 0; t < positions; ++t) {
       const double angle = static_cast<double>(t) * frequency;
       values[t * width + i] = static_cast<float>(std::sin(angle));
@@ -32,28 +37,94 @@ Tensor sinusoids(int64_t positions, int64_t width) {
   return table;
 }
 
+// The table of absolute positions, from position 0 on; empty where there is none.
+Tensor read_positions(WeightReader& reader, const std::string& side, const StackSpec& stack) {
+  if (!stack.is_absolute()) return {};
+  const int64_t rows = stack.position_offset + stack.positions;
+  const std::string name = side + ".positions.weight";
+  const bool computed = stack.position_kind == Positions::sinusoid && !reader.has(name);
+  const Tensor table = computed ? sinusoids(rows, stack.width, stack.sinusoid_steps)
+                                : reader.table(name, {rows, stack.width});
+  return table.slice(stack.position_offset, stack.positions);
+}
+
+// What all layers of a side add to the scores of their self-attention; empty where that is nothing.
+Tensor read_bias(WeightReader& reader, const std::string& side, const StackSpec& stack) {
+  if (stack.position_kind != Positions::relative) return {};
+  const std::string name = side + ".relative_bias.weight";
+  const Tensor table = reader.table(name, {stack.buckets, stack.heads}).to_f32();
+  return distance_bias(table, stack.bias_reach, side == "encoder");
+}
+
+void read_source(WeightReader& reader, const ModelSpec& spec, ModelWeights::Parts& parts) {
+  const StackSpec& stack = spec.encoder;
+  const int64_t vocabulary = spec.source_vocabulary != 0 ? spec.source_vocabulary : spec.vocabulary;
+  std::string name = "decoder.embed.weight";
+  for (const char* const other : {"encoder.embed.weight", "shared.weight"}) {
+    if (!reader.has(other)) continue;
+    name = other;
+    break;
+  }
+  parts.encoder_embed = reader.table(name, {vocabulary, stack.width}, true);
+  if (spec.embed_norm) {
+    parts.encoder_embed_norm = reader.norm("encoder.embed_norm", stack.width, stack.norm);
+  }
+}
+
 void read_encoder(WeightReader& reader, const ModelSpec& spec, ModelWeights::Parts& parts) {
   const StackSpec& stack = spec.encoder;
-  parts.conv1 = reader.convolution("encoder.conv1", stack.width, spec.mel_bins);
-  parts.conv2 = reader.convolution("encoder.conv2", stack.width, stack.width);
-  const std::string positions = "encoder.positions.weight";
-  const bool computed = !reader.has(positions) && stack.width % 2 == 0;
-  parts.encoder_positions = computed ? sinusoids(stack.positions, stack.width)
-                                     : reader.table(positions, {stack.positions, stack.width});
+  if (spec.hears()) {
+    parts.conv1 = reader.convolution("encoder.conv1", stack.width, spec.mel_bins);
+    parts.conv2 = reader.convolution("encoder.conv2", stack.width, stack.width);
+  } else {
+    read_source(reader, spec, parts);
+  }
+  parts.encoder_positions = read_positions(reader, "encoder", stack);
+  const Tensor bias = read_bias(reader, "encoder", stack);
   for (int64_t i = 0; i < stack.layers; ++i) {
     const std::string layer = fmt::format("encoder.layers.{}", i);
     parts.encoder.push_back({reader.branch_norm(layer + ".self", stack),
                              reader.attention(layer + ".self", stack),
                              reader.mlp(layer + ".mlp", stack)});
+    parts.encoder.back().self.bias = bias;
   }
-  parts.encoder_norm = reader.norm("encoder.norm", stack.width, stack.norm);
+  if (stack.final_norm) parts.encoder_norm = reader.norm("encoder.norm", stack.width, stack.norm);
+}
+
+// With a row of zeros after the others.
+Tensor with_zeros(const Tensor& table) {
+  Tensor longer = Tensor::allocate(host_device(), table.type(), {table.size(0) + 1, table.size(1)});
+  std::byte* const to = longer.writable_matrix().data;
+  std::memcpy(to, table.data(), static_cast<size_t>(table.bytes()));
+  std::memset(to + table.bytes(), 0, static_cast<size_t>(longer.bytes() - table.bytes()));
+  return longer;
+}
+
+// ModelSpec::zero_start: the head gives its token no chance.
+void add_zero_start(ModelWeights::Parts& parts) {
+  const bool tied = parts.head.weight.data() == parts.embed.data();
+  const int64_t rows = parts.embed.size(0);
+  parts.embed = with_zeros(parts.embed);
+  parts.head.weight = tied ? parts.embed : with_zeros(parts.head.weight);
+  Tensor bias = Tensor::allocate(host_device(), DType::f32, {rows + 1});
+  std::fill_n(bias.writable<float>(), rows, 0.0F);
+  if (!parts.head.bias.empty()) {
+    std::copy_n(parts.head.bias.values<float>(), rows, bias.writable<float>());
+  }
+  bias.writable<float>()[rows] = -std::numeric_limits<float>::infinity();
+  parts.head.bias = bias;
 }
 
 void read_embedding(WeightReader& reader, const ModelSpec& spec, ModelWeights::Parts& parts) {
   const StackSpec& stack = spec.decoder;
+  const int64_t rows = spec.vocabulary - (spec.zero_start ? 1 : 0);
   const bool projected = spec.embed_width != 0;
   const int64_t width = projected ? spec.embed_width : stack.width;
-  parts.embed = reader.table("decoder.embed.weight", {spec.vocabulary, width}, true);
+  const char* const shared = "shared.weight";  // by both sides; beside their own, the same again
+  const char* const own = "decoder.embed.weight";
+  parts.embed =
+      reader.table(reader.has(own) || !reader.has(shared) ? own : shared, {rows, width}, true);
+  if (reader.has(shared)) reader.table(shared, {rows, width}, true);
   if (spec.embed_norm) {
     parts.embed_norm = reader.norm("decoder.embed_norm", stack.width, stack.norm);
   }
@@ -61,27 +132,42 @@ void read_embedding(WeightReader& reader, const ModelSpec& spec, ModelWeights::P
     parts.embed_in = reader.linear("decoder.embed_in", stack.width, width, false);
     parts.embed_out = reader.linear("decoder.embed_out", width, stack.width, false);
   }
-  if (stack.position_kind == Positions::learned) {
-    const int64_t rows = stack.position_offset + stack.positions;
-    parts.decoder_positions = reader.table("decoder.positions.weight", {rows, stack.width})
-                                  .slice(stack.position_offset, stack.positions);
-  }
+  parts.decoder_positions = read_positions(reader, "decoder", stack);
   // Where a file stores the head of a tied model all the same, that is what is used.
   if (!spec.tied_head || reader.has("head.weight")) {
-    parts.head = reader.linear("head", spec.vocabulary, width, spec.head_bias);
+    parts.head = reader.linear("head", rows, width, spec.head_bias);
   } else {
     parts.head.weight = parts.embed;
+    // BART's kin may leave out a bias of zeros.
+    if (spec.head_bias && reader.has("head.bias")) {
+      parts.head.bias = reader.vector("head.bias", rows);
+    }
+  }
+  if (spec.zero_start) add_zero_start(parts);
+}
+
+// Of the final norm, so that no step has to multiply what the head gets.
+void scale_norm(NormWeights& norm, float factor) {
+  if (factor == 1.0F) return;
+  for (Tensor* const part : {&norm.gain, &norm.offset}) {
+    if (part->empty()) continue;
+    Tensor scaled = Tensor::allocate(host_device(), DType::f32, part->shape());
+    std::transform(part->values<float>(), part->values<float>() + part->elements(),
+                   scaled.writable<float>(), [factor](float value) { return factor * value; });
+    *part = scaled;
   }
 }
 
 void read_decoder(WeightReader& reader, const ModelSpec& spec, ModelWeights::Parts& parts) {
   const StackSpec& stack = spec.decoder;
   read_embedding(reader, spec, parts);
+  const Tensor bias = read_bias(reader, "decoder", stack);
   for (int64_t i = 0; i < stack.layers; ++i) {
     const std::string name = fmt::format("decoder.layers.{}", i);
     DecoderLayer layer;
     layer.self_norm = reader.branch_norm(name + ".self", stack);
     layer.self = reader.attention(name + ".self", stack);
+    layer.self.bias = bias;
     if (spec.has_encoder()) {
       layer.cross_norm = reader.branch_norm(name + ".cross", stack);
       layer.cross = reader.attention(name + ".cross", stack);
@@ -90,12 +176,19 @@ void read_decoder(WeightReader& reader, const ModelSpec& spec, ModelWeights::Par
     parts.decoder.push_back(std::move(layer));
   }
   if (stack.final_norm) parts.decoder_norm = reader.norm("decoder.norm", stack.width, stack.norm);
+  scale_norm(parts.decoder_norm, spec.head_factor);
 }
 
 }  // namespace
 
 ModelWeights::ModelWeights(const ModelSpec& spec, const Checkpoint& checkpoint)
     : parts_(std::make_unique<Parts>()) {
+  if (spec.patch > 0) {
+    throw Error(ErrorCode::unsupported_model,
+                "A model that reads series of numbers is planned by its config.json alone, and not "
+                "run.",
+                checkpoint.path().string());
+  }
   WeightReader reader(checkpoint);
   if (spec.has_encoder()) read_encoder(reader, spec, *parts_);
   read_decoder(reader, spec, *parts_);

@@ -38,7 +38,8 @@ void visit(AttentionWeights& weights, Visit body) {
   visit(weights.k, body);
   visit(weights.v, body);
   visit(weights.out, body);
-  for (Tensor* tensor : {&weights.q_gain, &weights.q_offset, &weights.k_gain, &weights.k_offset}) {
+  for (Tensor* tensor :
+       {&weights.q_gain, &weights.q_offset, &weights.k_gain, &weights.k_offset, &weights.bias}) {
     body(*tensor);
   }
   visit(weights.derived, body);
@@ -48,6 +49,8 @@ void visit(AttentionWeights& weights, Visit body) {
 void visit(ModelWeights::Parts& parts, Visit body) {
   visit(parts.conv1, body);
   visit(parts.conv2, body);
+  body(parts.encoder_embed);
+  visit(parts.encoder_embed_norm, body);
   body(parts.encoder_positions);
   for (EncoderLayer& layer : parts.encoder) {
     visit(layer.norm, body);

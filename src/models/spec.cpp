@@ -42,6 +42,7 @@ AttentionSpec StackSpec::self(bool causal, int64_t layer) const {
   spec.key_norm = qk_norm;
   spec.key_norm_kind = qk_norm_kind;
   spec.key_norm_epsilon = norm.epsilon;
+  if (position_kind == Positions::relative) spec.bias_reach = bias_reach;
   if (position_kind == Positions::alibi) spec.slopes = alibi_slopes(heads, alibi_max);
   spec.cap = score_cap;
   spec.window = windows.empty() ? 0 : windows.at(static_cast<size_t>(layer));
@@ -55,6 +56,7 @@ AttentionSpec StackSpec::cross(int64_t encoder_width) const {
   check(encoder_width == width, "encoder and decoder have one width");
   AttentionSpec spec = self(false);
   spec.cross = true;
+  spec.bias_reach = 0;
   return spec;
 }
 

@@ -16,10 +16,13 @@ namespace slim {
 
 // How tokens learn where they are.
 enum class Positions : uint8_t {
-  learned,  // a table added to the embedding (Whisper, GPT-2, OPT)
-  rotary,   // queries and keys are turned (Llama, Phi, Gemma, StableLM, GPT-NeoX, Qwen, OLMo,
-            // Cohere)
-  alibi,    // a slope per head on the distance (MPT, BLOOM)
+  learned,   // a table added to the embedding (Whisper, GPT-2, OPT, BART)
+  sinusoid,  // the same of sines and cosines, computed where a file has none (Whisper's encoder,
+             // Marian, Pegasus, M2M100)
+  rotary,    // queries and keys are turned (Llama, Phi, Gemma, StableLM, GPT-NeoX, Qwen, OLMo,
+             // Cohere)
+  alibi,     // a slope per head on the distance (MPT, BLOOM)
+  relative,  // a number per head and distance, which a table has by buckets (T5)
 };
 
 enum class RopeScaling : uint8_t { none, linear, dynamic, yarn, llama3, longrope };
@@ -59,7 +62,7 @@ enum class Residual : uint8_t {
   sequential,  // x += a(norm(x));  x += m(norm(x))
   parallel,    // x += a(norm(x)) + m(norm'(x)); norm' is norm if shared_norm (Phi-2, Cohere, GPT-J)
   after_branch,  // x += norm(a(x));  x += norm(m(x))      (OLMo-2)
-  after_sum,     // x = norm(x + a(x));  x = norm(x + m(x))  (OPT-350m)
+  after_sum,     // x = norm(x + a(x));  x = norm(x + m(x))  (OPT-350m, Marian, BART)
 };
 
 struct NormSpec {
@@ -83,13 +86,13 @@ struct StackSpec {
   int64_t width = 0;       // D
   int64_t heads = 0;       // H
   int64_t key_heads = 0;   // G; 0: H
-  int64_t head_width = 0;  // C; 0: D / H. Gemma-7B: H * C > D
+  int64_t head_width = 0;  // C; 0: D / H. Gemma-7B, T5-11B: H * C > D
   int64_t mlp_width = 0;   // F
   int64_t positions = 0;   // rows of the position table, or the longest context
   Residual residual = Residual::sequential;
   bool shared_norm = false;
   NormSpec norm;
-  bool final_norm = true;  // OPT-350m has none
+  bool final_norm = true;  // OPT-350m, Marian and BART have none
   Activation activation = Activation::gelu;
   bool gated = false;        // down(activation(gate(x)) * up(x)), else down(activation(up(x)))
   bool packed_gate = false;  // the file stacks gate over up as gate_up (Phi-3)
@@ -98,11 +101,14 @@ struct StackSpec {
   bool qkv_bias = true, out_bias = true, mlp_bias = true;
   bool key_bias = true;  // false: q and v have biases, k has none (Whisper); zeros are accepted
   Positions position_kind = Positions::learned;
-  int64_t position_offset = 0;  // rows of the table before position 0: 2 (OPT)
+  int64_t position_offset = 0;  // rows of the table before position 0: 2 (OPT, BART, M2M100)
+  int64_t sinusoid_steps = 0;   // position t: sin and cos of t w_i, w_i = 10000^(-i / steps)
+  int64_t buckets = 0;          // of relative positions; half of them lie ahead in an encoder
+  int64_t bias_reach = 0;       // distances of relative positions: those beyond share a bucket
   RopeSpec rope;
   double alibi_max = 8.0;  // ALiBi slopes are 2^(-alibi_max * (i + 1) / H), as for powers of two
   // Attention.
-  float score_scale = 0.0F;         // 0: C^-1/2
+  float score_scale = 0.0F;         // 0: C^-1/2; T5: 1
   float score_cap = 0.0F;           // soft cap on scores
   std::vector<int64_t> windows;     // by layer, 0: none; empty: none anywhere
   float clip = 0.0F;                // q, k and v clamped to +-clip (OLMo-1, MPT); 0: not
@@ -113,22 +119,34 @@ struct StackSpec {
   int64_t width_of_head() const {
     return head_width != 0 ? head_width : heads == 0 ? 0 : width / heads;
   }
+  bool is_absolute() const {
+    return position_kind == Positions::learned || position_kind == Positions::sinusoid;
+  }
   // The attention of a layer; rotations must have been made for the context.
   AttentionSpec self(bool causal, int64_t layer = 0) const;
   AttentionSpec cross(int64_t encoder_width) const;
 };
 
 struct ModelSpec {
-  std::string family;         // "whisper": for people; nothing branches on it
-  int64_t vocabulary = 0;     // V
-  int64_t mel_bins = 0;       // 80 or 128: the model hears audio through two convolutions (Whisper)
-  StackSpec encoder;          // no layers: a language model
-  StackSpec decoder;          // has cross attention if there is an encoder
-  bool tied_head = true;      // logits by the embedding's own table
-  bool head_bias = false;     // Phi-2, GPT-J
-  int64_t embed_width = 0;    // OPT-350m: the embedding is projected to D, and back; 0: D
-  float embed_factor = 1.0F;  // Gemma: sqrt(D)
-  bool embed_norm = false;    // BLOOM
+  std::string family;      // "whisper": for people; nothing branches on it
+  int64_t vocabulary = 0;  // V
+  // What the encoder is given: audio of so many mel bins, 80 or 128, through two convolutions
+  // (Whisper); or numbers of a series, so many at a time (Chronos-Bolt: planned, not run); or,
+  // where both are 0, tokens (T5, Marian, BART).
+  int64_t mel_bins = 0;
+  int64_t patch = 0;
+  int64_t source_vocabulary = 0;  // of an encoder that reads, where it has its own (Marian); 0: V
+  StackSpec encoder;              // no layers: a language model
+  StackSpec decoder;              // has cross attention if there is an encoder
+  bool tied_head = true;          // logits by the embedding's own table
+  bool head_bias = false;         // Phi-2, GPT-J; BART's final_logits_bias
+  float head_factor = 1.0F;       // on the final norm, for the head: D^-1/2 (T5 v1.0)
+  int64_t embed_width = 0;        // OPT-350m: the embedding is projected to D, and back; 0: D
+  // The last token's embedding is zeros and it is never predicted: decoding starts from it, and a
+  // file has neither row (CTranslate2's Marian).
+  bool zero_start = false;
+  float embed_factor = 1.0F;  // on the embedding, of either side: sqrt(D) (Gemma, Marian)
+  bool embed_norm = false;    // of either side (BLOOM, BART)
   float logit_scale = 1.0F;   // Cohere
   float logit_cap = 0.0F;     // Gemma-2
   // (layer, head) pairs of cross attention that follow the audio in time; of a config alone, may be
@@ -136,6 +154,8 @@ struct ModelSpec {
   std::vector<std::vector<int64_t>> alignment_heads;
 
   bool has_encoder() const { return encoder.layers > 0; }
+  bool hears() const { return mel_bins > 0; }
+  bool reads() const { return has_encoder() && !hears() && patch == 0; }
 };
 
 // The attention layers a cache is planned for, in order: self (and cross, with an encoder) of

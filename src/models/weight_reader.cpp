@@ -119,7 +119,9 @@ Tensor WeightReader::matrix(const std::string& name, const std::vector<int64_t>&
 }
 
 Tensor WeightReader::vector(const std::string& name, int64_t size) {
-  Tensor vector = take(name, {size}, kFloats).to_f32();
+  const bool row = has(name) && checkpoint_.get(name).shape().size() == 2;
+  const std::vector<int64_t> shape = row ? std::vector<int64_t>{1, size} : std::vector{size};
+  Tensor vector = take(name, shape, kFloats).to_f32().reshape({size});
   bytes_ += vector.bytes();
   return vector;
 }

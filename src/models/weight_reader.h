@@ -40,6 +40,9 @@ class WeightReader {
   // With its norm, unless the layer's branches share one.
   MlpWeights mlp(const std::string& name, const StackSpec& stack);
 
+  // In f32. A matrix of one row is a vector, too.
+  Tensor vector(const std::string& name, int64_t size);
+
   // Throws Error{bad_file} if the checkpoint holds a tensor that was not taken.
   void finish() const;
 
@@ -49,7 +52,6 @@ class WeightReader {
                      const std::vector<DType>& types);
   Tensor matrix(const std::string& name, const std::vector<int64_t>& shape,
                 const std::vector<DType>& types);
-  Tensor vector(const std::string& name, int64_t size);
   void read_projections(const std::string& name, const StackSpec& stack, AttentionWeights& weights);
   void drop_key_bias(const std::string& name, AttentionWeights& weights);
   void read_key_norms(const std::string& name, const StackSpec& stack, AttentionWeights& weights);

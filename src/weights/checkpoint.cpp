@@ -52,10 +52,31 @@ std::string text_of(const std::vector<int64_t>& shape) {
   return text + "]";
 }
 
+constexpr char kNumber = '#';
+
+// The end of the number that begins at `at`, if `tail` follows it; else nothing.
+size_t end_of_number(std::string_view text, size_t at, std::string_view tail) {
+  const size_t end = std::min(text.find_first_not_of("0123456789", at), text.size());
+  return end > at && text.substr(end).starts_with(tail) ? end : std::string_view::npos;
+}
+
 std::string replace_all(std::string text, std::string_view from, std::string_view to) {
-  for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at)) {
-    text.replace(at, from.size(), to);
-    at += to.size();
+  const size_t mark = from.find(kNumber);
+  const std::string_view head = from.substr(0, mark);
+  const std::string_view tail = mark == from.npos ? "" : from.substr(mark + 1);
+  for (size_t at = text.find(head); at != std::string::npos; at = text.find(head, at)) {
+    const size_t first = at + head.size();
+    const size_t last = mark == from.npos ? first : end_of_number(text, first, tail);
+    if (last == std::string::npos) {
+      ++at;
+      continue;
+    }
+    std::string into(to);
+    if (const size_t hole = into.find(kNumber); mark != from.npos && hole != into.npos) {
+      into.replace(hole, 1, text.substr(first, last - first));
+    }
+    text.replace(at, last + tail.size() - at, into);
+    at += into.size();
   }
   return text;
 }

@@ -6,10 +6,12 @@
 // Canonical names (weights are [outputs, inputs]; "?" marks what may be absent):
 //   <side> = encoder | decoder;  <block> = <side>.layers.N
 //   <side>.conv1.weight [out, in, 3], .bias;  <side>.conv2.weight, .bias
-//   <side>.embed.weight [V, D];  <side>.embed_norm?.{weight,bias?};  <side>.positions?.weight [P,
-//   D] head.weight [V, D]?  head.bias [V]? <block>.self.{norm?,q,k,v,out}.{weight,bias?}, where a
-//   norm may have no parameters at all <block>.self.qkv? [q, k and v stacked], instead of q, k and
-//   v <block>.self.{q_norm?,k_norm?,post_norm?}.{weight,bias?}
+//   <side>.embed?.weight [V, D], or shared.weight for both;  <side>.embed_norm?.{weight,bias?}
+//   <side>.positions?.weight [P, D];  <side>.relative_bias?.weight [buckets, H]
+//   head?.weight [V, D];  head?.bias [V]
+//   <block>.self.{norm?,q,k,v,out}.{weight,bias?}, where a norm may have no parameters at all
+//   <block>.self.qkv? [q, k and v stacked], instead of q, k and v
+//   <block>.self.{q_norm?,k_norm?,post_norm?}.{weight,bias?}
 //   <block>.cross.{norm,q,k,v,out}.{weight,bias?}
 //   <block>.mlp.{norm?,gate?,up,down,post_norm?}.{weight,bias?}
 //   <block>.mlp.gate_up? [gate and up stacked], instead of gate and up
@@ -66,8 +68,8 @@ class Checkpoint {
   int64_t scalar(std::string_view name) const;
 
   // A checkpoint over the same bytes in whose names every occurrence of `from` is replaced by `to`,
-  // for each (from, to) of the table in order. Tensors whose name ends in one of `ignored` are left
-  // out. Throws Error{bad_file} if two names become one.
+  // for each (from, to) of the table in order; a '#' in both stands for a number. Tensors whose
+  // name ends in one of `ignored` are left out. Throws Error{bad_file} if two names become one.
   using Renames = std::vector<std::pair<std::string, std::string>>;
   std::shared_ptr<const Checkpoint> renamed(const Renames& renames,
                                             std::span<const std::string_view> ignored = {}) const;

@@ -66,6 +66,14 @@ std::span<SealPages::Page> ArgumentVisitor::own(std::span<const SealPages::Page>
   return copy;
 }
 
+namespace {
+
+void visit_bias(DistanceBias& bias, int64_t heads, ArgumentVisitor& visitor) {
+  visitor.vector(bias.values, heads * (2 * bias.reach + 1));
+}
+
+}  // namespace
+
 void visit_arguments(Linear& arguments, ArgumentVisitor& visitor) {
   visitor.matrix(arguments.x);
   visitor.matrix(arguments.weight);
@@ -121,6 +129,7 @@ void visit_arguments(AttendDense& arguments, ArgumentVisitor& visitor) {
   visitor.matrix(arguments.k);
   visitor.matrix(arguments.v);
   visitor.matrix(arguments.out);
+  visit_bias(arguments.bias, arguments.heads, visitor);
 }
 
 void visit_arguments(StoreRows& arguments, ArgumentVisitor& visitor) {
@@ -165,6 +174,7 @@ void visit_arguments(Attend& arguments, ArgumentVisitor& visitor) {
   visitor.vector(arguments.key_gain, scored);
   visitor.vector(arguments.key_bias, scored);
   visitor.vector(arguments.slopes, arguments.heads);
+  visit_bias(arguments.bias, arguments.heads, visitor);
 }
 
 void visit_arguments(LogSoftmax& arguments, ArgumentVisitor& visitor) {

@@ -32,6 +32,7 @@ struct DenseCase {
         for (int64_t c = head * width; c < (head + 1) * width; ++c) {
           score += static_cast<double>(scale() * std::fabs(q.at(t, c)));
         }
+        if (reach > 0) score += 3.0;
         const double share = attention_tolerance(q.rows() / batch, width, score);
         for (int64_t c = head * width; c < (head + 1) * width; ++c) {
           result.set(t, c, static_cast<float>(share * static_cast<double>(result.at(t, c))));
@@ -41,13 +42,32 @@ struct DenseCase {
     return result;
   }
 
+  // Random biases of up to 3, by distance.
+  void add_bias(int64_t of_reach) {
+    reach = of_reach;
+    biases = TestMatrix::random(4, DType::f32, heads, 2 * reach + 1).map([](float value) {
+      return 3.0F * value;
+    });
+  }
+  // The result where q was.
+  TestMatrix run_in_place(Kernels& kernels) const {
+    TestMatrix both = q;
+    kernels.attend_dense(
+        {both.view(), k.view(), v.view(), both.view(), heads, batch, scale(), bias()});
+    return both;
+  }
+
   int64_t batch, heads, width;
+  int64_t reach = 0;
   TestMatrix q, k, v;
+  TestMatrix biases{DType::f32, 1, 1};
 
  private:
+  DistanceBias bias() const { return {reach == 0 ? nullptr : biases.floats(), reach}; }
   TestMatrix run(Kernels& kernels, const TestMatrix& values) const {
     TestMatrix out(DType::f32, q.rows(), q.columns(), 2);
-    kernels.attend_dense({q.view(), k.view(), values.view(), out.view(), heads, batch, scale()});
+    kernels.attend_dense(
+        {q.view(), k.view(), values.view(), out.view(), heads, batch, scale(), bias()});
     return out;
   }
 };
@@ -75,6 +95,30 @@ TEST_P(AttendDenseParity, BatchesHeadsAndOddSizes) {
   expect_parity(DenseCase(2, 20, 20, 64), "20 heads");
   expect_parity(DenseCase(1, 500, 1, 64, 64), "500 rows");
   expect_parity(DenseCase(2, 0, 6, 64), "no rows");
+}
+
+TEST_P(AttendDenseParity, BiasesByDistance) {
+  for (const int64_t reach : {1, 16, 64, 500}) {
+    for (const int64_t rows : {1, 33, 70, 300}) {
+      DenseCase dense(2, rows, 3, 20);
+      dense.add_bias(reach);
+      expect_parity(dense, fmt::format("reach {}, S {}", reach, rows));
+    }
+  }
+}
+
+TEST_P(AttendDenseParity, TheResultMayTakeThePlaceOfQueries) {
+  for (const int64_t rows : {7, 200}) {
+    DenseCase dense(2, rows, 3, 64);
+    dense.add_bias(30);
+    const TestMatrix apart = dense.run(*kernels_);
+    const TestMatrix in_place = dense.run_in_place(*kernels_);
+    for (int64_t t = 0; t < apart.rows(); ++t) {
+      for (int64_t c = 0; c < apart.columns(); ++c) {
+        ASSERT_EQ(in_place.at(t, c), apart.at(t, c)) << rows << " rows, " << t << ", " << c;
+      }
+    }
+  }
 }
 
 TEST_P(AttendDenseParity, NaNStaysInItsRunAndHead) {

@@ -23,6 +23,7 @@ struct Features {
   bool bias = false;
   bool factors = false;
   bool slopes = false;
+  int64_t reach = 0;  // of biases by distance; 0: none
   float cap = 0.0F;
   int64_t window = 0;
   bool lse = false;
@@ -90,6 +91,7 @@ class Scene {
         gain_(random_floats(1, what.scored(), 0.5F, 1.0F)),
         bias_(random_floats(2, what.scored(), 0.5F)),
         slopes_(random_floats(3, Case::kHeads, 0.05F, 0.06F)),
+        biases_(random_floats(4, Case::kHeads * (2 * what.features.reach + 1), 3.0F)),
         queries_(make_queries(what, parts)),
         before_(TestMatrix::random(5, DType::f32, queries_.rows(),
                                    Case::kHeads * what.value_width(), 3)),
@@ -225,6 +227,7 @@ class Scene {
     if (f.factors) size *= 1.5;
     // A slope's part of the score is rounded with it.
     if (f.slopes) size += 0.11 * static_cast<double>(slice.rows + 80);
+    if (f.reach > 0) size += 3.0;
     return size;
   }
 
@@ -251,6 +254,7 @@ class Scene {
              .key_bias = f.bias ? bias_.data() : nullptr,
              .key_factors = f.factors ? &factors : nullptr,
              .slopes = f.slopes ? slopes_.data() : nullptr,
+             .bias = {f.reach > 0 ? biases_.data() : nullptr, f.reach},
              .cap = f.cap,
              .window = f.window,
              .merge = f.merge};
@@ -267,7 +271,7 @@ class Scene {
 
   Case case_;
   Rotation rotations_[2];
-  std::vector<float> gain_, bias_, slopes_;
+  std::vector<float> gain_, bias_, slopes_, biases_;
   TestMatrix queries_, before_, lse_before_;
   std::vector<PagedRows> sequences_;
   std::vector<Slice> slices_;
@@ -299,22 +303,16 @@ std::vector<Features> all_features() {
           {.name = "cap", .cap = 2.0F},
           {.name = "wide cap", .cap = 50.0F},
           {.name = "slopes", .slopes = true},
+          {.name = "biases", .reach = 24},
+          {.name = "far biases", .reach = 150, .causal = false},
+          {.name = "capped and biased", .reach = 1, .cap = 2.0F},
           {.name = "window of 1", .window = 1},
           {.name = "window of 5", .window = 5, .lse = true},
           {.name = "window of 70", .rotated = 40, .window = 70},
           {.name = "full", .causal = false},
           {.name = "full window", .window = 30, .merge = true, .causal = false},
-          {.name = "everything",
-           .rotated = 32,
-           .interleaved = true,
-           .gain = true,
-           .bias = true,
-           .factors = true,
-           .slopes = true,
-           .cap = 5.0F,
-           .window = 150,
-           .lse = true,
-           .merge = true}};
+          // Everything but going back to full attention.
+          {"everything", 32, true, true, true, true, true, 40, 5.0F, 150, true, true}};
 }
 
 RowFormat sealed(int bits, Scaling scaling = Scaling::channel) {
@@ -400,7 +398,7 @@ TEST_P(AttendFeatures, PartsMergeIntoTheWhole) {
 // Prompts: blocks of tokens and of heads.
 TEST_P(AttendFeatures, ManyTokens) {
   const Features turned{.name = "turned", .rotated = 40, .lse = true, .merge = true};
-  const Features windowed{.name = "windowed", .rotated = 24, .interleaved = true, .window = 100};
+  const Features windowed{.name = "windowed", .rotated = 24, .reach = 70, .window = 100};
   for (const Features& features : {turned, windowed}) {
     for (const std::vector<Part>& parts :
          {std::vector<Part>{{300, 300}}, {{129, 200, 64}, {1, 40}, {64, 64}}}) {

@@ -60,6 +60,11 @@ Decoding::Decoding(const Model& model, ConstMatrix encoded, int64_t windows) : b
   }
 }
 
+Decoding::Decoding(const Model& model, std::vector<PageTable> encoded)
+    : batch_(model), encoded_(std::move(encoded)) {
+  for (const PageTable& rows : encoded_) sequences_.push_back({model.new_sequence(), &rows});
+}
+
 Decoding::Decoding(const Model& model, int64_t sequences, int64_t length) : batch_(model) {
   for (int64_t i = 0; i < sequences; ++i) {
     sequences_.push_back({.rows = model.new_sequence(), .regime = model.regime(length)});
@@ -80,25 +85,31 @@ Tensor Decoding::step(const std::vector<std::span<const int32_t>>& next) {
                       {logits.rows, logits.columns});
 }
 
-Scored read_scored(const std::filesystem::path& directory) {
-  const auto file = Checkpoint::open(directory);
-  Scored scored;
-  const Tensor& tokens = file->get("tokens", {-1, -1});
-  for (int64_t i = 0; i < tokens.size(0); ++i) {
-    const Tensor row = tokens.slice(i, 1);
+namespace {
+
+std::vector<std::vector<int32_t>> read_tokens(const Checkpoint& file, const char* name) {
+  std::vector<std::vector<int32_t>> tokens;
+  const Tensor& all = file.get(name, {-1, -1});
+  for (int64_t i = 0; i < all.size(0); ++i) {
+    const Tensor row = all.slice(i, 1);
     const std::span<const float> values = floats(row);
-    scored.tokens.emplace_back(values.begin(), values.end());
+    tokens.emplace_back(values.begin(), values.end());
   }
-  const std::span<const float> at = floats(file->get("at", {-1}));
+  return tokens;
+}
+
+Scored read_scored(const Checkpoint& file, const char* tokens) {
+  Scored scored;
+  scored.tokens = read_tokens(file, tokens);
+  const std::span<const float> at = floats(file.get("at", {-1}));
   scored.at.assign(at.begin(), at.end());
-  const Tensor& logits = file->get("logits", {tokens.size(0), std::ssize(scored.at), -1});
+  const Tensor& logits = file.get("logits", {std::ssize(scored.tokens), std::ssize(scored.at), -1});
   scored.logits = logits.reshape({logits.size(0) * logits.size(1), logits.size(2)});
   return scored;
 }
 
-float decode_difference(const Model& model, const Scored& scored, int64_t chunk) {
+float decode_difference(Decoding& decoding, const Scored& scored, int64_t chunk) {
   const size_t sequences = scored.tokens.size();
-  Decoding decoding(model, static_cast<int64_t>(sequences), scored.length());
   std::vector<int64_t> done(sequences, 0);
   const float scale = largest(floats(scored.logits));
   float worst = 0;
@@ -124,6 +135,48 @@ float decode_difference(const Model& model, const Scored& scored, int64_t chunk)
     }
   }
   return worst;
+}
+
+}  // namespace
+
+Scored read_scored(const std::filesystem::path& directory) {
+  return read_scored(*Checkpoint::open(directory), "tokens");
+}
+
+Translated read_translated(const std::filesystem::path& directory) {
+  const auto file = Checkpoint::open(directory);
+  Translated translated;
+  const std::span<const float> sources = floats(file->get("sources", {-1}));
+  translated.sources.assign(sources.begin(), sources.end());
+  const std::span<const float> lengths = floats(file->get("lengths", {-1}));
+  translated.lengths.assign(lengths.begin(), lengths.end());
+  translated.encoded = file->get("encoded", {std::ssize(sources), -1});
+  translated.scored = read_scored(*file, "targets");
+  translated.greedy = read_tokens(*file, "greedy");
+  translated.start = static_cast<int32_t>(floats(file->get("start", {1})).front());
+  return translated;
+}
+
+std::span<const int32_t> Translated::source(size_t index) const { return all_sources()[index]; }
+
+std::vector<std::span<const int32_t>> Translated::all_sources() const {
+  std::vector<std::span<const int32_t>> all;
+  size_t first = 0;
+  for (const int64_t length : lengths) {
+    all.push_back(std::span(sources).subspan(first, static_cast<size_t>(length)));
+    first += static_cast<size_t>(length);
+  }
+  return all;
+}
+
+float decode_difference(const Model& model, const Scored& scored, int64_t chunk) {
+  Decoding decoding(model, std::ssize(scored.tokens), scored.length());
+  return decode_difference(decoding, scored, chunk);
+}
+
+float decode_difference(const Model& model, const Translated& translated, int64_t chunk) {
+  Decoding decoding(model, model.read(translated.all_sources()));
+  return decode_difference(decoding, translated.scored, chunk);
 }
 
 double predicted_error(const Model& model) {

@@ -1,6 +1,6 @@
-// Golden: the tiny models of tests/golden/whisper and tests/golden/lm
-// (tools/make_golden_whisper.py, tools/make_golden_lm.py) and what Transformers computes with them
-// in float64.
+// Golden: the tiny models of tests/golden/whisper, tests/golden/lm and tests/golden/seq2seq
+// (tools/make_golden_whisper.py, make_golden_lm.py, make_golden_seq2seq.py) and what Transformers
+// computes with them in float64.
 #pragma once
 
 #include <cstdint>
@@ -52,6 +52,8 @@ class Decoding {
  public:
   // encoded: [windows * positions, D].
   Decoding(const Model& model, ConstMatrix encoded, int64_t windows);
+  // Over encoder rows of any number each, one sequence for each table.
+  Decoding(const Model& model, std::vector<PageTable> encoded);
   // Without an encoder. `length`: tokens each sequence will have.
   Decoding(const Model& model, int64_t sequences, int64_t length);
 
@@ -76,6 +78,22 @@ struct Scored {
 };
 Scored read_scored(const std::filesystem::path& directory);
 
+// Sources of an encoder-decoder model of text, of unequal lengths, and what Transformers makes of
+// them.
+struct Translated {
+  std::vector<int32_t> sources;  // one after another
+  std::vector<int64_t> lengths;
+  Tensor encoded;                            // [sources.size(), D]
+  Scored scored;                             // random targets
+  std::vector<std::vector<int32_t>> greedy;  // the most likely token after those before
+  int32_t start = 0;                         // what they start from
+  int64_t length() const { return scored.length(); }
+  int64_t greedy_length() const { return std::ssize(greedy.front()); }
+  std::span<const int32_t> source(size_t index) const;
+  std::vector<std::span<const int32_t>> all_sources() const;
+};
+Translated read_translated(const std::filesystem::path& directory);
+
 // The largest difference of exact arithmetic from that, relative to the largest |logit| (3 to 11 in
 // the models here). Weights are exact on both sides, so with kv in f32 only arithmetic differs, as
 // in the Whisper models (1e-5 there), and angles: those of Transformers are products in f32,
@@ -85,6 +103,7 @@ constexpr float kExact = 5e-5F;
 // The largest relative difference from the expected logits, `chunk` tokens a step. The sequences
 // start a step apart, so that steps see them at different places.
 float decode_difference(const Model& model, const Scored& scored, int64_t chunk);
+float decode_difference(const Model& model, const Translated& translated, int64_t chunk);
 // The sum over layers of what the plan predicts rounding rows to cost.
 double predicted_error(const Model& model);
 

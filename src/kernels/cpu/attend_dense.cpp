@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "kernels/cpu/dense.h"
+#include "kernels/cpu/distance_bias.h"
 #include "kernels/cpu/rounding.h"
 
 namespace slim {
@@ -21,6 +22,7 @@ struct Head {
   ConstMatrix v;
   Matrix out;
   float scale;
+  HeadBias bias;
 };
 
 Head head_of(const AttendDense& dense, int64_t index) {
@@ -32,7 +34,9 @@ Head head_of(const AttendDense& dense, int64_t index) {
           .k = dense.k.rows_from(first, rows).columns_from(column, width),
           .v = dense.v.rows_from(first, rows).columns_from(column, width),
           .out = dense.out.rows_from(first, rows).columns_from(column, width),
-          .scale = dense.scale};
+          .scale = dense.scale,
+          .bias = {dense.bias.values == nullptr ? nullptr : dense.bias.of_head(index % dense.heads),
+                   dense.bias.reach}};
 }
 
 // Where a task's arrays lie in its scratch, in floats.
@@ -75,8 +79,12 @@ void attend_queries(const CpuContext& context, const Head& head, const Layout& l
                                .tile_stride = layout.score_stride});
   float sums[64];
   check(count <= 64, "a step of queries has room for its sums");
+  // Scores are scaled when they are exponentiated, and biases with them.
+  const float unscaled = 1.0F / head.scale;
   for (int64_t i = 0; i < count; ++i) {
-    sums[i] = context.ops.exponentiate(scores + i * layout.score_stride, rows, head.scale);
+    float* row = scores + i * layout.score_stride;
+    add_distance_bias(row, rows, head.bias, unscaled, -(first + i));
+    sums[i] = context.ops.exponentiate(row, rows, head.scale);
   }
   context.ops.multiply_panels({.a = scores,
                                .a_stride = layout.score_stride,

@@ -2,7 +2,7 @@
 //
 // Per tile of 64 rows (a page; those that some query sees are read), for the queries of each group
 // of heads that mix the same columns:
-//   score   weights[q, s] = scale * query . key[s], then factor, cap and slope
+//   score   weights[q, s] = scale * query . key[s], then factor, cap, slope and bias
 //   weigh   raise the running maximum, weights = exp(weights - maximum), running sum
 //   mix     mixed[q] += sum over s of weights[q, s] * value[s]
 // Both products are small matrix products on a tile that stays in the cache: rows come from memory
@@ -26,6 +26,7 @@
 #include <type_traits>
 
 #include "kernels/cpu/attend_ops.h"
+#include "kernels/cpu/distance_bias.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/attend_kernel.cpp"
@@ -322,6 +323,11 @@ class BlockKernel {
     return copies;
   }
 
+  HeadBias bias_of(int64_t head) const {
+    if (step_.bias.values == nullptr) return {};
+    return {step_.bias.of_head(block_.first_head + head), step_.bias.reach};
+  }
+
   // Scores become weights. Queries with something to mix are listed.
   void weigh_group(int64_t group) {
     const float* factors = step_.key_factors == nullptr
@@ -337,6 +343,7 @@ class BlockKernel {
         const int64_t distance =
             block_.slice->base + row_ - block_.slice->position - block_.first - t;
         adjust_scores(weights, {factors, step_.cap, slope, distance});
+        add_distance_bias(weights, kTileRows, bias_of(head), 1.0F, distance);
         const int64_t query = block_.index(t, head);
         SoftmaxState& state = partial_.states[query];
         float* mixed = partial_.mixed + query * step_.value_width;

@@ -178,6 +178,7 @@ AttendView view_of(const Attend& call, bool aligned) {
   view.key_gain = call.key_gain;
   view.key_bias = call.key_bias;
   view.slopes = call.slopes;
+  view.bias = call.bias;
   view.factors = call.key_factors == nullptr ? -1 : call.key_factors->offset;
   view.heads = static_cast<int32_t>(call.heads);
   view.heads_per_key = static_cast<int32_t>(call.heads_per_key);

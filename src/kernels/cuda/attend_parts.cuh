@@ -66,6 +66,7 @@ struct AttendView {
   const AttendChunk* chunks;
   const CudaRotation* rotations;  // by regime, or none
   const float *key_gain, *key_bias, *slopes;
+  DistanceBias bias;
   int64_t factors;  // offset of their plane, or -1
   int32_t heads, heads_per_key;
   int32_t key_width, value_width;

@@ -39,16 +39,20 @@ void launch_prompt(CudaDevice& device, const PromptView& view, const PromptItem*
 
 int columns_of(int width) { return width <= 64 ? 64 : width <= 96 ? 96 : 128; }
 
+// Whose tiles scratch memory holds.
+int64_t most_pages(const AttendView& view) {
+  const int64_t tile_bytes = int64_t{2} * 2 * 2 * kPageRows * columns_of(view.key_width);
+  return std::max<int64_t>(1, kMostScratch / (tile_bytes * (view.heads / view.heads_per_key)));
+}
+
 class PromptAttention {
  public:
   PromptAttention(CudaDevice& device, PromptCall call)
       : device_(device),
         call_(std::move(call)),
         key_heads_(call_.view.heads / call_.view.heads_per_key),
-        columns_(columns_of(call_.view.key_width)) {
-    const int64_t page_bytes = key_heads_ * 2 * 2 * kPageRows * columns_ * 2;
-    most_pages_ = std::max<int64_t>(1, kMostScratch / page_bytes);
-  }
+        columns_(columns_of(call_.view.key_width)),
+        most_pages_(most_pages(call_.view)) {}
 
   void run() {
     const auto& slices = call_.tables.slices;
@@ -99,12 +103,12 @@ class PromptAttention {
     whole.page_begin = std::min(whole.page_begin, whole.page_end);
     whole.base = call_.tables.slices[first].base;
     whole.regime = call_.tables.slices[first].regime;
+    if (std::ssize(pages_) + whole.page_end - whole.page_begin > most_pages_) flush();
     PromptRun part = whole;
     do {
       if (std::ssize(pages_) >= most_pages_) flush();
-      const int64_t room = most_pages_ - std::ssize(pages_);
       part.page_end =
-          static_cast<int32_t>(std::min<int64_t>(whole.page_end, part.page_begin + room));
+          static_cast<int32_t>(std::min<int64_t>(whole.page_end, part.page_begin + most_pages_));
       add_run(part, first, last, part.page_begin == whole.page_begin);
       part.page_begin = part.page_end;
     } while (part.page_begin < whole.page_end);
@@ -208,7 +212,7 @@ class PromptAttention {
   PromptCall call_;
   int32_t key_heads_;
   int32_t columns_;
-  int64_t most_pages_ = 1;
+  int64_t most_pages_;
   std::shared_ptr<Buffer> lse_;
   // What the next round will do.
   std::vector<PromptRun> runs_;
@@ -221,6 +225,10 @@ class PromptAttention {
 bool suits_prompts(const AttendView& view, const RowFormat& keys, const RowFormat& values) {
   return !keys.sealed() && !values.sealed() && view.key_width <= 128 &&
          view.value_width == view.key_width && view.key_stride != 0 && view.value_stride != 0;
+}
+
+bool reads_queries_once(const AttendView& view, int64_t rows) {
+  return rows <= most_pages(view) * kPageRows;
 }
 
 bool is_prompt(int64_t tokens) { return tokens >= kFewestTokens; }

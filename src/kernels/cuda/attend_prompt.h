@@ -20,6 +20,9 @@ struct PromptCall {
 bool suits_prompts(const AttendView& view, const RowFormat& keys, const RowFormat& values);
 // Whether a slice has so many tokens that it is faster.
 bool is_prompt(int64_t tokens);
+// Whether mixtures may take the place of the queries that attend to so many rows: otherwise these
+// are read again after some have been written.
+bool reads_queries_once(const AttendView& view, int64_t rows);
 void attend_prompts(CudaDevice& device, PromptCall call);
 
 }  // namespace slim

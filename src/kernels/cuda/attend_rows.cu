@@ -28,8 +28,8 @@ bool reads_rows(const Attend& a, int architecture) {
                      a.value_width == format.width && a.value_stride == 0 &&
                      a.values.format == format && a.values.offset == a.keys.offset;
   const bool plain = a.rotations.empty() && a.key_gain == nullptr && a.key_bias == nullptr &&
-                     a.key_factors == nullptr && a.slopes == nullptr && a.cap == 0.0F &&
-                     a.window == 0;
+                     a.key_factors == nullptr && a.slopes == nullptr && a.bias.values == nullptr &&
+                     a.cap == 0.0F && a.window == 0;
   // Its code is for sm_90 alone.
   return architecture == 90 && !format.sealed() && whole && plain && few && are_aligned(a) &&
          has_rows(format.type, format.width, a.heads);

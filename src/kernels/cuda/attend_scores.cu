@@ -4,6 +4,7 @@
 // are many, a block decodes 32 columns of a page into shared memory and multiplies 64 queries by 64
 // rows, 16 products a thread.
 #include "kernels/cuda/attend_parts.cuh"
+#include "kernels/cuda/distance_bias.cuh"
 #include "kernels/cuda/key_rows.cuh"
 
 namespace slim {
@@ -20,10 +21,11 @@ struct QueryScoring {
   int begin, end;  // the rows that it sees
   int distance;    // from its position to that of row 0
   float slope;
-  float* scores;  // by rows of page 0
+  const float* bias;  // of distance 0, or null
+  float* scores;      // by rows of page 0
 
   __device__ QueryScoring(const AttendView& view, const AttendTile& tile, int query)
-      : begin(0), end(0), distance(0), slope(0.0F), scores(nullptr) {
+      : begin(0), end(0), distance(0), slope(0.0F), bias(nullptr), scores(nullptr) {
     if (query >= tile.count) return;
     const int token = tile.token_of(query);
     const longlong2 seen = view.visible(tile.slice, token);
@@ -31,6 +33,7 @@ struct QueryScoring {
     end = static_cast<int>(seen.y);
     distance = static_cast<int>(tile.slice.base - tile.slice.position - token);
     if (view.slopes != nullptr) slope = view.slopes[tile.head_of(query)];
+    if (view.bias.values != nullptr) bias = biases_of(view.bias, tile.head_of(query));
     scores = tile.scores(view, query, 0);
   }
 
@@ -39,8 +42,8 @@ struct QueryScoring {
     if (row < begin || row >= end) return -CUDART_INF_F;
     float score = __fmul_rn(__fmul_rn(view.scale, product), factor);
     if (view.cap != 0.0F) score = __fmul_rn(view.cap, tanhf(score / view.cap));
-    if (view.slopes == nullptr) return score;
-    return fmaf(slope, static_cast<float>(distance + row), score);
+    if (view.slopes != nullptr) score = fmaf(slope, static_cast<float>(distance + row), score);
+    return bias == nullptr ? score : score + bias_at(view.bias, bias, distance + row);
   }
 };
 

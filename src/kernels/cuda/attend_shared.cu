@@ -42,7 +42,8 @@ bool is_one_read(const Attend& a, int architecture) {
          spill >= 0 && spill <= cuda::kMostSpill && a.heads % 8 == 0 &&
          cuda::has_decode(format.bits, static_cast<int>(a.key_width),
                           static_cast<int>(a.heads / 8)) &&
-         a.key_gain == nullptr && a.key_bias == nullptr && turns_alike(a) && whole;
+         a.key_gain == nullptr && a.key_bias == nullptr && a.bias.values == nullptr &&
+         turns_alike(a) && whole;
 }
 
 // What a call brings to the card, in one array.

@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/attend_prompt.h"
 #include "kernels/cuda/device_kernels.h"
+#include "kernels/cuda/distance_bias.cuh"
 #include "kernels/cuda/reductions.cuh"
 #include "slim/error.h"
 
@@ -48,6 +49,7 @@ struct DenseAttention {
   int heads;
   int tiles;  // of queries, of a run
   float scale;
+  DistanceBias bias;
 };
 
 // A block of 256 threads takes kQueries queries of one head and walks over the keys kKeys at a
@@ -123,9 +125,16 @@ __device__ inline void score_keys(const float* queries, const float* keys, int s
   }
 }
 
+// Keys that are scored together.
+struct KeyBlock {
+  const float* biases;  // of the head, or null
+  int distance;         // from the thread's first query to the first key
+  int left;             // keys from the first on that there are
+};
+
 // Scores become weights, in shared memory; what was mixed before is scaled to the new maximum.
 template <int kWidth>
-__device__ inline void weigh_keys(const DenseAttention& a, int left, int share,
+__device__ inline void weigh_keys(const DenseAttention& a, const KeyBlock& keys, int share,
                                   float (&scores)[kOwn][Tile<kWidth>::kScores], float* weights,
                                   State<kWidth>& state) {
   constexpr int kScores = Tile<kWidth>::kScores;
@@ -134,7 +143,10 @@ __device__ inline void weigh_keys(const DenseAttention& a, int left, int share,
     float largest = state.largest[i];
 #pragma unroll
     for (int s = 0; s < kScores; ++s) {
-      scores[i][s] = share + s * kShare < left ? scores[i][s] * a.scale : -INFINITY;
+      const int key = share + s * kShare;
+      float score = scores[i][s] * a.scale;
+      if (keys.biases != nullptr) score += bias_at(a.bias, keys.biases, keys.distance + key - i);
+      scores[i][s] = key < keys.left ? score : -INFINITY;
       largest = fmaxf(largest, scores[i][s]);
     }
     largest = reduce_warp<kShare>(largest, Largest());
@@ -232,6 +244,8 @@ __global__ void __launch_bounds__(kAttendThreads) attend_rows(const DenseAttenti
 
   load_rows<kQueries, kWidth>(a.q + (row + first) * a.q_stride + column, a.q_stride, a.rows - first,
                               a.width, queries);
+  const float* const biases =
+      a.bias.values == nullptr ? nullptr : biases_of(a.bias, static_cast<int>(head));
   State<kWidth> state{};
 #pragma unroll
   for (float& largest : state.largest) largest = -INFINITY;
@@ -247,7 +261,7 @@ __global__ void __launch_bounds__(kAttendThreads) attend_rows(const DenseAttenti
     score_keys<kWidth>(queries + own * Shape::kPitch, keys, share, scores);
     float* const own_weights = weights + own * pitch_of(Shape::kKeys);
     __syncwarp();  // the weights of four queries are written and read by the same half warp
-    weigh_keys<kWidth>(a, left, share, scores, own_weights, state);
+    weigh_keys<kWidth>(a, {biases, begin - first - own, left}, share, scores, own_weights, state);
     __syncwarp();
     mix_values<kWidth>(own_weights, values, share, state);
   }
@@ -323,10 +337,13 @@ static bool attend_as_prompts(CudaDevice& device, const AttendDense& a) {
   view.key_width = view.value_width = static_cast<int32_t>(width);
   view.key_stride = view.value_stride = width;
   view.scale = a.scale;
+  view.bias = a.bias;
   view.mixed = a.out.row<float>(0);
   view.mixed_stride = a.out.stride;
+  const bool in_place = a.out.data == a.q.data;
   if (a.k.stride != a.v.stride || !is_prompt(rows) ||
-      !suits_prompts(view, call.keys, call.values)) {
+      !suits_prompts(view, call.keys, call.values) ||
+      (in_place && !reads_queries_once(view, rows))) {
     return false;
   }
   attend_prompts(device, std::move(call));
@@ -353,7 +370,8 @@ void CudaKernels::attend_dense(const AttendDense& arguments) {
                              .width = static_cast<int>(width),
                              .heads = static_cast<int>(a.heads),
                              .tiles = static_cast<int>(tiles),
-                             .scale = a.scale};
+                             .scale = a.scale,
+                             .bias = a.bias};
   const int64_t blocks = tiles * a.heads * a.batch;
   if (width <= 64) {
     launch_attention<64>(device_, dense, blocks);

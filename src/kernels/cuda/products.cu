@@ -25,8 +25,8 @@ constexpr int64_t kRowScratch = int64_t{256} << 20;    // activations taken apar
 constexpr int64_t kSumScratch = int64_t{64} << 20;     // each of two arrays of sums
 constexpr size_t kMostPlans = 4096;
 // Tiles serve more rows than few_rows.cu reads weights for at once, and up to so many, of several
-// groups (which the library does one by one) or of large matrices: 17 million weights take 25 us for
-// 16 rows, three million 15, as long as four tiles in a row.
+// groups (which the library does one by one) or of large matrices: 17 million weights take 25 us
+// for 16 rows, three million 15, as long as four tiles in a row.
 constexpr int64_t kFewestTileRows = 9;
 constexpr int64_t kMostTileRows = 64;
 constexpr int64_t kMostGroupedTileRows = 512;

@@ -10,6 +10,7 @@
 #include <cuda_pipeline.h>
 
 #include "kernels/cuda/attend_state.cuh"
+#include "kernels/cuda/distance_bias.cuh"
 #include "kernels/cuda/prompt_rows.cuh"
 #include "kernels/cuda/reductions.cuh"
 #include "kernels/cuda/turned_queries.cuh"
@@ -67,6 +68,7 @@ class PromptBlock {
       distance_[i] = static_cast<int>(slice_.base - slice_.position - item_.token - token);
     }
     if (call_.slopes != nullptr) slope_ = call_.slopes[head];
+    if (call_.bias.values != nullptr) biases_ = biases_of(call_.bias, head);
   }
 
   __device__ void run(int stages) {
@@ -236,7 +238,8 @@ class PromptBlock {
   __device__ void finish_scores(int page, float (&scores)[8][4]) const {
     const float unit = view_.key_units[view_.tile(run_.place + page - run_.page_begin, key_head_)];
     const int first = page * static_cast<int>(kPageRows) + lane_ % 4 * 2;
-    const bool plain = call_.factors < 0 && call_.cap == 0.0F && call_.slopes == nullptr;
+    const bool plain =
+        call_.factors < 0 && call_.cap == 0.0F && call_.slopes == nullptr && biases_ == nullptr;
     const bool whole = begin_[0] <= first && begin_[1] <= first && end_[0] >= first + 58 &&
                        end_[1] >= first + 58;  // 58: from its first row to behind its last
 #pragma unroll
@@ -252,14 +255,17 @@ class PromptBlock {
     }
   }
 
-  // What a key's norm, a cap and a slope make of a score.
+  // What a key's norm, a cap, a slope and a bias make of a score.
   __device__ float refined(float score, int page, int row, int query) const {
     if (call_.factors >= 0 && row < run_.rows) {
       score *= load_at<float>(view_.page(run_, page) + call_.factors + 4 * (row % kPageRows));
     }
     if (call_.cap != 0.0F) score = call_.cap * tanhf(score / call_.cap);
-    if (call_.slopes == nullptr) return score;
-    return fmaf(slope_, static_cast<float>(distance_[query] + row), score);
+    if (call_.slopes != nullptr) {
+      score = fmaf(slope_, static_cast<float>(distance_[query] + row), score);
+    }
+    if (biases_ == nullptr) return score;
+    return score + bias_at(call_.bias, biases_, distance_[query] + row);
   }
 
   // Turns scores into weights, and what was mixed before to the new maximum.
@@ -387,6 +393,7 @@ class PromptBlock {
   // 0.
   int begin_[2] = {}, end_[2] = {}, distance_[2] = {};
   float slope_ = 0.0F;
+  const float* biases_ = nullptr;  // of distance 0, or none
   float query_unit_[2] = {1.0F, 1.0F};
   bool odd_queries_ = false;  // of the warp
   float value_unit_ = 1.0F;

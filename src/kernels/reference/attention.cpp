@@ -41,16 +41,10 @@ void mix(const std::vector<double>& weights, const Columns& values, float* mixed
   }
 }
 
-// mixed = sum_s softmax_s(scale * query . keys[s]) * values[s], over at least one row.
-void attend_query(const float* query, const Columns& keys, const Columns& values, int64_t rows,
-                  float scale, float* mixed) {
-  std::vector<double> weights(static_cast<size_t>(rows));
-  for (int64_t s = 0; s < rows; ++s) {
-    weights[static_cast<size_t>(s)] =
-        static_cast<double>(scale) * dot_in_double(query, keys.data + s * keys.stride, keys.width);
-  }
-  softmax(weights);
-  mix(weights, values, mixed);
+double bias_of(const DistanceBias& bias, int64_t head, int64_t distance) {
+  if (bias.values == nullptr) return 0.0;
+  const int64_t held = std::clamp(distance, -bias.reach, bias.reach);
+  return static_cast<double>(bias.of_head(head)[held]);
 }
 
 std::byte* row_address(const Plane& plane, const Slice& slice, int64_t row) {
@@ -132,7 +126,7 @@ class SliceAttention {
       score += static_cast<double>(step_.slopes[head]) *
                static_cast<double>(slice_.base + row - slice_.position - token);
     }
-    return score;
+    return score + bias_of(step_.bias, head, slice_.base + row - slice_.position - token);
   }
 
   void attend_head(int64_t token, int64_t head) const {
@@ -189,7 +183,7 @@ class SliceAttention {
 }  // namespace
 
 void ReferenceKernels::attend_dense(const AttendDense& arguments) {
-  const auto& [q, k, v, out, heads, batch, scale] = arguments;
+  const auto& [q, k, v, out, heads, batch, scale, bias] = arguments;
   check(heads > 0 && q.columns % heads == 0, "heads divide the columns");
   check(batch > 0 && q.rows % batch == 0, "runs divide the rows");
   for (const ConstMatrix& other : {k, v, ConstMatrix(out)}) {
@@ -197,13 +191,19 @@ void ReferenceKernels::attend_dense(const AttendDense& arguments) {
   }
   const int64_t rows = q.rows / batch;
   const int64_t width = q.columns / heads;
+  std::vector<double> weights(static_cast<size_t>(rows));
   for (int64_t t = 0; t < q.rows; ++t) {
     const int64_t first = t / rows * rows;  // of the run that t is in
     for (int64_t head = 0; head < heads; ++head) {
       const int64_t column = head * width;
-      attend_query(q.row<float>(t) + column, {k.row<float>(first) + column, k.stride, width},
-                   {v.row<float>(first) + column, v.stride, width}, rows, scale,
-                   out.row<float>(t) + column);
+      for (int64_t s = 0; s < rows; ++s) {
+        const float* key = k.row<float>(first + s) + column;
+        weights[static_cast<size_t>(s)] =
+            static_cast<double>(scale) * dot_in_double(q.row<float>(t) + column, key, width) +
+            bias_of(bias, head, first + s - t);
+      }
+      softmax(weights);
+      mix(weights, {v.row<float>(first) + column, v.stride, width}, out.row<float>(t) + column);
     }
   }
 }

@@ -2,9 +2,12 @@
 // come from Hugging Face's config.json, or from the shapes of a CTranslate2 or ggml checkpoint.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "models/alignment_heads.h"
 #include "models/config_fields.h"
 #include "models/family.h"
+#include "models/translator_fields.h"
 #include "slim/error.h"
 
 namespace slim {
@@ -25,6 +28,13 @@ StackSpec read_stack(const JsonObject& config, const std::string& side,
   return stack;
 }
 
+// Some files leave out the encoder's table: it is made of sines and cosines.
+void compute_positions(StackSpec& encoder) {
+  if (encoder.width % 2 != 0) return;
+  encoder.position_kind = Positions::sinusoid;
+  encoder.sinusoid_steps = std::max<int64_t>(1, encoder.width / 2 - 1);
+}
+
 ModelSpec read_config(const JsonObject& config) {
   require(config, "model_type", config.string("model_type") == "whisper", "\"whisper\"");
   require(config, "activation_function", config.string("activation_function") == "gelu",
@@ -35,6 +45,7 @@ ModelSpec read_config(const JsonObject& config) {
   spec.vocabulary = read_size(config, "vocab_size");
   spec.mel_bins = read_size(config, "num_mel_bins");
   spec.encoder = read_stack(config, "encoder", "max_source_positions");
+  compute_positions(spec.encoder);
   spec.decoder = read_stack(config, "decoder", "max_target_positions");
   spec.alignment_heads = read_alignment_heads(config, spec.decoder);
   return spec;
@@ -76,6 +87,13 @@ ModelSpec read_checkpoint(const Checkpoint& checkpoint, const JsonObject& config
   return spec;
 }
 
+// BART's names, and the head by its own.
+Checkpoint::Renames whisper_renames() {
+  Checkpoint::Renames renames = bart_renames();
+  renames.insert(renames.begin(), {"proj_out.weight", "head.weight"});
+  return renames;
+}
+
 }  // namespace
 
 Family whisper() {
@@ -84,18 +102,7 @@ Family whisper() {
           .content = "WhisperSpec",
           .read_config = read_config,
           .read_checkpoint = read_checkpoint,
-          .renames = {{"proj_out.weight", "head.weight"},
-                      {"model.", ""},
-                      {".embed_positions.", ".positions."},
-                      {".embed_tokens.", ".embed."},
-                      {"attn_layer_norm.", "attn.norm."},
-                      {".final_layer_norm.", ".mlp.norm."},
-                      {".layer_norm.", ".norm."},
-                      {".self_attn.", ".self."},
-                      {".encoder_attn.", ".cross."},
-                      {"_proj.", "."},
-                      {".fc1.", ".mlp.up."},
-                      {".fc2.", ".mlp.down."}},
+          .renames = whisper_renames(),
           // CTranslate2's place for what config.json holds.
           .ignored = {"decoder/alignment_heads"}};
 }
