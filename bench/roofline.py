@@ -135,7 +135,7 @@ def plot(source, out):
         draw_batch(data, batch, axes[0][column], axes[1][column])
     axes[0][0].set_ylabel("cache read, TB/s")
     axes[1][0].set_ylabel("attention of one layer's step, us")
-    axes[0][-1].legend(fontsize=8, loc="lower right")
+    axes[0][0].legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, 0.86))
     figure.suptitle(f"Decode attention, {data['device']}", fontsize=10)
     figure.savefig(out, format="svg", metadata={"Date": None})
 

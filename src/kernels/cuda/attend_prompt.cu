@@ -125,9 +125,19 @@ class PromptAttention {
       const DeviceSlice& slice = call_.tables.slices[i];
       for (int64_t token = 0; token < slice.count; token += kPromptQueries) {
         const int64_t tokens = std::min<int64_t>(kPromptQueries, slice.count - token);
-        const auto [begin, end] = pages_seen(slice, token, tokens);
-        PromptItem item{static_cast<int32_t>(i), static_cast<int32_t>(token),
-                        static_cast<int32_t>(tokens), number};
+        PromptItem item{.slice = static_cast<int32_t>(i),
+                        .token = static_cast<int32_t>(token),
+                        .tokens = static_cast<int32_t>(tokens),
+                        .run = number};
+        auto [begin, end] = pages_seen(slice, token, tokens);
+        if (i + 1 < last && slice.count + call_.tables.slices[i + 1].count <= kPromptQueries) {
+          const DeviceSlice& next = call_.tables.slices[++i];
+          item.next = static_cast<int32_t>(next.count);
+          const auto [next_begin, next_end] = pages_seen(next, 0, next.count);
+          if (begin == end) begin = next_begin;
+          if (next_begin < next_end) begin = std::min(begin, next_begin);
+          end = std::max(end, next_end);
+        }
         item.page_begin = std::max(run.page_begin, static_cast<int32_t>(begin));
         item.page_end =
             std::max(item.page_begin, std::min(run.page_end, static_cast<int32_t>(end)));

@@ -167,16 +167,15 @@ __global__ void __launch_bounds__(kPromptThreads)
   const int head = static_cast<int>(blockIdx.y);
   const int key_head = head / call.heads_per_key;
   const PromptRun run = view.runs[item.run];
-  const DeviceSlice slice = call.slices[item.slice];
   for (int page = item.page_begin; page < item.page_end; ++page) {
     if (view.odd[view.tile(run.place + page - run.page_begin, key_head)] == 0) continue;
     const std::byte* const plane = view.page(run, page) + call.values.offset;
-    for (int i = static_cast<int>(threadIdx.x); i < item.tokens * call.value_width;
+    for (int i = static_cast<int>(threadIdx.x); i < item.count() * call.value_width;
          i += kPromptThreads) {
-      const int token = item.token + i / call.value_width;
+      const PromptQuery query(call, item, i / call.value_width);
       const int column = i % call.value_width;
-      const longlong2 seen = call.visible(slice, token);
-      float* const to = call.mixed + (slice.first + token) * call.mixed_stride +
+      const longlong2 seen = call.visible(*query.slice, query.token);
+      float* const to = call.mixed + query.step_row() * call.mixed_stride +
                         static_cast<int64_t>(head) * call.value_width + column;
       for (int row = 0; row < kPageRows; ++row) {
         const int64_t at = static_cast<int64_t>(page) * kPageRows + row;

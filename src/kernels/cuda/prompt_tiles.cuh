@@ -25,9 +25,24 @@ constexpr float kWeightUnit = 1024.0F;
 struct PromptItem {
   int32_t slice = 0;
   int32_t token = 0, tokens = 0;  // within the slice
+  int32_t next = 0;               // first tokens of the slice after it, which reads the same rows
   int32_t run = 0;
   int32_t page_begin = 0, page_end = 0;  // that some of its tokens see
   bool merge = false;                    // mixtures and lse hold the result over other rows
+
+  __host__ __device__ int count() const { return tokens + next; }
+};
+
+// A query of an item, of count() there are.
+struct PromptQuery {
+  const DeviceSlice* slice;
+  int token;  // within the slice
+
+  __device__ PromptQuery(const AttendView& call, const PromptItem& item, int query)
+      : slice(call.slices + item.slice + (query < item.tokens ? 0 : 1)),
+        token(query < item.tokens ? item.token + query : query - item.tokens) {}
+
+  __device__ int64_t step_row() const { return slice->first + token; }
 };
 
 // Shared memory: queries, then as many stages of tiles. Rows are 16 bytes longer than they need be,
@@ -51,7 +66,6 @@ class PromptBlock {
         call_(view.call),
         item_(item),
         run_(view.runs[item.run]),
-        slice_(call_.slices[item.slice]),
         head_(head),
         key_head_(head / call_.heads_per_key),
         queries_(memory),
@@ -60,12 +74,12 @@ class PromptBlock {
         lane_(static_cast<int>(threadIdx.x) % 32) {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      const int token = 16 * warp_ + lane_ / 4 + 8 * i;
-      if (token >= item_.tokens) continue;
-      const longlong2 seen = call_.visible(slice_, item_.token + token);
+      if (!asked(i)) continue;
+      const PromptQuery query = query_of_lane(i);
+      const longlong2 seen = call_.visible(*query.slice, query.token);
       begin_[i] = static_cast<int>(seen.x);
       end_[i] = static_cast<int>(seen.y);
-      distance_[i] = static_cast<int>(slice_.base - slice_.position - item_.token - token);
+      distance_[i] = static_cast<int>(query.slice->base - query.slice->position - query.token);
     }
     if (call_.slopes != nullptr) slope_ = call_.slopes[head];
     if (call_.bias.values != nullptr) biases_ = biases_of(call_.bias, head);
@@ -83,7 +97,7 @@ class PromptBlock {
         __pipeline_wait_prior(0);
       }
       __syncthreads();
-      if (16 * warp_ < item_.tokens) attend(page, stages_ + stage * Shape::kStage);
+      if (16 * warp_ < item_.count()) attend(page, stages_ + stage * Shape::kStage);
       __syncthreads();
       ask_for(page + stages, stage);
     }
@@ -114,13 +128,13 @@ class PromptBlock {
   // A warp turns and takes apart its own sixteen queries.
   __device__ void load_queries() {
     const CudaRotation rotation =
-        call_.rotations == nullptr ? CudaRotation{} : call_.rotations[slice_.regime];
+        call_.rotations == nullptr ? CudaRotation{} : call_.rotations[run_.regime];
     bool odd = false;
     for (int i = 0; i < 16; ++i) {
       const int row = 16 * warp_ + i;
-      const bool some = row < item_.tokens;
-      const float* const from = call_.queries +
-                                (slice_.first + item_.token + row) * call_.query_stride +
+      const bool some = row < item_.count();
+      const PromptQuery query(call_, item_, some ? row : 0);
+      const float* const from = call_.queries + query.step_row() * call_.query_stride +
                                 static_cast<int64_t>(head_) * call_.key_width;
       float values[kColumns / 32] = {};
       float largest = 0.0F;
@@ -128,7 +142,7 @@ class PromptBlock {
       for (int j = 0; j < kColumns / 32; ++j) {
         const int column = lane_ + 32 * j;
         if (!some || column >= call_.key_width) continue;
-        values[j] = turned_element(rotation, slice_.position + item_.token + row, from, column);
+        values[j] = turned_element(rotation, query.slice->position + query.token, from, column);
         odd = odd || !isfinite(values[j]);
         if (isfinite(values[j])) largest = fmaxf(largest, fabsf(values[j]));
       }
@@ -334,11 +348,12 @@ class PromptBlock {
     }
   }
 
-  __device__ int64_t step_row(int query) const {
-    return slice_.first + item_.token + 16 * warp_ + lane_ / 4 + 8 * query;
+  // The lane's first or second query, and whether there is one.
+  __device__ PromptQuery query_of_lane(int which) const {
+    return {call_, item_, 16 * warp_ + lane_ / 4 + 8 * which};
   }
-  __device__ bool asked(int query) const {
-    return 16 * warp_ + lane_ / 4 + 8 * query < item_.tokens;
+  __device__ bool asked(int which) const {
+    return 16 * warp_ + lane_ / 4 + 8 * which < item_.count();
   }
 
   __device__ void store() {
@@ -347,7 +362,9 @@ class PromptBlock {
     for (int q = 0; q < 2; ++q) {
       states_[q].sum += __shfl_xor_sync(0xFFFFFFFFU, states_[q].sum, 1);
       states_[q].sum += __shfl_xor_sync(0xFFFFFFFFU, states_[q].sum, 2);
-      if (item_.merge && asked(q)) before[q] = call_.lse[step_row(q) * call_.lse_stride + head_];
+      if (item_.merge && asked(q)) {
+        before[q] = call_.lse[query_of_lane(q).step_row() * call_.lse_stride + head_];
+      }
     }
     __syncwarp();  // all have read what one of them writes
 #pragma unroll
@@ -363,8 +380,9 @@ class PromptBlock {
     Merging merging(some ? states_[q].logarithm() : -CUDART_INF_F);
     if (item_.merge) merging.with(before);
     const float share = merging.now * value_unit_ / kWeightUnit / states_[q].sum;
-    float* const to = call_.mixed + step_row(q) * call_.mixed_stride +
-                      static_cast<int64_t>(head_) * call_.value_width;
+    const int64_t row = query_of_lane(q).step_row();
+    float* const to =
+        call_.mixed + row * call_.mixed_stride + static_cast<int64_t>(head_) * call_.value_width;
 #pragma unroll
     for (int n = 0; n < kColumns / 8; ++n) {
 #pragma unroll
@@ -376,7 +394,7 @@ class PromptBlock {
       }
     }
     if (lane_ % 4 == 0 && call_.lse != nullptr) {
-      call_.lse[step_row(q) * call_.lse_stride + head_] = merging.lse;
+      call_.lse[row * call_.lse_stride + head_] = merging.lse;
     }
   }
 
@@ -384,7 +402,6 @@ class PromptBlock {
   const AttendView& call_;
   const PromptItem item_;
   const PromptRun run_;
-  const DeviceSlice slice_;
   int head_, key_head_;
   uint16_t* queries_;
   uint16_t* stages_;
