@@ -37,8 +37,11 @@ std::vector<LayerPlan> plan_layers(const ModelSpec& spec, const ModelWeights& we
   const std::vector<AttentionSpec> attentions = attention_layers(spec);
   std::vector<LayerRequest> requests(attentions.size());
   // Singular values take seconds, and only "k" depends on them.
-  const bool decompose = choice.kind == "k" ||
-                         (choice.kind == "auto" && spec.decoder.position_kind == Positions::rotary);
+  // A stored plan was made with a look at the weights: another takes seconds a layer of 4,096
+  // columns.
+  const bool decompose = choice.stored.empty() &&
+                         (choice.kind == "k" || (choice.kind == "auto" &&
+                                                 spec.decoder.position_kind == Positions::rotary));
   for (size_t i = 0; i < attentions.size(); ++i) {
     requests[i].layer = static_cast<int64_t>(i) / (spec.has_encoder() ? 2 : 1);
     requests[i].spec = attentions[i];
