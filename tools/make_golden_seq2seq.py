@@ -8,9 +8,9 @@ without padding), without a cache and with eager attention, from weights exact i
 
     python tools/make_golden_seq2seq.py [--only NAME,...] [output directory]
 
-Needs numpy, torch, transformers and safetensors.
+Needs numpy, torch, transformers, safetensors and ctranslate2.
 
-Of each model: config.json, model.safetensors, and expected/model.safetensors, all f32:
+Of each model: config.json, model.safetensors, of some the same as ct2/, and expected/model.safetensors, all f32:
   sources [N]                random tokens of five sources, one after another
   lengths [5]                of each
   encoded [N, D]             the encoder's output
@@ -26,6 +26,7 @@ import json
 import pathlib
 import shutil
 
+import ctranslate2.converters
 import numpy as np
 import torch
 import transformers
@@ -38,15 +39,16 @@ STRIDE = 5
 GREEDY = 12
 
 
-def entry(config, seed, head=None, own_head=False, dtype=torch.float32, mutate=None, **arguments):
+def entry(config, seed, head=None, own_head=False, dtype=torch.float32, mutate=None, ct2=False,
+          **arguments):
     """config: name of a config class; head: class of the model, if it is not the config's
     <Name>ForConditionalGeneration; own_head: the head is not the embedding's table, as the config
     of published models says (Transformers 5 forgets that it did); dtype: of the file; mutate: called
-    with the model once its weights are random."""
+    with the model once its weights are random; ct2: whether it is converted, too."""
     head = head or config.removesuffix("Config") + "ForConditionalGeneration"
     usual = dict(vocab_size=64, decoder_start_token_id=3, pad_token_id=0, eos_token_id=1,
                  bos_token_id=2)
-    return dict(config=config, head=head, seed=seed, own_head=own_head, dtype=dtype, mutate=mutate,
+    return dict(config=config, head=head, seed=seed, own_head=own_head, dtype=dtype, mutate=mutate, ct2=ct2,
                 arguments={**usual, **arguments})
 
 
@@ -69,11 +71,11 @@ BART_SIZES = dict(d_model=32, encoder_layers=2, decoder_layers=1, encoder_attent
 MODELS = {
     # 1.0: a scaled, tied head; sides of unequal depth; heads together wider than the model.
     "t5": entry("T5Config", 1, d_model=32, d_kv=12, num_heads=4, d_ff=40, num_layers=2,
-                num_decoder_layers=3),
+                num_decoder_layers=3, ct2=True),
     # 1.1: gated, a head of its own; heads narrower than the model; few buckets.
     "t5_gated": entry("T5Config", 2, d_model=32, d_kv=4, num_heads=6, d_ff=36, num_layers=3,
                       num_decoder_layers=1, feed_forward_proj="gated-gelu", own_head=True,
-                      tie_word_embeddings=False, relative_attention_num_buckets=16,
+                      ct2=True, tie_word_embeddings=False, relative_attention_num_buckets=16,
                       relative_attention_max_distance=20),
     "mt5": entry("MT5Config", 3, d_model=24, d_kv=8, num_heads=2, d_ff=32, num_layers=1,
                  own_head=True),
@@ -81,17 +83,51 @@ MODELS = {
                              dtype=torch.float16, mutate=grow_mlps),
     "marian": entry("MarianConfig", 4, head="MarianMTModel", **BART_SIZES, pad_token_id=63,
                     decoder_start_token_id=63, activation_function="swish", scale_embedding=True,
-                    mutate=clear_padding),
+                    mutate=clear_padding, ct2=True),
     # Source and target have vocabularies of their own, sides have heads of their own.
     "marian_apart": entry("MarianConfig", 5, head="MarianMTModel",
                           **{**BART_SIZES, "decoder_attention_heads": 2}, decoder_vocab_size=48,
                           share_encoder_decoder_embeddings=False, activation_function="relu"),
-    "m2m100": entry("M2M100Config", 6, **BART_SIZES),
-    "bart": entry("BartConfig", 7, **BART_SIZES),
-    "mbart": entry("MBartConfig", 8, **BART_SIZES, scale_embedding=True),
+    "m2m100": entry("M2M100Config", 6, **BART_SIZES, pad_token_id=1, eos_token_id=2, ct2=True),
+    "bart": entry("BartConfig", 7, **BART_SIZES, ct2=True),
+    "mbart": entry("MBartConfig", 8, **BART_SIZES, scale_embedding=True, ct2=True),
     "pegasus": entry("PegasusConfig", 9, **BART_SIZES, activation_function="relu",
-                     scale_embedding=True),
+                     scale_embedding=True, ct2=True),
 }
+
+
+class Tokens:
+    """What the CTranslate2 converter asks of a tokenizer."""
+
+    unk_token = bos_token = eos_token = pad_token = "t1"
+    additional_special_tokens = []
+    special_tokens_map = added_tokens_encoder = {}
+
+    def __init__(self, config):
+        self.words = {f"t{i}": i for i in range(config["vocab_size"])}
+        if config["model_type"] == "marian":
+            self.words["<pad>"] = self.words.popitem()[1]
+
+    def get_vocab(self):
+        return self.words
+
+    def convert_ids_to_tokens(self, token):
+        return f"t{token}"
+
+
+class Converter(ctranslate2.converters.TransformersConverter):
+    def load_tokenizer(self, tokenizer_class, model_name_or_path, **kwargs):
+        return Tokens(json.loads((pathlib.Path(model_name_or_path) / "config.json").read_text()))
+
+    def load_model(self, model_class, model_name_or_path, **kwargs):
+        """With what Transformers 5 forgets of a config."""
+        model = super().load_model(model_class, model_name_or_path, **kwargs)
+        config = json.loads((pathlib.Path(model_name_or_path) / "config.json").read_text())
+        kind = config["model_type"]
+        model.config.tie_word_embeddings = config["tie_word_embeddings"]
+        model.config.normalize_before = kind in ("mbart", "pegasus")
+        model.config.normalize_embedding = kind in ("bart", "mbart")
+        return model
 
 
 def randomise(model, seed):
@@ -139,6 +175,7 @@ def build(item):
 def expected(model, item):
     generator = np.random.default_rng(item["seed"])
     vocabulary = getattr(model.config, "decoder_vocab_size", model.config.vocab_size)
+    vocabulary -= model.config.pad_token_id == vocabulary - 1  # no text has that
     lengths = [min(n, getattr(model.config, "max_position_embeddings", n)) for n in LENGTHS]
     sources = [generator.integers(4, vocabulary, n) for n in lengths]
     targets = generator.integers(4, vocabulary, (len(sources), TARGET))
@@ -177,6 +214,8 @@ def write(root, name, item):
         config = json.loads(path.read_text())
         config.pop("scale_decoder_outputs", None)
         path.write_text(json.dumps({**config, "tie_word_embeddings": False}, indent=2) + "\n")
+    if item["ct2"]:
+        Converter(str(directory)).convert(str(directory / "ct2"))
     (directory / "expected").mkdir()
     values = expected(model, item)
     save_file(values, directory / "expected" / "model.safetensors")

@@ -21,8 +21,10 @@ Made by `python3 tools/make_models_table.py`: every row is `slim inspect` on the
 alone, so nothing here needs weights. Bytes a token are of full pages, over all self-attention
 layers; "context" is what one sequence of the whole context holds, hot page, scales, spill and
 encoder rows included, and its factor is kv in bf16 over that. Whisper: 448 tokens and 1500 encoder
-positions, and no 12 bits: encoder rows are not sealed. Without weights the k kind is planned with 8 spill columns and no shaped rounding; with
-them, `inspect` chooses row type, spill and rank for each layer.
+positions; T5: 512 and 512; and no 12 bits: encoder rows are not sealed. With an encoder, kv holds
+2 L (S + T) e numbers for S source and T target tokens, slim S d + L T d. Without weights the k kind
+is planned with 8 spill columns and no shaped rounding; with them, `inspect` chooses row type, spill
+and rank for each layer.
 
 | model | family | kind | bytes a token, kv bf16 | 16 bits | 12 bits | context, kv bf16 | 16 bits | 12 bits | paper's factor | ours, 16 / 12 bits |
 |---|---|---|---|---|---|---|---|---|---|---|
@@ -54,9 +56,9 @@ def row(slim, model):
     note = model.get("note", "")
     if "config" not in model:
         return (f"| {model['name']} | not run: {note} | | | | | | | | {factor} | |")
-    hears = "num_mel_bins" in model["config"]  # encoder rows are never sealed: no 12 bits
-    twelve = None if hears else inspect(slim, model["config"], "i12")
     usual = inspect(slim, model["config"], None)
+    encodes = usual["encoder_layers"] > 0  # encoder rows are never sealed: no 12 bits
+    twelve = None if encodes else inspect(slim, model["config"], "i12")
     kinds = "+".join(dict.fromkeys(layer["kind"] for layer in usual["layers"]))
     wide = inspect(slim, model["config"], "i16" if "k" in kinds.split("+") else "f16")
 

@@ -37,14 +37,16 @@ Family phi3();
 Family qwen2();
 Family stablelm();
 Family t5();
+Family transformer_spec();
 Family whisper();
 
 std::span<const Family> families() {
   // A table, not self-registering objects: a linker drops those from a static library.
-  static const std::array table = {bart(),     bloom(), cohere(),  gemma(),  gpt2(), gpt_neox(),
-                                   gptj(),     llama(), m2m100(),  marian(), mpt(),  olmo(),
-                                   olmo2(),    opt(),   pegasus(), phi(),    phi3(), qwen2(),
-                                   stablelm(), t5(),    whisper()};
+  static const std::array table = {
+      bart(),     bloom(), cohere(),           gemma(),  gpt2(), gpt_neox(),
+      gptj(),     llama(), m2m100(),           marian(), mpt(),  olmo(),
+      olmo2(),    opt(),   pegasus(),          phi(),    phi3(), qwen2(),
+      stablelm(), t5(),    transformer_spec(), whisper()};
   return table;
 }
 
@@ -84,6 +86,8 @@ const Family& family_of(const Checkpoint& checkpoint) {
   }
   refuse_unknown("model type", {checkpoint.content()}, known, checkpoint.path());
 }
+
+constexpr int64_t kMostReach = 1 << 16;  // a table has twice as many numbers for each head
 
 // What no family's reader can leave open, whatever the format. Throws the sentence alone.
 class SpecCheck {
@@ -128,6 +132,17 @@ class SpecCheck {
         (rotated < 2 || rotated % 2 != 0 || rotated > stack.width_of_head())) {
       refuse(fmt::format("{} of the {} columns of a head cannot be rotated in pairs.", rotated,
                          stack.width_of_head()));
+    }
+    if (stack.position_kind == Positions::sinusoid && stack.width % 2 != 0) {
+      refuse(
+          fmt::format("Positions by sines and cosines need an even width, not {}.", stack.width));
+    }
+    // Half of the buckets of a direction, which the decoder has all, are one distance each.
+    const bool bucketed = stack.buckets >= 4 && stack.buckets % 4 == 0 &&
+                          stack.bias_reach > stack.buckets / 2 && stack.bias_reach <= kMostReach;
+    if (stack.position_kind == Positions::relative && !bucketed) {
+      refuse(fmt::format("{} buckets of relative positions cannot reach {} tokens.", stack.buckets,
+                         stack.bias_reach));
     }
     if (!stack.windows.empty() && std::ssize(stack.windows) != stack.layers) {
       refuse(fmt::format("There are {} attention windows for {} layers.", stack.windows.size(),

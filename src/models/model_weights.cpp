@@ -2,6 +2,8 @@
 // holds any other: a tensor nobody reads is a model misunderstood.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <limits>
 #include <string>
 
 #include <fmt/format.h>
@@ -12,6 +14,7 @@
 #include "models/model.h"
 #include "models/parallel.h"
 #include "models/weight_reader.h"
+#include "slim/error.h"
 
 namespace slim {
 namespace {
@@ -88,15 +91,40 @@ void read_encoder(WeightReader& reader, const ModelSpec& spec, ModelWeights::Par
   if (stack.final_norm) parts.encoder_norm = reader.norm("encoder.norm", stack.width, stack.norm);
 }
 
+// With a row of zeros after the others.
+Tensor with_zeros(const Tensor& table) {
+  Tensor longer = Tensor::allocate(host_device(), table.type(), {table.size(0) + 1, table.size(1)});
+  std::byte* const to = longer.writable_matrix().data;
+  std::memcpy(to, table.data(), static_cast<size_t>(table.bytes()));
+  std::memset(to + table.bytes(), 0, static_cast<size_t>(longer.bytes() - table.bytes()));
+  return longer;
+}
+
+// ModelSpec::zero_start: the head gives its token no chance.
+void add_zero_start(ModelWeights::Parts& parts) {
+  const bool tied = parts.head.weight.data() == parts.embed.data();
+  const int64_t rows = parts.embed.size(0);
+  parts.embed = with_zeros(parts.embed);
+  parts.head.weight = tied ? parts.embed : with_zeros(parts.head.weight);
+  Tensor bias = Tensor::allocate(host_device(), DType::f32, {rows + 1});
+  std::fill_n(bias.writable<float>(), rows, 0.0F);
+  if (!parts.head.bias.empty()) {
+    std::copy_n(parts.head.bias.values<float>(), rows, bias.writable<float>());
+  }
+  bias.writable<float>()[rows] = -std::numeric_limits<float>::infinity();
+  parts.head.bias = bias;
+}
+
 void read_embedding(WeightReader& reader, const ModelSpec& spec, ModelWeights::Parts& parts) {
   const StackSpec& stack = spec.decoder;
+  const int64_t rows = spec.vocabulary - (spec.zero_start ? 1 : 0);
   const bool projected = spec.embed_width != 0;
   const int64_t width = projected ? spec.embed_width : stack.width;
   const char* const shared = "shared.weight";  // by both sides; beside their own, the same again
   const char* const own = "decoder.embed.weight";
-  parts.embed = reader.table(reader.has(own) || !reader.has(shared) ? own : shared,
-                             {spec.vocabulary, width}, true);
-  if (reader.has(shared)) reader.table(shared, {spec.vocabulary, width}, true);
+  parts.embed =
+      reader.table(reader.has(own) || !reader.has(shared) ? own : shared, {rows, width}, true);
+  if (reader.has(shared)) reader.table(shared, {rows, width}, true);
   if (spec.embed_norm) {
     parts.embed_norm = reader.norm("decoder.embed_norm", stack.width, stack.norm);
   }
@@ -107,14 +135,15 @@ void read_embedding(WeightReader& reader, const ModelSpec& spec, ModelWeights::P
   parts.decoder_positions = read_positions(reader, "decoder", stack);
   // Where a file stores the head of a tied model all the same, that is what is used.
   if (!spec.tied_head || reader.has("head.weight")) {
-    parts.head = reader.linear("head", spec.vocabulary, width, spec.head_bias);
+    parts.head = reader.linear("head", rows, width, spec.head_bias);
   } else {
     parts.head.weight = parts.embed;
     // BART's kin may leave out a bias of zeros.
     if (spec.head_bias && reader.has("head.bias")) {
-      parts.head.bias = reader.vector("head.bias", spec.vocabulary);
+      parts.head.bias = reader.vector("head.bias", rows);
     }
   }
+  if (spec.zero_start) add_zero_start(parts);
 }
 
 // Of the final norm, so that no step has to multiply what the head gets.
@@ -154,6 +183,12 @@ void read_decoder(WeightReader& reader, const ModelSpec& spec, ModelWeights::Par
 
 ModelWeights::ModelWeights(const ModelSpec& spec, const Checkpoint& checkpoint)
     : parts_(std::make_unique<Parts>()) {
+  if (spec.patch > 0) {
+    throw Error(ErrorCode::unsupported_model,
+                "A model that reads series of numbers is planned by its config.json alone, and not "
+                "run.",
+                checkpoint.path().string());
+  }
   WeightReader reader(checkpoint);
   if (spec.has_encoder()) read_encoder(reader, spec, *parts_);
   read_decoder(reader, spec, *parts_);

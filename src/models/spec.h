@@ -131,8 +131,10 @@ struct ModelSpec {
   std::string family;      // "whisper": for people; nothing branches on it
   int64_t vocabulary = 0;  // V
   // What the encoder is given: audio of so many mel bins, 80 or 128, through two convolutions
-  // (Whisper); or, where 0, tokens (T5, Marian, BART).
+  // (Whisper); or numbers of a series, so many at a time (Chronos-Bolt: planned, not run); or,
+  // where both are 0, tokens (T5, Marian, BART).
   int64_t mel_bins = 0;
+  int64_t patch = 0;
   int64_t source_vocabulary = 0;  // of an encoder that reads, where it has its own (Marian); 0: V
   StackSpec encoder;              // no layers: a language model
   StackSpec decoder;              // has cross attention if there is an encoder
@@ -140,17 +142,20 @@ struct ModelSpec {
   bool head_bias = false;         // Phi-2, GPT-J; BART's final_logits_bias
   float head_factor = 1.0F;       // on the final norm, for the head: D^-1/2 (T5 v1.0)
   int64_t embed_width = 0;        // OPT-350m: the embedding is projected to D, and back; 0: D
-  float embed_factor = 1.0F;      // on the embedding, of either side: sqrt(D) (Gemma, Marian)
-  bool embed_norm = false;        // of either side (BLOOM, BART)
-  float logit_scale = 1.0F;       // Cohere
-  float logit_cap = 0.0F;         // Gemma-2
+  // The last token's embedding is zeros and it is never predicted: decoding starts from it, and a
+  // file has neither row (CTranslate2's Marian).
+  bool zero_start = false;
+  float embed_factor = 1.0F;  // on the embedding, of either side: sqrt(D) (Gemma, Marian)
+  bool embed_norm = false;    // of either side (BLOOM, BART)
+  float logit_scale = 1.0F;   // Cohere
+  float logit_cap = 0.0F;     // Gemma-2
   // (layer, head) pairs of cross attention that follow the audio in time; of a config alone, may be
   // empty. (Whisper)
   std::vector<std::vector<int64_t>> alignment_heads;
 
   bool has_encoder() const { return encoder.layers > 0; }
   bool hears() const { return mel_bins > 0; }
-  bool reads() const { return has_encoder() && !hears(); }
+  bool reads() const { return has_encoder() && !hears() && patch == 0; }
 };
 
 // The attention layers a cache is planned for, in order: self (and cross, with an encoder) of

@@ -102,6 +102,8 @@ std::span<const Part> side_parts() {
   static const Part parts[] = {{"conv1", {"conv1"}},
                                {"conv2", {"conv2"}},
                                {"embeddings", {"embed"}},
+                               {"embeddings_0", {"embed"}},
+                               {"layernorm_embedding", {"embed_norm"}},
                                {"position_encodings", {"positions"}},
                                {"layer_norm", {"norm"}}};
   return parts;
@@ -116,7 +118,8 @@ std::span<const Part> block_parts() {
                                {"attention/linear_1", {"cross.k", "cross.v"}},
                                {"attention/linear_2", {"cross.out"}},
                                {"ffn/layer_norm", {"mlp.norm"}},
-                               {"ffn/linear_0", {"mlp.up"}},
+                               {"ffn/linear_0", {"mlp.up"}},  // of a gated MLP: the gate
+                               {"ffn/linear_0_noact", {"mlp.up"}},
                                {"ffn/linear_1", {"mlp.down"}}};
   return parts;
 }
@@ -196,7 +199,7 @@ class Loader {
     for (const auto& [name, entry] : contents_.by_name) {
       if (entry->shape.empty() && is_integer(entry->type)) {
         add_scalar(name, *entry);
-      } else if (!is_scale_of_integers(name)) {
+      } else if (!is_scale_of_integers(name) && !repeats_bias(name, *entry)) {
         add(name, tensor(name, *entry));
       }
     }
@@ -258,8 +261,33 @@ class Loader {
     return values;
   }
 
+  // What a name alone does not say: a gated MLP has a second linear_0, and layers may share biases
+  // by distance.
+  std::vector<std::string> names_of(const std::string& name) const {
+    constexpr std::string_view kBias = "/layer_0/self_attention/relative_attention_bias";
+    constexpr std::string_view kGate = "/ffn/linear_0/";
+    if (name.ends_with(kBias)) {
+      return {name.substr(0, name.size() - kBias.size()) + ".relative_bias.weight"};
+    }
+    std::vector<std::string> names = canonical_names(name);
+    if (const size_t at = name.find(kGate); at != name.npos) {
+      const std::string mlp = name.substr(0, at) + "/ffn/linear_0_noact/weight";
+      const size_t up = names.front().find(".up.");
+      if (find(mlp) != nullptr && up != std::string::npos) names.front().replace(up, 4, ".gate.");
+    }
+    return names;
+  }
+
+  // Of a layer that has the biases of the first.
+  bool repeats_bias(const std::string& name, const TensorEntry& entry) const {
+    if (!name.ends_with("/self_attention/relative_attention_bias")) return false;
+    const std::string side = name.substr(0, name.find('/'));
+    return name.find("/layer_0/") == name.npos &&
+           find(side + "/layer_0/self_attention/relative_attention_bias") == &entry;
+  }
+
   void add(const std::string& name, const Tensor& tensor) {
-    const auto names = canonical_names(name);
+    const auto names = names_of(name);
     if (names.size() == 1) {
       builder_.add(file_, names[0], tensor);
       return;

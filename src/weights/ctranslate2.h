@@ -1,4 +1,5 @@
-// CTranslate2's model.bin, version 6, for encoder-decoder models such as Whisper. Little-endian:
+// CTranslate2's model.bin, version 6, for encoder-decoder models such as Whisper and T5.
+// Little-endian:
 //
 //   u32 version; string content; u32 revision; u32 tensors;
 //   per tensor: string name; u8 rank; u32 sizes[rank]; u8 dtype; u32 bytes; the bytes, unaligned
@@ -17,7 +18,8 @@
 
 namespace slim {
 
-// Canonical names (checkpoint.h); what has none keeps its own. Integer scalars are
+// Canonical names (checkpoint.h); what has none keeps its own, numbers that are not integers among
+// them (tensors without a shape). Integer scalars are
 // Checkpoint::scalar: "<side>.heads" for "<side>/num_heads", else by their own name. Quantised
 // weights become f32, so they take four times the file's bytes.
 // Throws Error{bad_file} naming file and tensor, Error{unsupported_model} for another version.

@@ -1,5 +1,6 @@
 // Whole models on a device whose memory the processor cannot reach (kernels/island_kernels.h): the
-// golden models of every family and Whisper, under every kind that fits. They run on the same
+// golden models of every family, encoder-decoder ones and Whisper among them, under every kind that
+// fits. They run on the same
 // kernels as the plain device, so not a bit may differ. What the engine reads as if it were the
 // host's memory crashes; what it forgot to bring along is refused.
 #include <gtest/gtest.h>
@@ -17,10 +18,11 @@ namespace {
 namespace fs = std::filesystem;
 
 fs::path language_models() { return fs::path(SLIM_TEST_DATA) / "golden" / "lm"; }
+fs::path translators() { return fs::path(SLIM_TEST_DATA) / "golden" / "seq2seq"; }
 
-std::vector<std::string> families() {
+std::vector<std::string> families(const fs::path& models) {
   std::vector<std::string> names;
-  for (const fs::directory_entry& folder : fs::directory_iterator(language_models())) {
+  for (const fs::directory_entry& folder : fs::directory_iterator(models)) {
     names.push_back(folder.path().filename().string());
   }
   std::sort(names.begin(), names.end());
@@ -104,7 +106,7 @@ TEST_P(LmIsland, HoldsTheWeightsOnceForAllModels) {
   EXPECT_LE(island_device().allocated_bytes(), held + 64 * std::ssize(first->plan()));
 }
 
-INSTANTIATE_TEST_SUITE_P(All, LmIsland, testing::ValuesIn(families()),
+INSTANTIATE_TEST_SUITE_P(All, LmIsland, testing::ValuesIn(families(language_models())),
                          [](const auto& instance) { return instance.param; });
 
 class WhisperIsland : public testing::TestWithParam<std::string> {
@@ -142,6 +144,42 @@ TEST_P(WhisperIsland, EncodesAndDecodesTheSameUnderEveryKind) {
     }
   }
 }
+
+class TranslatorIsland : public testing::TestWithParam<std::string> {
+ protected:
+  // All sources at once; then targets side by side, and two beams over the first source.
+  std::vector<float> run(const Model& model) const {
+    std::vector<float> all;
+    append(all, model.encode(expected_.sources, expected_.lengths));
+    Decoding decoding(model, model.read(expected_.all_sources()));
+    const auto text = [&](size_t index, size_t begin, size_t count) {
+      return std::span(expected_.scored.tokens[index]).subspan(begin, count);
+    };
+    append(all, decoding.step({text(0, 0, 5), text(1, 0, 3), text(2, 0, 1), {}, text(4, 0, 9)}));
+    decoding.sequence(1).rows = decoding.sequence(0).rows.fork();
+    decoding.sequence(1).encoded = decoding.sequence(0).encoded;
+    append(all, decoding.step({text(0, 5, 1), text(1, 5, 1), text(2, 1, 2), text(3, 0, 1)}));
+    return all;
+  }
+
+  Translated expected_ = read_translated(translators() / GetParam() / "expected");
+  Devices devices_;
+};
+
+TEST_P(TranslatorIsland, EncodesAndDecodesTheSameUnderEveryKind) {
+  const ModelFiles files = open_model(translators() / GetParam());
+  const auto weights = std::make_shared<const ModelWeights>(files.spec, *files.checkpoint);
+  for (const char* kind : {"kv", "auto"}) {
+    for (const RowType type : {RowType::f32, RowType::f16}) {
+      const Model plain(files.spec, weights, *devices_.plain, cache(kind, type));
+      const Model island(files.spec, weights, *devices_.island, cache(kind, type));
+      EXPECT_EQ(run(island), run(plain)) << kind << " " << name_of(type);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, TranslatorIsland, testing::ValuesIn(families(translators())),
+                         [](const auto& instance) { return instance.param; });
 
 INSTANTIATE_TEST_SUITE_P(All, WhisperIsland,
                          testing::Values("deep_decoder", "wide_input", "computed"),

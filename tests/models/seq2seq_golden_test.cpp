@@ -8,8 +8,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
-#include <numeric>
 
 #include "kernels/staged_kernels.h"
 #include "models/golden.h"
@@ -168,6 +168,36 @@ TEST_P(Seq2SeqGolden, RefusesSourcesThatItCannotRead) {
     EXPECT_NE(text.find(std::to_string(stack.positions)), std::string::npos) << text;
     EXPECT_NE(text.find(std::to_string(stack.positions + 1)), std::string::npos) << text;
   }
+}
+
+std::vector<float> first_logits(const fs::path& path, const Translated& expected) {
+  const Loaded loaded(path, "reference", cache("auto", RowType::f32));
+  Decoding decoding(*loaded.model, loaded.model->read(expected.all_sources()));
+  std::vector<std::span<const int32_t>> next;
+  for (const std::vector<int32_t>& tokens : expected.scored.tokens) {
+    next.push_back(std::span(tokens).first(9));
+  }
+  next.front() = {&expected.start, 1};
+  const Tensor logits = decoding.step(next);
+  return {floats(logits).begin(), floats(logits).end()};
+}
+
+// But for a token that CTranslate2 never predicts.
+TEST(Seq2SeqFormats, GiveTheSameLogits) {
+  int converted = 0;
+  for (const fs::directory_entry& folder : fs::directory_iterator(golden_models())) {
+    if (!fs::exists(folder.path() / "ct2")) continue;
+    ++converted;
+    const Translated expected = read_translated(folder.path() / "expected");
+    std::vector<float> logits = first_logits(folder.path(), expected);
+    std::vector<float> other = first_logits(folder.path() / "ct2", expected);
+    ASSERT_EQ(other.size(), logits.size()) << folder.path();
+    for (size_t i = 0; i < other.size(); ++i) {
+      if (std::isinf(other[i])) logits[i] = other[i] = 0;
+    }
+    EXPECT_LT(relative_difference(other, logits), kExact) << folder.path();
+  }
+  EXPECT_EQ(converted, 7);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Seq2SeqGolden, testing::ValuesIn(cases()),

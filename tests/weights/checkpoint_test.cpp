@@ -30,6 +30,18 @@ std::shared_ptr<const Checkpoint> open_three() {
   return Checkpoint::open(folder.path());
 }
 
+std::shared_ptr<const Checkpoint> open_numbered() {
+  const TemporaryFolder folder;
+  folder.write(
+      "model.safetensors",
+      safetensors_text(
+          R"({"block.10.layer.1.norm": {"dtype": "I8", "shape": [1], "data_offsets": [0, 1]},)"
+          R"( "block.0.layer.12.norm": {"dtype": "I8", "shape": [1], "data_offsets": [1, 2]},)"
+          R"( "block.x.layer.1.norm": {"dtype": "I8", "shape": [1], "data_offsets": [2, 3]}})",
+          "abc"));
+  return Checkpoint::open(folder.path());
+}
+
 TEST(Checkpoint, SaysWhyNothingCanBeOpened) {
   const TemporaryFolder folder;
   const auto open = [](const std::filesystem::path& path) {
@@ -79,6 +91,16 @@ TEST(Checkpoint, RenamesEveryOccurrenceInOrder) {
   EXPECT_EQ(renamed->get("aa.q.weight").data(), weights->get("model.a.q_proj.weight").data());
   EXPECT_EQ(renamed->format(), weights->format());
   EXPECT_EQ(renamed->path(), weights->path());
+}
+
+TEST(Checkpoint, RenamesNumbersBetweenWords) {
+  const auto names = [](const Checkpoint::Renames& renames) {
+    return open_numbered()->renamed(renames)->names();
+  };
+  EXPECT_EQ(names({{"block.#.layer.1.norm", "blocks.#.mlp_norm"}}),
+            (std::vector<std::string>{"block.0.layer.12.norm", "block.x.layer.1.norm",
+                                      "blocks.10.mlp_norm"}));
+  EXPECT_EQ(names({{"layer.#.", "l#-#."}}).front(), "block.0.l12-#.norm");
 }
 
 TEST(Checkpoint, RenamingMustNotMergeNames) {
