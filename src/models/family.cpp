@@ -87,7 +87,9 @@ const Family& family_of(const Checkpoint& checkpoint) {
   refuse_unknown("model type", {checkpoint.content()}, known, checkpoint.path());
 }
 
-constexpr int64_t kMostReach = 1 << 16;  // a table has twice as many numbers for each head
+// Tables that are made, not read: no few bytes of a file may ask for gigabytes.
+constexpr int64_t kMostReach = 1 << 10;  // of biases by distance: twice as many for each head
+constexpr int64_t kMostSines = int64_t{1} << 28;
 
 // What no family's reader can leave open, whatever the format. Throws the sentence alone.
 class SpecCheck {
@@ -133,9 +135,19 @@ class SpecCheck {
       refuse(fmt::format("{} of the {} columns of a head cannot be rotated in pairs.", rotated,
                          stack.width_of_head()));
     }
-    if (stack.position_kind == Positions::sinusoid && stack.width % 2 != 0) {
+    if (!stack.windows.empty() && std::ssize(stack.windows) != stack.layers) {
+      refuse(fmt::format("There are {} attention windows for {} layers.", stack.windows.size(),
+                         stack.layers));
+    }
+    check_tables(stack);
+  }
+
+  void check_tables(const StackSpec& stack) const {
+    const int64_t rows = stack.position_offset + stack.positions;
+    const bool computable = stack.width % 2 == 0 && rows <= kMostSines / stack.width;
+    if (stack.position_kind == Positions::sinusoid && !computable) {
       refuse(
-          fmt::format("Positions by sines and cosines need an even width, not {}.", stack.width));
+          fmt::format("{} positions of width {} cannot be sines and cosines.", rows, stack.width));
     }
     // Half of the buckets of a direction, which the decoder has all, are one distance each.
     const bool bucketed = stack.buckets >= 4 && stack.buckets % 4 == 0 &&
@@ -143,10 +155,6 @@ class SpecCheck {
     if (stack.position_kind == Positions::relative && !bucketed) {
       refuse(fmt::format("{} buckets of relative positions cannot reach {} tokens.", stack.buckets,
                          stack.bias_reach));
-    }
-    if (!stack.windows.empty() && std::ssize(stack.windows) != stack.layers) {
-      refuse(fmt::format("There are {} attention windows for {} layers.", stack.windows.size(),
-                         stack.layers));
     }
   }
 

@@ -158,7 +158,7 @@ TEST_F(OpenModel, SaysWhichContentsOfAFileItKnows) {
   ASSERT_NE(at, std::string::npos);
   write_text(directory_ / "model.bin", file.replace(at, 11, "WhisperSpex"));
   expect_mentions(refusal(ErrorCode::unsupported_model),
-                  {"model.bin", "'WhisperSpex'", "there is WhisperSpec"});
+                  {"model.bin", "'WhisperSpex'", "there is TransformerSpec, WhisperSpec"});
 }
 
 TEST_F(OpenModel, RefusesConfigValuesItDoesNotKnow) {
