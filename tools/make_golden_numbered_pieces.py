@@ -48,7 +48,8 @@ from transformers import (
 from transformers.models.m2m_100.tokenization_m2m_100 import FAIRSEQ_LANGUAGE_CODES
 
 EXTRA = [
-    "", " ", "Hello world", "  the   words  ", "</s>x", "a </s> b", "<unk>x", "<pad> <pad>",
+    "", " ", "Hello world", "  the   words  ", "x", "the words of a text that is longer than others",
+    "naïve café", "</s>x", "a </s> b", "<unk>x", "<pad> <pad>",
     "<extra_id_0> the <extra_id_1>, of", "x<extra_id_99>y  <extra_id_0>", "<mask> a", "a <mask> b",
     "<mask_1> x <mask_2>", "<unk_5> a", "en_XX hello", "__en__ a __fr__", "eng_Latn the", "жжж жж",
     "日本語 日本", "\u2581the \u2581", "the\u00a0words\u3000a", "ｆｕｌｌ ｗｉｄｔｈ", "ﬁne ½ ™ ﬁ\u0301",

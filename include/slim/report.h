@@ -101,10 +101,11 @@ struct Perplexity {
 };
 
 struct BenchOptions {
-  // Speech models.
+  // Models with an encoder.
   std::vector<int> batches = {1, 16, 64};
-  int tokens = 96;  // decoder steps timed: what 30 s of speech come to
-  int repeats = 3;  // medians of this many
+  int tokens = 96;         // decoder steps timed: what 30 s of speech come to
+  int repeats = 3;         // medians of this many
+  int source_tokens = 64;  // of each text that a model of text for text reads
   // Language models; tokens: steps after each prompt.
   std::vector<int> prompts = {512, 1024};
   int64_t step_tokens = 512;
@@ -117,7 +118,7 @@ struct BenchRow {
   std::string cache;  // "kv" or "slim"
   std::string row_type;
   int batch = 0;
-  int prompt = 0;                  // tokens; 0 for speech
+  int prompt = 0;                  // tokens, or those of a source; 0 for speech
   double encode_seconds = 0;       // one window
   double first_token_seconds = 0;  // from encoder output, or from an empty context, to first logits
   double step_seconds = 0;         // one token for each of the batch

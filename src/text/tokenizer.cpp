@@ -101,6 +101,8 @@ std::optional<int32_t> Tokenizer::id(std::string_view token) const {
   return parts_->vocabulary.id(token);
 }
 
+bool Tokenizer::has(int32_t id) const noexcept { return parts_->vocabulary.has(id); }
+
 bool Tokenizer::special(int32_t id) const { return parts_->vocabulary.token(id).special; }
 
 std::string_view Tokenizer::bytes(int32_t id) const { return parts_->vocabulary.token(id).bytes; }
