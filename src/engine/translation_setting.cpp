@@ -45,10 +45,9 @@ class Defaults {
     const JsonObject* file = find(field);
     return file == nullptr ? otherwise : file->real(field);
   }
-  // It may also be a word ("never").
   bool flag(std::string_view field) const {
     const JsonObject* file = find(field);
-    return file != nullptr && !file->is_string(field) && file->boolean(field);
+    return file != nullptr && file->boolean(field);
   }
 
  private:
@@ -56,6 +55,11 @@ class Defaults {
 };
 
 void refuse_others(const Defaults& defaults) {
+  const JsonObject* early = defaults.find("early_stopping");
+  if (early != nullptr && early->is_string("early_stopping")) {
+    throw Error(ErrorCode::unsupported_model, "A search that stops by a word is not supported.",
+                early->place() + ", field 'early_stopping'");
+  }
   for (const auto& [field, usual] :
        {std::pair("encoder_no_repeat_ngram_size", 0.0), std::pair("diversity_penalty", 0.0),
         std::pair("encoder_repetition_penalty", 1.0)}) {

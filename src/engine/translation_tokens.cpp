@@ -61,7 +61,7 @@ std::string_view between(std::string_view token, std::string_view open, std::str
   return token.substr(open.size(), token.size() - around);
 }
 
-constexpr size_t kMost25Languages = 30;  // mBART has 25, mBART-50 52
+constexpr size_t kFewLanguages = 30;  // mBART has 25, mBART-50 52
 
 }  // namespace
 
@@ -134,7 +134,7 @@ void TranslationTokens::find_languages(const JsonObject& tokenizer_config,
     languages_ = std::move(scripted);
   } else if (!regional.empty()) {
     const bool fifty = kind.starts_with("MBart50") ||
-                       (!kind.starts_with("MBart") && regional.size() > kMost25Languages);
+                       (!kind.starts_with("MBart") && regional.size() > kFewLanguages);
     place_ = fifty ? Place::in_front : Place::behind;
     languages_ = std::move(regional);
   } else if (!targets.empty()) {
