@@ -50,7 +50,7 @@ void print_read_limit(const std::vector<BenchRow>& rows) {
   }
 }
 
-void print_speech(const std::vector<BenchRow>& rows) {
+void print_encoded(const std::vector<BenchRow>& rows) {
   std::printf(
       "batch  cache  rows  encoder s  first token s  ms/step  vs kv  tokens/s  vs kv  "
       "  GB/s  of limit  context    peak RSS\n");
@@ -103,7 +103,7 @@ int run(const Options& options) {
   if (options.json) {
     print_json(rows);
   } else {
-    engine.hears() ? print_speech(rows) : print_text(rows);
+    engine.hears() || engine.reads() ? print_encoded(rows) : print_text(rows);
   }
   return 0;
 }
@@ -114,10 +114,12 @@ Action add_bench(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   add_model_options(app, options->model);
   app.add_option("-b,--batch", options->bench.batches,
-                 "Batch sizes, as 1,16 (default: 1,16,64 of speech, 1 of text)")
+                 "Batch sizes, as 1,16 (default: 1,16,64 of speech and translation, 1 of text)")
       ->delimiter(',');
   app.add_option("-p,--prompts", options->bench.prompts, "Text: prompt lengths, as 512,1024")
       ->delimiter(',')
+      ->capture_default_str();
+  app.add_option("--source-tokens", options->bench.source_tokens, "Translation: tokens of a source")
       ->capture_default_str();
   app.add_option("--step-tokens", options->bench.step_tokens, "Text: tokens of a pass")
       ->capture_default_str();

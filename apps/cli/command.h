@@ -14,6 +14,7 @@ namespace slim::cli {
 using Action = std::function<int()>;
 
 Action add_transcribe(CLI::App& app);
+Action add_translate(CLI::App& app);
 Action add_inspect(CLI::App& app);
 Action add_verify(CLI::App& app);
 Action add_bench(CLI::App& app);

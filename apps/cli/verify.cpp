@@ -15,6 +15,7 @@ struct Options {
   ModelOptions model;
   std::string input;
   TranscribeOptions transcribe;
+  TranslateOptions translate;
   ScoreOptions score;
   bool json = false;
 };
@@ -71,8 +72,13 @@ int run(Options& options) {
   options.transcribe.on_progress = [&](size_t, double done, double total) {
     return show("s", done, total);
   };
+  options.translate.on_done = [&](size_t, size_t done, size_t total) {
+    return show("lines", static_cast<double>(done), static_cast<double>(total));
+  };
   const Verification result = engine.hears() ? engine.verify(options.input, options.transcribe)
-                                             : engine.verify_text(options.input, options.score);
+                              : engine.reads()
+                                  ? engine.verify_translation(options.input, options.translate)
+                                  : engine.verify_text(options.input, options.score);
   progress.clear();
   options.json ? print_json(result) : print_table(result);
   return interrupt.requested() ? kInterrupted : 0;
@@ -84,10 +90,13 @@ Action add_verify(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   add_model_options(app, options->model);
   app.add_option("input", options->input,
-                 "Audio for speech models, a text file for language models")
+                 "Audio for speech models, a text file for others (lines to translate for models "
+                 "that translate)")
       ->required();
   app.add_option("-l,--language", options->transcribe.language,
                  "Language code (default: detected)");
+  app.add_option("--source", options->translate.source, "Language of the lines to translate");
+  app.add_option("--target", options->translate.target, "... and to translate them to");
   app.add_option("-n,--tokens", options->score.max_tokens, "Tokens of the text (0: all)")
       ->check(counts())
       ->capture_default_str();

@@ -101,9 +101,10 @@ struct Perplexity {
 };
 
 struct BenchOptions {
-  std::vector<int> batches = {};  // none: 1, 16 and 64 windows of speech, or 1 text
+  std::vector<int> batches = {};  // none: 1, 16 and 64 of models with an encoder, or 1 text
   int tokens = 96;                // decoder steps timed: what 30 s of speech come to
   int repeats = 3;                // medians of this many
+  int source_tokens = 64;         // of each text that a model of text for text reads
   // Language models; tokens: steps after each prompt.
   std::vector<int> prompts = {512, 1024};
   int64_t step_tokens = 0;  // of a pass; 0: as the device likes them
@@ -116,7 +117,7 @@ struct BenchRow {
   std::string cache;  // "kv" or "slim"
   std::string row_type;
   int batch = 0;
-  int prompt = 0;             // tokens; 0 for speech
+  int prompt = 0;             // tokens, or those of a source; 0 for speech
   double encode_seconds = 0;  // one window
   // From encoder output, or from empty contexts, to first logits (texts of a batch one by one).
   double first_token_seconds = 0;

@@ -1,5 +1,5 @@
 // Slim's whole public C++ interface, with the headers it includes: load a model, transcribe,
-// generate, inspect, verify, measure, convert.
+// translate, generate, inspect, verify, measure, convert.
 //
 //   slim::Engine engine("models/llama-2-7b", {});
 //   slim::GenerateRequest request;
@@ -20,6 +20,7 @@
 #include "slim/generation.h"
 #include "slim/report.h"
 #include "slim/transcription.h"
+#include "slim/translation.h"
 
 namespace slim {
 
@@ -62,7 +63,8 @@ class Engine {
   Engine(const std::string& model, const EngineOptions& options);
   ~Engine();
 
-  bool hears() const;       // a speech model: transcribes; else a model of text
+  bool hears() const;  // a speech model: transcribes; else a model of text
+  bool reads() const;  // ... which writes one text for another: translates; else a language model
   int64_t context() const;  // most tokens of a sequence
 
   // Speech models (others: Error{bad_request}).
@@ -83,7 +85,8 @@ class Engine {
   // both.
   Verification verify(const std::string& audio, const TranscribeOptions& options);
 
-  // Language models (others: Error{bad_request}). Thread-safe.
+  // Language models, and for generate() also those of text for text, whose encoder reads the prompt
+  // (others: Error{bad_request}). Thread-safe.
   //
   // A prompt that is longer than the context is Error{bad_request} with both counts; so is an empty
   // one where the tokenizer has no token to begin with.
@@ -95,6 +98,20 @@ class Engine {
   // Scores a text file's tokens under kv in f32 and under the chosen cache.
   Verification verify_text(const std::string& path, const ScoreOptions& options);
   Perplexity perplexity(const std::string& path, const ScoreOptions& options);
+
+  // Models that write a text for another one (others: Error{bad_request}). Thread-safe.
+  //
+  // A translation for each text, in order; that of an empty text is empty. Throws
+  // Error{bad_request} for languages that the model does not know, naming those it knows; for a
+  // text that is not UTF-8, is longer than the model's positions (with both counts), or has special
+  // tokens alone.
+  std::vector<Translation> translate(const std::vector<std::string>& texts,
+                                     const TranslateOptions& options,
+                                     TranslateStats* stats = nullptr);
+  TranslationLanguages languages() const;
+  // Translates the lines of a text file greedily with kv in f32, then scores those tokens, one at a
+  // time, under both.
+  Verification verify_translation(const std::string& path, const TranslateOptions& options);
 
   // kv and slim (in the chosen kind and type), at every batch size or prompt length.
   std::vector<BenchRow> bench(const BenchOptions& options);

@@ -259,6 +259,18 @@ std::vector<std::string> JsonObject::strings(std::string_view field) const {
   return texts;
 }
 
+std::vector<std::string> JsonObject::strings(std::string_view field, std::string_view key) const {
+  const auto& list = typed<JsonValue::List>(field, require(field), "a list");
+  std::vector<std::string> texts;
+  texts.reserve(list.size());
+  for (size_t i = 0; i < list.size(); ++i) {
+    const bool object = std::holds_alternative<JsonValue::Object>(list[i].data);
+    texts.push_back(object ? child(item(field, i), list[i]).string(key)
+                           : typed<std::string>(item(field, i), list[i], "a string"));
+  }
+  return texts;
+}
+
 std::vector<JsonObject> JsonObject::objects(std::string_view field) const {
   const auto& list = typed<JsonValue::List>(field, require(field), "a list");
   std::vector<JsonObject> children;
@@ -275,6 +287,27 @@ std::vector<std::vector<int64_t>> JsonObject::integer_lists(std::string_view fie
     lists[i] = to_integers(item(field, i), list[i], low, high);
   }
   return lists;
+}
+
+std::pair<std::string, double> JsonObject::to_named_number(std::string_view field,
+                                                           const JsonValue& value) const {
+  const auto* pair = std::get_if<JsonValue::List>(&value.data);
+  const auto* name =
+      pair == nullptr || pair->size() != 2 ? nullptr : std::get_if<std::string>(&(*pair)[0].data);
+  if (name == nullptr) reject(field, "must be a string with a number");
+  return {*name, to_real(field, (*pair)[1])};
+}
+
+std::pair<std::string, double> JsonObject::named_number(std::string_view field) const {
+  return to_named_number(field, require(field));
+}
+
+std::vector<std::pair<std::string, double>> JsonObject::named_numbers(
+    std::string_view field) const {
+  const auto& list = typed<JsonValue::List>(field, require(field), "a list");
+  std::vector<std::pair<std::string, double>> pairs(list.size());
+  for (size_t i = 0; i < list.size(); ++i) pairs[i] = to_named_number(item(field, i), list[i]);
+  return pairs;
 }
 
 std::vector<std::vector<std::string>> JsonObject::string_lists(std::string_view field) const {

@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace slim {
@@ -36,6 +37,8 @@ class JsonObject {
   std::vector<int64_t> integers(std::string_view field, int64_t low, int64_t high) const;
   std::vector<double> reals(std::string_view field) const;
   std::vector<std::string> strings(std::string_view field) const;
+  // The same, where an object with the string under `key` may stand for it.
+  std::vector<std::string> strings(std::string_view field, std::string_view key) const;
   std::vector<JsonObject> objects(std::string_view field) const;
   // A list of equal-typed lists of integers ([[3, 1], [4, 2]]).
   std::vector<std::vector<int64_t>> integer_lists(std::string_view field, int64_t low,
@@ -43,6 +46,9 @@ class JsonObject {
   // A list of lists of strings, each of which may be a string alone instead of a list of one
   // (["a b", ["a", "b"]]).
   std::vector<std::vector<std::string>> string_lists(std::string_view field) const;
+  // A pair of a string and a number (["a", -1.5]), and a list of such.
+  std::pair<std::string, double> named_number(std::string_view field) const;
+  std::vector<std::pair<std::string, double>> named_numbers(std::string_view field) const;
   bool is_string(std::string_view field) const;
   bool is_list(std::string_view field) const;
   bool is_object(std::string_view field) const;
@@ -60,6 +66,8 @@ class JsonObject {
   const T& typed(std::string_view field, const JsonValue& value, std::string_view wanted) const;
   int64_t to_integer(std::string_view field, const JsonValue& value, int64_t low,
                      int64_t high) const;
+  std::pair<std::string, double> to_named_number(std::string_view field,
+                                                 const JsonValue& value) const;
   double to_real(std::string_view field, const JsonValue& value) const;
   std::vector<int64_t> to_integers(std::string_view field, const JsonValue& value, int64_t low,
                                    int64_t high) const;

@@ -34,7 +34,24 @@ bool BeamSearch::ends(const Continuation& one) const {
 
 bool BeamSearch::enough() const noexcept { return std::ssize(ended_) >= awaited(setting_); }
 
-bool BeamSearch::over() const noexcept { return live_.empty() || enough(); }
+bool BeamSearch::over() const noexcept {
+  if (setting_.ending == BeamEnding::first) return live_.empty() || enough();
+  return live_.empty() || beaten_;
+}
+
+// Of texts that have ended, sorted by score.
+bool BeamSearch::beaten() const {
+  if (!enough()) return false;
+  if (setting_.early || live_.empty()) return true;
+  const Beam& likeliest = live_.front();
+  return !(hypothesis(likeliest, likeliest.sum_logprob, false).score > ended_.back().score);
+}
+
+void BeamSearch::keep_best() {
+  std::stable_sort(ended_.begin(), ended_.end(),
+                   [](const Hypothesis& a, const Hypothesis& b) { return a.score > b.score; });
+  if (std::ssize(ended_) > awaited(setting_)) ended_.resize(static_cast<size_t>(awaited(setting_)));
+}
 
 void BeamSearch::offer(size_t beam, std::span<const float> logprobs) {
   const size_t count = static_cast<size_t>(setting_.beams) + setting_.ends.size();
@@ -54,26 +71,60 @@ std::vector<Continuation> BeamSearch::ranked() {
   return all;
 }
 
+void BeamSearch::take_ended(const Continuation& one) {
+  if (setting_.ending == BeamEnding::first && enough()) return;
+  ended_.push_back(hypothesis(live_[one.beam], one.sum_logprob, true));
+}
+
 void BeamSearch::advance(std::span<const Continuation> continuations) {
+  const bool best = setting_.ending == BeamEnding::best;
   std::vector<Beam> next;
   parents_.clear();
-  for (const Continuation& one : continuations) {
+  for (size_t place = 0; place < continuations.size(); ++place) {
+    const Continuation& one = continuations[place];
     if (std::ssize(next) == setting_.beams) break;
-    const Beam& from = live_[one.beam];
     if (ends(one)) {
-      if (!enough()) ended_.push_back(hypothesis(from, one.sum_logprob, true));
+      if (!best || std::cmp_less(place, setting_.beams)) take_ended(one);
       continue;
     }
-    next.push_back({from.tokens, one.sum_logprob});
+    next.push_back({live_[one.beam].tokens, one.sum_logprob});
     next.back().tokens.push_back(one.token);
     parents_.push_back(one.beam);
   }
   live_ = std::move(next);
   ++length_;
+  if (!best) return;
+  keep_best();
+  beaten_ = beaten();
+}
+
+void BeamSearch::finish(std::span<const Continuation> continuations) {
+  if (setting_.ending == BeamEnding::first) return advance(continuations);
+  const size_t count = std::min(continuations.size(), static_cast<size_t>(setting_.beams));
+  for (const Continuation& one : continuations.first(count)) {
+    if (ends(one)) {
+      take_ended(one);
+      continue;
+    }
+    Beam beam = {live_[one.beam].tokens, one.sum_logprob};
+    beam.tokens.push_back(one.token);
+    ended_.push_back(hypothesis(beam, one.sum_logprob, false));
+  }
+  keep_best();
+  live_.clear();
+  parents_.clear();
+  ++length_;
 }
 
 Hypothesis BeamSearch::hypothesis(const Beam& beam, double sum_logprob, bool ended) const {
-  const auto length = static_cast<double>(std::max<int64_t>(1, std::ssize(beam.tokens) - begun_));
+  const int64_t written = std::ssize(beam.tokens) - begun_;
+  if (setting_.ending == BeamEnding::best) {
+    const int64_t counted = std::max<int64_t>(1, written + setting_.counted + (ended ? 1 : 0));
+    const double penalty =
+        std::pow(static_cast<double>(counted), setting_.length_penalty.value_or(1));
+    return {beam.tokens, sum_logprob, sum_logprob / penalty, ended};
+  }
+  const auto length = static_cast<double>(std::max<int64_t>(1, written));
   const double penalty =
       setting_.length_penalty ? std::pow((5 + length) / 6, *setting_.length_penalty) : length;
   return {beam.tokens, sum_logprob, sum_logprob / penalty, ended};
@@ -81,7 +132,7 @@ Hypothesis BeamSearch::hypothesis(const Beam& beam, double sum_logprob, bool end
 
 std::vector<Hypothesis> BeamSearch::best() const {
   std::vector<Hypothesis> all = ended_;
-  if (!enough()) {
+  if (!enough() && setting_.ending == BeamEnding::first) {
     std::vector<Hypothesis> rest;
     for (const Beam& beam : live_) rest.push_back(hypothesis(beam, beam.sum_logprob, false));
     std::stable_sort(rest.begin(), rest.end(), [](const Hypothesis& a, const Hypothesis& b) {

@@ -11,6 +11,14 @@
 // text has the largest sum / n of n tokens or, with a length penalty, sum / ((5 + n) / 6)^penalty
 // (Wu et al. 2016); n is at least 1, and the end is in the sum but not in n. With one beam this is
 // greedy.
+//
+// Or as Transformers takes it (BeamEnding::best), where the score is sum / n^penalty and the end is
+// in n, too:
+//
+//   ended       those that end and are among the first B; of all so far the round(B * patience) of
+//               the best scores stay
+//
+// It is over when so many have ended and no live text has a better score than the worst of them.
 #pragma once
 
 #include <cstddef>
@@ -21,11 +29,16 @@
 
 namespace slim {
 
+enum class BeamEnding : uint8_t { first, best };
+
 struct BeamSetting {
   int beams = 1;                         // B, 1 at least
   double patience = 1;                   // above 0
   std::optional<double> length_penalty;  // none: scores are means
   std::vector<int32_t> ends = {};        // tokens that end a text
+  BeamEnding ending = BeamEnding::first;
+  bool early = false;   // of best: over as soon as so many have ended
+  int64_t counted = 0;  // of the tokens that are begun: the last ones, which lengths count
 };
 
 // round(beams * patience), halves to even, but 1 at least: how many texts are waited for.
@@ -66,6 +79,9 @@ class BeamSearch {
   // A step: takes continuations in this order, as above. Those of ranked(); or drawn ones, which
   // makes samples of the beams.
   void advance(std::span<const Continuation> continuations);
+  // The last step there is room for: of BeamEnding::best, the first B of all continuations are then
+  // texts, whether they end or not. Of the other it is advance().
+  void finish(std::span<const Continuation> continuations);
   // Of each live beam, which one it went on from in the last step.
   std::span<const size_t> parents() const noexcept { return parents_; }
 
@@ -79,6 +95,9 @@ class BeamSearch {
     double sum_logprob;
   };
   bool enough() const noexcept;
+  bool beaten() const;
+  void keep_best();
+  void take_ended(const Continuation& one);
   Hypothesis hypothesis(const Beam& beam, double sum_logprob, bool ended) const;
 
   BeamSetting setting_;
@@ -88,6 +107,7 @@ class BeamSearch {
   std::vector<size_t> parents_;
   std::vector<Continuation> offered_;
   std::vector<Hypothesis> ended_;
+  bool beaten_ = false;  // of best: no live text can be among the best
 };
 
 }  // namespace slim

@@ -47,6 +47,8 @@ Engine::~Engine() = default;
 
 bool Engine::hears() const { return state_->runtime.hears(); }
 
+bool Engine::reads() const { return state_->runtime.reads(); }
+
 int64_t Engine::context() const { return state_->runtime.context(); }
 
 std::vector<Transcription> Engine::transcribe(const std::vector<std::string>& paths,
@@ -90,10 +92,27 @@ Perplexity Engine::perplexity(const std::string& path, const ScoreOptions& optio
   return measure_perplexity(state_->runtime, path, options);
 }
 
+std::vector<Translation> Engine::translate(const std::vector<std::string>& texts,
+                                           const TranslateOptions& options, TranslateStats* stats) {
+  return translate_texts(state_->runtime, texts, options, stats);
+}
+
+TranslationLanguages Engine::languages() const {
+  require_reading(state_->runtime);
+  const TranslationTokens& tokens = state_->runtime.translation_tokens();
+  TranslationLanguages languages{tokens.languages(), {}};
+  for (const Route& pair : tokens.pairs()) languages.pairs.emplace_back(pair.source, pair.target);
+  return languages;
+}
+
+Verification Engine::verify_translation(const std::string& path, const TranslateOptions& options) {
+  return slim::verify_translation(state_->runtime, path, options);
+}
+
 std::vector<BenchRow> Engine::bench(const BenchOptions& options) {
   Runtime& runtime = state_->runtime;
   std::vector<BenchRow> rows =
-      runtime.hears() ? bench_speech(runtime, options) : bench_text(runtime, options);
+      runtime.spec().has_encoder() ? bench_encoded(runtime, options) : bench_text(runtime, options);
   // Afterwards, so that its memory is not in the rows' peaks.
   Kernels& kernels = runtime.kernels();
   const int64_t whole = int64_t{kernels.device().host() ? 1 : 2} << 30;

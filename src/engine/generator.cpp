@@ -112,7 +112,7 @@ Sample Run::make_sample(const TextRequest& request, Generation& generation, int 
                 &generation,
                 number,
                 request.tokens,
-                {model_.new_sequence()},
+                {model_.new_sequence(), request.encoded},
                 Sampler(sampling, static_cast<uint64_t>(number), request.options->logprobs),
                 TextStream(tokenizer_, request.options->stop, request.continues)};
   sample.sampler.observe(request.tokens);

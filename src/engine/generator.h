@@ -25,6 +25,9 @@ struct TextRequest {
   int samples = 1;
   const GenerateOptions* options = nullptr;
   bool continues = true;  // the text goes on after the prompt's: a space in front of it is kept
+  // Rows of what an encoder read, where the model has one: the prompt is then what its decoder
+  // begins with. It must outlive the run.
+  const PageTable* encoded = nullptr;
   // With one sample: has rows for some of the first tokens of the prompt, not for all. It is used,
   // and gets rows for more of the prompt and the text. May be null.
   Sequence* kept = nullptr;

@@ -113,6 +113,15 @@ void require_text(const Runtime& runtime) {
               runtime.name());
 }
 
+void require_reading(const Runtime& runtime) {
+  if (runtime.reads()) return;
+  throw Error(ErrorCode::bad_request,
+              runtime.hears() ? "This is a speech model: it reads no text."
+                              : "This is a language model: it continues a text, and has no encoder "
+                                "that reads another.",
+              runtime.name());
+}
+
 Runtime::Runtime(const std::string& model, const EngineOptions& options,
                  std::unique_ptr<Kernels> kernels)
     : name_(model), kernels_(std::move(kernels)) {
@@ -132,6 +141,9 @@ Runtime::Runtime(const std::string& model, const EngineOptions& options,
       throw Error(ErrorCode::bad_file, "The tokenizer's steering tokens lie beyond the vocabulary.",
                   (files_.directory / "tokenizer.json").string());
     }
+  } else if (reads()) {
+    translation_tokens_.emplace(tokenizer_, files_.directory, files_.spec.vocabulary);
+    text_tokens_ = TextTokens{{}, false, translation_tokens_->ends()};
   } else {
     // A GGUF file says everything itself: what lies beside it may be of another model.
     const int64_t vocabulary = files_.spec.vocabulary;

@@ -16,6 +16,7 @@
 #include "engine/divergence.h"
 #include "engine/speech_tokens.h"
 #include "engine/text_tokens.h"
+#include "engine/translation_tokens.h"
 #include "kernels/kernels.h"
 #include "models/family.h"
 #include "models/model.h"
@@ -33,13 +34,17 @@ class Runtime {
   const std::string& name() const noexcept { return name_; }
   const ModelSpec& spec() const noexcept { return files_.spec; }
   bool hears() const noexcept { return spec().hears(); }
+  bool reads() const noexcept { return spec().reads(); }
+  const std::filesystem::path& directory() const noexcept { return files_.directory; }
   int64_t context() const noexcept { return context_; }
   const ModelWeights& weights() const noexcept { return *weights_; }
   std::shared_ptr<const ModelWeights> shared_weights() const noexcept { return weights_; }
   const Tokenizer& tokenizer() const noexcept { return *tokenizer_; }
   std::shared_ptr<const Tokenizer> shared_tokenizer() const noexcept { return tokenizer_; }
   const SpeechTokens& tokens() const { return speech_tokens_.value(); }   // of speech models
-  const TextTokens& text_tokens() const { return text_tokens_.value(); }  // of language models
+  const TextTokens& text_tokens() const { return text_tokens_.value(); }  // of models of text
+  // Of models that write a text for another one.
+  const TranslationTokens& translation_tokens() const { return translation_tokens_.value(); }
   Kernels& kernels() const noexcept { return *kernels_; }
   const CacheChoice& choice() const noexcept { return choice_; }
   // If the plan of model() was measured.
@@ -67,6 +72,7 @@ class Runtime {
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::optional<SpeechTokens> speech_tokens_;
   std::optional<TextTokens> text_tokens_;
+  std::optional<TranslationTokens> translation_tokens_;
   std::optional<Calibration> calibration_;
   double load_seconds_ = 0;
   std::mutex mutex_;
@@ -87,6 +93,7 @@ int64_t context_of(const ModelSpec& spec, int64_t asked);
 // Throw Error{bad_request} if the model is of the other sort.
 void require_speech(const Runtime& runtime);
 void require_text(const Runtime& runtime);
+void require_reading(const Runtime& runtime);
 // Whether the model can run a standard cache: a converted one has no value weights. The second
 // throws Error{bad_request} if not.
 bool has_kv(const Runtime& runtime);
@@ -112,7 +119,6 @@ void transcribe_windows(Runtime& runtime, const Model& model, std::unique_ptr<Au
                         std::function<void(const DecodedWindow&)> on_window);
 Verification verify_audio(Runtime& runtime, const std::string& audio,
                           const TranscribeOptions& options);
-std::vector<BenchRow> bench_speech(Runtime& runtime, const BenchOptions& options);
 
 // ---- Text ------------------------------------------------------------------------------------
 
@@ -123,7 +129,18 @@ Perplexity measure_perplexity(Runtime& runtime, const std::string& path,
                               const ScoreOptions& options);
 std::vector<BenchRow> bench_text(Runtime& runtime, const BenchOptions& options);
 
-// ---- Both ------------------------------------------------------------------------------------
+// ---- Text for text ---------------------------------------------------------------------------
+
+// `stats` may be null.
+std::vector<Translation> translate_texts(Runtime& runtime, const std::vector<std::string>& sources,
+                                         const TranslateOptions& options, TranslateStats* stats);
+Verification verify_translation(Runtime& runtime, const std::string& path,
+                                const TranslateOptions& options);
+
+// ---- All ------------------------------------------------------------------------------------
+
+// Of models with an encoder.
+std::vector<BenchRow> bench_encoded(Runtime& runtime, const BenchOptions& options);
 
 // A model's plan, and what it was made of.
 struct PlannedModel {

@@ -3,11 +3,57 @@
 #include "engine/step_batch.h"
 
 #include <algorithm>
+#include <unordered_set>
+#include <utility>
 
 #include "attention/step_scratch.h"
 #include "base/check.h"
 
 namespace slim {
+namespace {
+
+// What pages of the standard cache would take, in place of one page of each side's own.
+int64_t kv_page_bytes(const Model& model, bool cross) {
+  int64_t bytes = 0;
+  for (const LayerPlan& layer : model.plan()) {
+    if (layer.cross == cross) bytes += layer.kv_bytes_per_token * kPageRows;
+  }
+  return bytes;
+}
+
+}  // namespace
+
+std::vector<Sequence> followed(std::span<const size_t> parents, std::vector<Sequence> before) {
+  std::vector<Sequence> after;
+  for (size_t i = 0; i < parents.size(); ++i) {
+    const auto later = parents.subspan(i + 1);
+    const bool shared = std::find(later.begin(), later.end(), parents[i]) != later.end();
+    Sequence& parent = before[parents[i]];
+    after.push_back(shared ? parent.fork() : std::move(parent));
+  }
+  return after;
+}
+
+void raise_peak(const Model& model, std::span<const Sequence* const> sequences,
+                ContextBytes* peak) {
+  int64_t own = 0;
+  int64_t encoder = 0;
+  std::unordered_set<const PageTable*> encoded;
+  std::unordered_set<const std::byte*> pages;
+  for (const Sequence* sequence : sequences) {
+    own += sequence->rows.held_bytes();
+    for (int64_t i = 0; i < sequence->rows.page_count(); ++i) {
+      const bool shared = !pages.insert(sequence->rows.pages()[i]).second;
+      if (shared) own -= model.self_pages().page_bytes();
+    }
+    const PageTable* rows = sequence->encoded;
+    if (encoded.insert(rows).second) encoder += rows->held_bytes();
+  }
+  if (own + encoder <= peak->slim) return;
+  peak->slim = own + encoder;
+  peak->kv = own / model.self_pages().page_bytes() * kv_page_bytes(model, false) +
+             encoder / model.cross_pages().page_bytes() * kv_page_bytes(model, true);
+}
 
 void StepBatch::clear() {
   sequences_.clear();

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "models/model.h"
+#include "slim/report.h"
 
 namespace slim {
 
@@ -24,6 +25,14 @@ struct Sequence {
   // Another one over the same rows, which go on apart (PageTable::fork).
   Sequence fork() const { return {rows.fork(), encoded, regime}; }
 };
+
+// The rows of each text that goes on, by which one it goes on from: its parent's own, where no
+// later one has the same parent, or a fork of them.
+std::vector<Sequence> followed(std::span<const size_t> parents, std::vector<Sequence> before);
+
+// Raises `peak` to what these sequences hold, if that is more: pages of both sides, shared ones
+// once; and what a standard cache would hold in as many.
+void raise_peak(const Model& model, std::span<const Sequence* const> sequences, ContextBytes* peak);
 
 class StepBatch {
  public:

@@ -15,27 +15,65 @@ std::vector<int32_t> prompt_tokens(const Runtime& runtime, const GenerateRequest
   return tokens;
 }
 
-}  // namespace
-
-std::vector<Generation> generate_text(Runtime& runtime,
-                                      const std::vector<GenerateRequest>& requests) {
-  require_text(runtime);
-  const auto session = runtime.kernels().begin_session();
-  const Model& model = runtime.model();
+struct Prompts {
   std::vector<TextRequest> texts;
+  std::vector<PageTable> encoded;  // which the texts point to
+};
+
+Prompts continued_prompts(const Runtime& runtime, const std::vector<GenerateRequest>& requests) {
+  Prompts prompts;
   for (const GenerateRequest& request : requests) {
     TextRequest text;
     text.tokens = prompt_tokens(runtime, request);
     text.samples = request.samples;
     text.options = &request.options;
     text.continues = !request.prompt.empty() || !request.tokens.empty();
-    texts.push_back(std::move(text));
+    prompts.texts.push_back(std::move(text));
   }
+  return prompts;
+}
+
+// The encoder gets the prompts, and the decoder begins as it does.
+Prompts read_prompts(const Runtime& runtime, const Model& model,
+                     const std::vector<GenerateRequest>& requests) {
+  const TranslationTokens& tokens = runtime.translation_tokens();
+  std::vector<std::vector<int32_t>> sources;
+  for (const GenerateRequest& request : requests) {
+    sources.push_back(request.tokens.empty() ? tokens.source(request.prompt, {}, true)
+                                             : request.tokens);
+    if (sources.back().empty()) throw Error(ErrorCode::bad_request, "The prompt is empty.");
+  }
+  Prompts prompts;
+  prompts.encoded =
+      model.read(std::vector<std::span<const int32_t>>(sources.begin(), sources.end()));
+  for (size_t i = 0; i < requests.size(); ++i) {
+    TextRequest text;
+    text.tokens = tokens.begin({});
+    text.samples = requests[i].samples;
+    text.options = &requests[i].options;
+    text.continues = false;
+    text.encoded = &prompts.encoded[i];
+    prompts.texts.push_back(std::move(text));
+  }
+  return prompts;
+}
+
+}  // namespace
+
+std::vector<Generation> generate_text(Runtime& runtime,
+                                      const std::vector<GenerateRequest>& requests) {
+  if (!runtime.reads()) require_text(runtime);
+  const auto session = runtime.kernels().begin_session();
+  const Model& model = runtime.model();
+  const Prompts prompts = runtime.reads() ? read_prompts(runtime, model, requests)
+                                          : continued_prompts(runtime, requests);
   Generator generator(model, runtime.shared_tokenizer(), runtime.text_tokens());
-  std::vector<Generation> generations = generator.run(texts);
-  for (Generation& generation : generations) {
-    generation.stats.load_seconds = runtime.load_seconds();
-    generation.stats.weight_bytes = runtime.weights().bytes() + model.derived_bytes();
+  std::vector<Generation> generations = generator.run(prompts.texts);
+  for (size_t i = 0; i < generations.size(); ++i) {
+    GenerateStats& stats = generations[i].stats;
+    if (runtime.reads()) stats.prompt_tokens = prompts.encoded[i].rows();
+    stats.load_seconds = runtime.load_seconds();
+    stats.weight_bytes = runtime.weights().bytes() + model.derived_bytes();
   }
   return generations;
 }

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <unordered_set>
 
 #include "base/check.h"
 
@@ -21,35 +20,12 @@ struct Active {
   bool over = false;
 };
 
-// What pages of the standard cache would take, in place of one page of each side's own.
-int64_t kv_page_bytes(const Model& model, bool cross) {
-  int64_t bytes = 0;
-  for (const LayerPlan& layer : model.plan()) {
-    if (layer.cross == cross) bytes += layer.kv_bytes_per_token * kPageRows;
-  }
-  return bytes;
-}
-
 void raise_peak(const Model& model, const std::vector<Active>& active, ContextBytes* peak) {
-  int64_t own = 0;
-  int64_t encoder = 0;
-  std::unordered_set<const PageTable*> encoded;
-  std::unordered_set<const std::byte*> pages;
+  std::vector<const Sequence*> sequences;
   for (const Active& window : active) {
-    for (const Sequence& sequence : window.sequences) {
-      own += sequence.rows.held_bytes();
-      for (int64_t i = 0; i < sequence.rows.page_count(); ++i) {
-        const bool shared = !pages.insert(sequence.rows.pages()[i]).second;
-        if (shared) own -= model.self_pages().page_bytes();
-      }
-    }
-    const PageTable* rows = window.request->encoded;
-    if (encoded.insert(rows).second) encoder += rows->held_bytes();
+    for (const Sequence& sequence : window.sequences) sequences.push_back(&sequence);
   }
-  if (own + encoder <= peak->slim) return;
-  peak->slim = own + encoder;
-  peak->kv = own / model.self_pages().page_bytes() * kv_page_bytes(model, false) +
-             encoder / model.cross_pages().page_bytes() * kv_page_bytes(model, true);
+  slim::raise_peak(model, sequences, peak);
 }
 
 Active begin(const Model& model, const WindowRequest& request, const DecodeSetting& setting,
@@ -146,19 +122,6 @@ void advance(StepBatch& batch, const DecodeSetting& setting, std::vector<Active>
       advance_beams(batch, window);
     }
   }
-}
-
-// The rows of each text that goes on: its parent's own, where no later one has the same parent, or
-// a fork of them.
-std::vector<Sequence> followed(std::span<const size_t> parents, std::vector<Sequence> before) {
-  std::vector<Sequence> after;
-  for (size_t i = 0; i < parents.size(); ++i) {
-    const auto later = parents.subspan(i + 1);
-    const bool shared = std::find(later.begin(), later.end(), parents[i]) != later.end();
-    Sequence& parent = before[parents[i]];
-    after.push_back(shared ? parent.fork() : std::move(parent));
-  }
-  return after;
 }
 
 void take_best(const Active& window) {

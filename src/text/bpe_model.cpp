@@ -103,7 +103,7 @@ void BpeModel::start_with_characters(std::string_view word, std::vector<int32_t>
   }
 }
 
-void BpeModel::encode(std::string_view word, const Vocabulary& vocabulary, Bpe::Scratch& scratch,
+void BpeModel::encode(std::string_view word, const Vocabulary& vocabulary, Scratch& scratch,
                       std::vector<int32_t>& ids) const {
   if (settings_.ignore_merges) {
     std::string content;
@@ -116,10 +116,10 @@ void BpeModel::encode(std::string_view word, const Vocabulary& vocabulary, Bpe::
   if (word.size() > static_cast<size_t>(std::numeric_limits<int32_t>::max())) {
     throw Error(ErrorCode::bad_request, "A text grew beyond 2 GiB when it was normalised.");
   }
-  scratch.start.clear();
-  settings_.byte_level ? start_with_bytes(word, scratch.start)
-                       : start_with_characters(word, scratch.start);
-  bpe_.encode(scratch.start, scratch, ids);
+  std::vector<int32_t>& start = scratch.bpe.start;
+  start.clear();
+  settings_.byte_level ? start_with_bytes(word, start) : start_with_characters(word, start);
+  bpe_.encode(start, scratch.bpe, ids);
 }
 
 }  // namespace slim

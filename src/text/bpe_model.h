@@ -13,10 +13,11 @@
 
 #include "text/bpe.h"
 #include "text/vocabulary.h"
+#include "text/word_model.h"
 
 namespace slim {
 
-class BpeModel {
+class BpeModel final : public WordModel {
  public:
   struct Settings {
     bool byte_level = false;
@@ -30,11 +31,9 @@ class BpeModel {
   BpeModel(const Vocabulary& vocabulary, const Settings& settings, Bpe bpe,
            const std::string& place);
 
-  // Appends the tokens of a word of UTF-8. `vocabulary` is the constructor's.
-  void encode(std::string_view word, const Vocabulary& vocabulary, Bpe::Scratch& scratch,
-              std::vector<int32_t>& ids) const;
-  // The token of a byte that is not part of a UTF-8 character.
-  int32_t byte_id(uint8_t byte) const;
+  void encode(std::string_view word, const Vocabulary& vocabulary, Scratch& scratch,
+              std::vector<int32_t>& ids) const override;
+  int32_t byte_id(uint8_t byte) const override;
 
  private:
   void start_with_bytes(std::string_view word, std::vector<int32_t>& symbols) const;

@@ -4,6 +4,7 @@
 #include <cstddef>
 
 #include "slim/error.h"
+#include "text/bpe_model.h"
 #include "text/merges.h"
 
 namespace slim {
@@ -43,7 +44,7 @@ std::unique_ptr<Tokenizer::Parts> make_byte_level_tokenizer(ByteLevelModel model
   BpeModel::Settings settings;
   settings.byte_level = true;
   settings.ignore_merges = model.ignore_merges;
-  BpeModel words(vocabulary, settings, std::move(bpe), place);
+  auto words = std::make_unique<BpeModel>(vocabulary, settings, std::move(bpe), place);
   std::vector<AddedToken> before;
   add_tokens(std::move(model.added), decoder, vocabulary, before, place);
   return std::unique_ptr<Tokenizer::Parts>(new Tokenizer::Parts{std::move(vocabulary),

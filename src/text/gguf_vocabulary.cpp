@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "slim/error.h"
+#include "text/bpe_model.h"
 #include "text/byte_level_tokenizer.h"
 #include "text/piece_tokenizer.h"
 

@@ -77,10 +77,14 @@ std::string Normalizer::apply(std::string_view text, PiecePlace& place, Matcher&
     } else if (std::holds_alternative<Lowercase>(step)) {
       out = lower_case(out);
     } else if (const auto* prepend = std::get_if<Prepend>(&step)) {
-      const bool wanted = place.first || !prepend->first_only;
-      if (wanted && !out.empty() && !place.continues) out.insert(0, prepend->text);
+      const bool wanted = (place.first || !prepend->first_only) &&
+                          (!out.empty() || (prepend->before_nothing && !text.empty()));
+      if (wanted && !place.continues) out.insert(0, prepend->text);
     } else if (const auto* replace = std::get_if<Replace>(&step)) {
       out = replaced(*replace, std::move(out), matcher);
+    } else if (const auto* characters = std::get_if<Characters>(&step)) {
+      out = characters->by_graphemes ? characters->map->apply_to_graphemes(out)
+                                     : characters->map->apply(out, characters->kept.get());
     } else {
       out = stripped(std::get<Strip>(step), out, place);
     }

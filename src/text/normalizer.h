@@ -2,11 +2,13 @@
 // `tokenizers` library do: Unicode's normal forms, lower case, replacements, a prefix, stripping.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
 
+#include "text/character_map.h"
 #include "text/pattern.h"
 
 namespace slim {
@@ -24,7 +26,8 @@ class Normalizer {
   struct Lowercase {};
   struct Prepend {
     std::string text;
-    bool first_only = false;  // only to what starts the whole text
+    bool first_only = false;      // only to what starts the whole text
+    bool before_nothing = false;  // even where the steps before it left nothing of the text
   };
   struct Replace {
     Pattern pattern;
@@ -33,7 +36,12 @@ class Normalizer {
   struct Strip {
     bool left, right;
   };
-  using Step = std::variant<Form, Lowercase, Prepend, Replace, Strip>;
+  struct Characters {
+    std::shared_ptr<const CharacterMap> map;
+    bool by_graphemes = false;
+    std::shared_ptr<const PrefixTree> kept = nullptr;  // what stays as it is
+  };
+  using Step = std::variant<Form, Lowercase, Prepend, Replace, Strip, Characters>;
 
   Normalizer() = default;
   explicit Normalizer(std::vector<Step> steps) : steps_(std::move(steps)) {}

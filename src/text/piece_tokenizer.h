@@ -1,13 +1,16 @@
-// A Tokenizer from sentencepiece's pieces: BPE over characters in which every piece has a score, as
-// tokenizer.model and GGUF's "llama" vocabularies have it. Text is normalised by writing a space as
-// U+2581 and, where asked, putting one in front.
+// A Tokenizer from sentencepiece's pieces, each of which has a score: BPE over characters, as
+// tokenizer.model and GGUF's "llama" vocabularies have it, or the likeliest cut (unigram). Text is
+// normalised by a table where there is one, and by writing a space as U+2581 and, where asked,
+// putting one in front. The ids are the pieces' places, or what a vocabulary of its own says.
 #pragma once
 
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "text/character_map.h"
 #include "text/tokenizer_parts.h"
 
 namespace slim {
@@ -30,8 +33,15 @@ struct PieceModel {
   bool remove_extra_spaces = false;  // at both ends, and all but one of several
   bool add_bos = true;               // what the template puts around a text
   bool add_eos = false;
+  bool unigram = false;
+  std::shared_ptr<const CharacterMap> characters;  // may be null
   // More tokens that are found in text as they are; their ids may lie above the pieces'.
   std::vector<AddedToken> added;
+  // Where the ids are not the pieces' places: the id of each; -1, of a unigram model alone: the
+  // vocabulary has not got it. Unknown characters may then be one of `others`.
+  std::vector<int32_t> ids;
+  std::vector<std::pair<std::string, int32_t>> others;  // tokens that are none of the pieces
+  std::optional<int32_t> unknown;                       // else the unknown piece
 };
 
 // Throws Error{bad_file} with `place` for pieces that are malformed, and for two that are equal;

@@ -96,13 +96,14 @@ Piece read_piece(std::string_view bytes, const std::string& place) {
   return piece;
 }
 
+constexpr uint64_t kUnigram = 1;
+constexpr uint64_t kBpe = 2;
+
 struct Settings {
-  uint64_t model_type = 1;
+  uint64_t model_type = kUnigram;
   bool suffix_space = false;
   std::string bos = "<s>";
   std::string eos = "</s>";
-  std::string normalization;
-  bool has_tables = false;
   bool escape_spaces = true;
 };
 
@@ -118,8 +119,9 @@ void read_trainer(std::string_view bytes, Settings& settings, const std::string&
 void read_normalizer(std::string_view bytes, Settings& settings, PieceModel& model,
                      const std::string& place) {
   Message(bytes, place).each([&](const Field& field) {
-    if (field.number == 1) settings.normalization = field.bytes;
-    if (field.number == 2) settings.has_tables = !field.bytes.empty();
+    if (field.number == 2 && !field.bytes.empty()) {
+      model.characters = CharacterMap::read(field.bytes, place);
+    }
     if (field.number == 3) model.prefix_space = field.value != 0;
     if (field.number == 4) model.remove_extra_spaces = field.value != 0;
     if (field.number == 5) settings.escape_spaces = field.value != 0;
@@ -130,13 +132,9 @@ void check_settings(const Settings& settings, const std::string& place) {
   const auto refuse = [&](const std::string& text) {
     throw Error(ErrorCode::unsupported_model, text, place);
   };
-  constexpr uint64_t kBpe = 2;
-  if (settings.model_type != kBpe) {
-    refuse("Only sentencepiece models of type BPE are supported, not type " +
+  if (settings.model_type != kUnigram && settings.model_type != kBpe) {
+    refuse("Only sentencepiece models of types unigram (1) and BPE (2) are supported, not type " +
            std::to_string(settings.model_type) + ".");
-  }
-  if (settings.has_tables) {
-    refuse("The sentencepiece normalisation '" + settings.normalization + "' is not supported.");
   }
   if (settings.suffix_space || !settings.escape_spaces) {
     refuse(
@@ -163,6 +161,7 @@ PieceModel read_sentencepiece(std::string_view bytes, const std::string& place) 
   });
   if (model.pieces.empty()) message.fail("has no pieces");
   check_settings(settings, place);
+  model.unigram = settings.model_type == kUnigram;
   for (size_t i = 0; i < model.pieces.size(); ++i) {
     if (model.pieces[i].kind != PieceKind::control) continue;
     if (model.pieces[i].content == settings.bos) model.bos = static_cast<int32_t>(i);

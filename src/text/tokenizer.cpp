@@ -35,7 +35,7 @@ class Encoding {
       if (!whole.empty()) normalize(whole, place);
       place = {false, true};
       if (piece.empty()) break;
-      ids_.push_back(parts_.model.byte_id(static_cast<uint8_t>(piece[0])));
+      ids_.push_back(parts_.model->byte_id(static_cast<uint8_t>(piece[0])));
       piece.remove_prefix(1);
     }
   }
@@ -56,14 +56,14 @@ class Encoding {
 
   void words(std::string_view piece, PiecePlace place) {
     parts_.pretokenizer.each_word(piece, place, matcher_, [&](std::string_view word) {
-      parts_.model.encode(word, parts_.vocabulary, scratch_, ids_);
+      parts_.model->encode(word, parts_.vocabulary, scratch_, ids_);
     });
   }
 
   const Tokenizer::Parts& parts_;
   bool specials_;
   Matcher matcher_;
-  Bpe::Scratch scratch_;
+  WordModel::Scratch scratch_;
   std::vector<int32_t> ids_;
 };
 
@@ -100,6 +100,8 @@ int32_t Tokenizer::size() const noexcept { return parts_->vocabulary.size(); }
 std::optional<int32_t> Tokenizer::id(std::string_view token) const {
   return parts_->vocabulary.id(token);
 }
+
+bool Tokenizer::has(int32_t id) const noexcept { return parts_->vocabulary.has(id); }
 
 bool Tokenizer::special(int32_t id) const { return parts_->vocabulary.token(id).special; }
 

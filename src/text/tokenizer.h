@@ -35,6 +35,7 @@ class Tokenizer {
 
   int32_t size() const noexcept;                            // one above the largest id
   std::optional<int32_t> id(std::string_view token) const;  // by content ("<|en|>")
+  bool has(int32_t id) const noexcept;                      // ids may have gaps
   bool special(int32_t id) const;
   // What this id stands for as bytes in the midst of a text; the literal content for added tokens.
   std::string_view bytes(int32_t id) const;

@@ -122,6 +122,8 @@ void read_step(const JsonObject& document, const Component& component,
     const Pattern pattern(R"([!-\/:-@\[-`{-~\p{P}])");
     steps.emplace_back(
         Pretokenizer::Split{pattern, object.has("behavior") ? read_behavior(object) : isolated});
+  } else if (component.type == "WhitespaceSplit") {
+    steps.emplace_back(Pretokenizer::Split{Pattern(R"([\p{White_Space}])"), removed});
   } else if (component.type == "Metaspace") {
     read_metaspace(object, steps);
   } else {
@@ -194,6 +196,19 @@ void read_template_processing(const JsonObject& object, const Vocabulary& vocabu
   if (before) object.reject("single", "has no place for the text");
 }
 
+// {"cls": ["<s>", 0], "sep": ["</s>", 2]}: one before the text, one after it.
+void read_pair_processing(const JsonObject& object, const Vocabulary& vocabulary,
+                          TextTemplate& text) {
+  const auto id_of = [&](const char* field) {
+    const auto [name, number] = object.named_number(field);
+    const std::optional<int32_t> id = vocabulary.id(name);
+    if (!id || *id != number) object.reject(field, "is not a token with its id");
+    return *id;
+  };
+  text.prefix.push_back(id_of("cls"));
+  text.suffix.push_back(id_of("sep"));
+}
+
 }  // namespace
 
 void refuse_field(const JsonObject& document, const std::string& field, const std::string& text) {
@@ -215,8 +230,13 @@ Normalizer read_normalizer(const JsonObject& document) {
       steps.emplace_back(nfkd);
     } else if (component.type == "Lowercase") {
       steps.emplace_back(Normalizer::Lowercase{});
+    } else if (component.type == "Precompiled") {
+      const std::string place =
+          document.place() + ", field '" + component.field + ".precompiled_charsmap'";
+      steps.emplace_back(Normalizer::Characters{
+          CharacterMap::read_base64(object.string("precompiled_charsmap"), place), true});
     } else if (component.type == "Prepend") {
-      steps.emplace_back(Normalizer::Prepend{object.string("prepend"), false});
+      steps.emplace_back(Normalizer::Prepend{object.string("prepend")});
     } else if (component.type == "Replace") {
       steps.emplace_back(
           Normalizer::Replace{read_pattern(document, component), object.string("content")});
@@ -265,6 +285,10 @@ TextTemplate read_template(const JsonObject& document, const Vocabulary& vocabul
   TextTemplate text;
   for (const Component& component : components(document, "post_processor", "processors")) {
     if (component.type == "ByteLevel") continue;  // only moves offsets
+    if (component.type == "RobertaProcessing" || component.type == "BertProcessing") {
+      read_pair_processing(component.object, vocabulary, text);
+      continue;
+    }
     if (component.type != "TemplateProcessing") {
       refuse_type(document, component, "post-processor");
     }

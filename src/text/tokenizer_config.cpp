@@ -38,6 +38,18 @@ void read_special_names(const JsonObject& object, TokenizerConfig& config) {
   for (const char* field : {"bos_token", "eos_token", "unk_token", "pad_token"}) {
     if (auto name = token_name(object, field)) config.specials.push_back(std::move(*name));
   }
+  if (!config.mask) config.mask = token_name(object, "mask_token");
+  if (!config.sentence_mask) config.sentence_mask = token_name(object, "mask_token_sent");
+  // Named so before and since version 5 of the library that writes these files.
+  for (const char* field : {"additional_special_tokens", "extra_special_tokens"}) {
+    if (!config.additional.empty() || !object.has(field) || !object.is_list(field)) continue;
+    config.additional = object.strings(field, "content");
+  }
+}
+
+std::optional<int32_t> count(const JsonObject& object, std::string_view field) {
+  if (!object.has(field)) return std::nullopt;
+  return static_cast<int32_t>(object.integer(field, 0, 1 << 16));
 }
 
 std::optional<bool> flag(const JsonObject& object, std::string_view field) {
@@ -57,9 +69,13 @@ void read_config(const JsonObject& object, TokenizerConfig& config) {
   read_special_names(object, config);
   config.add_bos = flag(object, "add_bos_token");
   config.add_eos = flag(object, "add_eos_token");
-  config.legacy = flag(object, "legacy").value_or(false);
+  config.legacy = flag(object, "legacy");
   config.prefix_space = flag(object, "add_prefix_space").value_or(false);
   config.chat_template = read_template(object);
+  config.extra_ids = count(object, "extra_ids");
+  config.offset = count(object, "offset");
+  if (object.has("language_codes")) config.language_codes = object.string("language_codes");
+  config.separate = flag(object, "separate_vocabs").value_or(false);
   if (!object.has("added_tokens_decoder")) return;
   const JsonObject list = object.object("added_tokens_decoder");
   for (const std::string& field : list.fields()) {

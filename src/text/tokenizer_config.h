@@ -14,11 +14,18 @@ namespace slim {
 struct TokenizerConfig {
   std::optional<std::string> bos;
   std::optional<std::string> eos;
-  std::vector<std::string> specials;  // bos, eos and the other special tokens that are named
-  std::optional<bool> add_bos;        // given: the template is these, whatever the tokenizer says
+  std::vector<std::string> specials;    // bos, eos and the other special tokens that are named
+  std::vector<std::string> additional;  // special tokens without a part of their own: languages
+  std::optional<std::string> mask;
+  std::optional<std::string> sentence_mask;
+  std::optional<int32_t> extra_ids;  // how many numbered tokens stand after the pieces
+  std::optional<int32_t> offset;     // of the pieces' ids
+  std::string language_codes;        // which list of languages, by name
+  bool separate = false;             // source and target have vocabularies of their own
+  std::optional<bool> add_bos;       // given: the template is these, whatever the tokenizer says
   std::optional<bool> add_eos;
-  bool legacy = false;        // sentencepiece: a space after special tokens too
-  bool prefix_space = false;  // byte level: a space in front of a text
+  std::optional<bool> legacy;  // sentencepiece: a space after special tokens too
+  bool prefix_space = false;   // byte level: a space in front of a text
   std::vector<AddedToken> added;
   std::optional<std::string> chat_template;
 

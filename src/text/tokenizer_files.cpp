@@ -8,6 +8,7 @@
 #include "base/mapped_file.h"
 #include "slim/error.h"
 #include "text/byte_level_tokenizer.h"
+#include "text/piece_numbering.h"
 #include "text/piece_tokenizer.h"
 #include "text/sentencepiece_model.h"
 #include "text/tokenizer_config.h"
@@ -35,15 +36,54 @@ PartsPointer from_json(const fs::path& path) {
       path, [&](std::string_view text) { return parse_tokenizer_parts(text, path.string()); });
 }
 
-PartsPointer from_sentencepiece(const fs::path& path, const TokenizerConfig& config) {
+PieceModel read_pieces(const fs::path& path, bool legacy) {
   PieceModel model = with_text(
       path, [&](std::string_view text) { return read_sentencepiece(text, path.string()); });
-  model.prefix_first_only = !config.legacy;
+  model.prefix_first_only = !legacy;
+  return model;
+}
+
+// A language model's: the ids are the pieces' places.
+PartsPointer from_sentencepiece(const fs::path& path, const TokenizerConfig& config) {
+  PieceModel model = read_pieces(path, config.legacy.value_or(false));
   for (const AddedToken& token : config.added) {
     // Those that are pieces keep what they are as pieces.
     if (static_cast<size_t>(token.id) >= model.pieces.size()) model.added.push_back(token);
   }
   return make_piece_tokenizer(std::move(model), path.string());
+}
+
+TokenList read_token_list(const fs::path& path) {
+  TokenList tokens;
+  const JsonObject list = JsonObject::read(path);
+  for (const std::string& content : list.fields()) {
+    tokens.emplace_back(content,
+                        static_cast<int32_t>(list.integer(content, 0, kMaximumTokens - 1)));
+  }
+  return tokens;
+}
+
+// An encoder-decoder model's: which of these files there is says how the pieces are numbered.
+PartsPointer from_numbered_pieces(const fs::path& folder, const char* name,
+                                  const TokenizerConfig& config) {
+  const fs::path vocabulary = folder / "vocab.json";
+  PieceModel model = read_pieces(folder / name, config.legacy.value_or(true));
+  if (config.separate) {
+    throw Error(ErrorCode::unsupported_model,
+                "Source and target have vocabularies of their own, which is not supported.",
+                (folder / "tokenizer_config.json").string());
+  }
+  const bool aligned = std::string_view(name) == "sentencepiece.bpe.model";
+  if (fs::exists(vocabulary)) {
+    number_by_vocabulary(model, config, read_token_list(vocabulary), aligned, vocabulary.string());
+  } else if (aligned) {
+    number_aligned(model, config);
+  } else if (config.offset || config.sentence_mask) {
+    number_after_offset(model, config);
+  } else {
+    number_with_extra_ids(model, config);
+  }
+  return make_piece_tokenizer(std::move(model), (folder / name).string());
 }
 
 // A merge a line; the first line may be a comment with the format's version.
@@ -63,17 +103,13 @@ std::vector<std::vector<std::string>> read_merges(std::string_view text) {
 PartsPointer from_vocabulary(const fs::path& folder, const TokenizerConfig& config) {
   const fs::path path = folder / "vocab.json";
   ByteLevelModel model;
-  const JsonObject list = JsonObject::read(path);
-  for (const std::string& content : list.fields()) {
-    model.tokens.emplace_back(content,
-                              static_cast<int32_t>(list.integer(content, 0, kMaximumTokens - 1)));
-  }
+  model.tokens = read_token_list(path);
   model.merges = with_text(folder / "merges.txt", read_merges);
   model.added = config.added;
   for (const std::string& name : config.specials) {
-    if (!list.has(name)) continue;
-    const auto id = static_cast<int32_t>(list.integer(name, 0, kMaximumTokens - 1));
-    model.added.push_back({name, id, true});
+    const auto found = std::find_if(model.tokens.begin(), model.tokens.end(),
+                                    [&](const auto& token) { return token.first == name; });
+    if (found != model.tokens.end()) model.added.push_back({name, found->second, true});
   }
   std::vector<Pretokenizer::Step> steps;
   if (config.prefix_space) steps.emplace_back(Pretokenizer::PrefixSpace{});
@@ -82,22 +118,24 @@ PartsPointer from_vocabulary(const fs::path& folder, const TokenizerConfig& conf
   return make_byte_level_tokenizer(std::move(model), path.string());
 }
 
+PartsPointer from_folder(const fs::path& folder, const TokenizerConfig& config) {
+  const auto exists = [&](const char* name) { return fs::exists(folder / name); };
+  if (exists("tokenizer.json")) return from_json(folder / "tokenizer.json");
+  for (const char* name : {"source.spm", "spiece.model", "sentencepiece.bpe.model"}) {
+    if (exists(name)) return from_numbered_pieces(folder, name, config);
+  }
+  if (exists("tokenizer.model")) return from_sentencepiece(folder / "tokenizer.model", config);
+  if (exists("vocab.json") && exists("merges.txt")) return from_vocabulary(folder, config);
+  throw Error(ErrorCode::bad_file,
+              "There is no tokenizer: neither tokenizer.json nor a sentencepiece file "
+              "(tokenizer.model, spiece.model, sentencepiece.bpe.model, source.spm) nor vocab.json "
+              "with merges.txt.",
+              folder.string());
+}
+
 PartsPointer from_folder(const fs::path& folder) {
   const TokenizerConfig config = TokenizerConfig::read(folder);
-  const auto exists = [&](const char* name) { return fs::exists(folder / name); };
-  PartsPointer parts;
-  if (exists("tokenizer.json")) {
-    parts = from_json(folder / "tokenizer.json");
-  } else if (exists("tokenizer.model")) {
-    parts = from_sentencepiece(folder / "tokenizer.model", config);
-  } else if (exists("vocab.json") && exists("merges.txt")) {
-    parts = from_vocabulary(folder, config);
-  } else {
-    throw Error(ErrorCode::bad_file,
-                "There is no tokenizer: neither tokenizer.json nor tokenizer.model nor vocab.json "
-                "with merges.txt.",
-                folder.string());
-  }
+  PartsPointer parts = from_folder(folder, config);
   config.apply(*parts);
   return parts;
 }

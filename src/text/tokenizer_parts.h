@@ -1,17 +1,18 @@
 // What a Tokenizer is made of, for the readers of files to fill and tokenizer.cpp to use.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "text/added_tokens.h"
-#include "text/bpe_model.h"
 #include "text/normalizer.h"
 #include "text/pretokenizer.h"
 #include "text/token_decoder.h"
 #include "text/tokenizer.h"
 #include "text/vocabulary.h"
+#include "text/word_model.h"
 
 namespace slim {
 
@@ -23,7 +24,7 @@ struct Tokenizer::Parts {
   AddedTokens added_after;
   Normalizer normalizer;
   Pretokenizer pretokenizer;
-  BpeModel model;
+  std::unique_ptr<const WordModel> model;
   TokenDecoder decoder;
   // What a template puts before and after a text.
   std::vector<int32_t> prefix;

@@ -31,7 +31,7 @@ std::optional<int32_t> Vocabulary::model_id(std::string_view content) const {
 }
 
 const Vocabulary::Token& Vocabulary::token(int32_t id) const {
-  if (id < 0 || id >= size() || !tokens_[static_cast<size_t>(id)].known) {
+  if (!has(id)) {
     throw Error(ErrorCode::bad_request, "The tokenizer has no token " + std::to_string(id) +
                                             "; its ids are below " + std::to_string(size()) + ".");
   }

@@ -41,6 +41,9 @@ class Vocabulary {
   std::optional<int32_t> id(std::string_view content) const;
   // The same, among the tokens that BPE may give.
   std::optional<int32_t> model_id(std::string_view content) const;
+  bool has(int32_t id) const noexcept {
+    return id >= 0 && id < size() && tokens_[static_cast<size_t>(id)].known;
+  }
   // As the file writes it; "" for a gap. The id is below size().
   std::string_view content(int32_t id) const { return tokens_[static_cast<size_t>(id)].content; }
   // Throws Error{bad_request} if there is no such id.

@@ -132,7 +132,7 @@ TEST_F(TextCommands, BadRequestsAreSentences) {
   expect_failure("generate -m model -p a --cache-type i7", 2, "--cache-type");
   expect_failure("generate -m model -p a --cache-budget -1", 2, "budget");
   expect_failure("generate -m model -f text.txt -c 20", 2, "20");
-  expect_failure("transcribe -m model text.txt", 2, "language model");
+  expect_failure("transcribe -m model text.txt", 2, "model of text");
   expect_failure("perplexity -m model -f nowhere.txt", 4, "nowhere.txt");
   expect_failure("perplexity -m model", 2, "--file");
   write_file(path("broken.gguf"), "GGUF");

@@ -356,9 +356,9 @@ TEST_F(GenerationTest, BadRequestsAreSentences) {
 TEST_F(GenerationTest, ModelsOfTheOtherSortAreRefused) {
   Engine text(path("model"), cache("auto"));
   EXPECT_FALSE(text.hears());
-  EXPECT_TRUE(fails_with(ErrorCode::bad_request, {"language model"},
+  EXPECT_TRUE(fails_with(ErrorCode::bad_request, {"model of text"},
                          [&] { text.transcribe_samples({0.0F}, {}); }));
-  EXPECT_TRUE(fails_with(ErrorCode::bad_request, {"language model"},
+  EXPECT_TRUE(fails_with(ErrorCode::bad_request, {"model of text"},
                          [&] { text.verify("nowhere.wav", {}); }));
   Engine speech(path("whisper"), cache("auto"));
   EXPECT_TRUE(speech.hears());

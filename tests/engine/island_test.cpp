@@ -161,7 +161,7 @@ TEST_F(IslandTest, Benchmarks) {
   options.batches = {1, 3};
   for (const BenchRow& row : bench_text(text, options)) EXPECT_GT(row.context_bytes, 0);
   Runtime speech(path("whisper"), cache("auto"), std::make_unique<test::IslandKernels>());
-  for (const BenchRow& row : bench_speech(speech, options)) EXPECT_GT(row.context_bytes, 0);
+  for (const BenchRow& row : bench_encoded(speech, options)) EXPECT_GT(row.context_bytes, 0);
 }
 
 }  // namespace

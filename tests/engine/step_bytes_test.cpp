@@ -101,7 +101,7 @@ TEST_F(StepBytes, BenchmarksTakeTheMeanOfTheirSteps) {
   EXPECT_EQ(row.step_weight_bytes, text.model().step_weight_bytes());
   EXPECT_EQ(row.step_row_bytes, text.model().step_row_bytes(72, 0));
   Runtime speech(path("whisper"), cache("auto", "f16"));
-  const BenchRow window = bench_speech(speech, options).back();
+  const BenchRow window = bench_encoded(speech, options).back();
   EXPECT_EQ(window.step_row_bytes, 4 * speech.model().step_row_bytes(6, 100));
 }
 

@@ -44,16 +44,16 @@ TEST(TokenizerJson, TakesTheValidFileTheTestsChange) {
 }
 
 TEST(TokenizerJson, RefusesOtherKindsByName) {
-  EXPECT_TRUE(foreign("/normalizer", {{"type", "Precompiled"}},
-                      {"t.json, field 'normalizer'", "'Precompiled'"}));
+  EXPECT_TRUE(foreign("/normalizer", {{"type", "Nmt"}}, {"t.json, field 'normalizer'", "'Nmt'"}));
   EXPECT_TRUE(
       foreign("/pre_tokenizer", {{"type", "Whitespace"}}, {"pre_tokenizer", "'Whitespace'"}));
   EXPECT_TRUE(foreign("/pre_tokenizer", nullptr, {"field 'model.vocab'", "not every text"}));
   EXPECT_TRUE(foreign("/decoder/type", "WordPiece", {"field 'decoder'", "'WordPiece'"}));
   EXPECT_TRUE(foreign("/decoder", nullptr, {"field 'decoder'"}));
-  EXPECT_TRUE(foreign("/post_processor", {{"type", "BertProcessing"}},
-                      {"field 'post_processor'", "'BertProcessing'"}));
-  EXPECT_TRUE(foreign("/model/type", "Unigram", {"field 'model.type'", "'Unigram'"}));
+  EXPECT_TRUE(
+      foreign("/post_processor", {{"type", "Other"}}, {"field 'post_processor'", "'Other'"}));
+  EXPECT_TRUE(foreign("/model/type", "Unigram", {"field 'model.type'", "'Unigram'"}));  // of bytes
+  EXPECT_TRUE(foreign("/model/type", "WordPiece", {"field 'model.type'", "'WordPiece'"}));
   EXPECT_TRUE(foreign("/model/dropout", 0.1, {"field 'model.dropout'"}));
   EXPECT_TRUE(foreign("/model/end_of_word_suffix", "</w>", {"model.end_of_word_suffix"}));
   EXPECT_TRUE(foreign("/model/continuing_subword_prefix", "##", {"continuing_subword_prefix"}));

@@ -69,10 +69,8 @@ TEST(SentencepieceModel, TakesTheFileTheTestsChange) {
 
 TEST(SentencepieceModel, RefusesOtherKinds) {
   const std::string pieces = kUnknown + piece("a", -1, 1);
-  EXPECT_TRUE(foreign(pieces, {"t.model", "type 1"}));  // unigram, the format's default
+  EXPECT_TRUE(foreign(pieces + field(2, number(3, 3)), {"t.model", "type 3"}));
   EXPECT_TRUE(foreign(pieces + field(2, number(3, 4)), {"type 4"}));
-  EXPECT_TRUE(
-      foreign(pieces + kBpe + field(3, field(1, "nmt_nfkc") + field(2, "table")), {"'nmt_nfkc'"}));
   EXPECT_TRUE(foreign(pieces + kBpe + field(3, number(5, 0)), {"treat spaces"}));
   EXPECT_TRUE(foreign(pieces + field(2, number(3, 2) + number(24, 1)), {"treat spaces"}));
   EXPECT_TRUE(foreign(piece("a", -1, 1) + kBpe, {"not every text can be encoded"}));
@@ -88,6 +86,21 @@ TEST(SentencepieceModel, RefusesMalformedPieces) {
   EXPECT_TRUE(bad(kUnknown + piece("a", -1, 7) + kBpe, {"token 1", "a kind"}));
   EXPECT_TRUE(bad(kUnknown + piece("a", -1, 0) + kBpe, {"token 1", "a kind"}));
   EXPECT_TRUE(bad(kUnknown + kUnknown + kBpe, {"token 1", "same as another"}));
+}
+
+// A table of two units: one without children, and one that says that a text follows.
+TEST(SentencepieceModel, RefusesMalformedTables) {
+  const auto refuses = [](const std::string& table, const std::string& why) {
+    return bad(kUnknown + kBpe + field(3, field(2, table)),
+               {"t.model", "table of characters", why});
+  };
+  const std::string size("\x08\0\0\0", 4);
+  const std::string root(4, '\0');
+  EXPECT_TRUE(refuses("ab", "no size"));
+  EXPECT_TRUE(refuses(size + root, "array takes 8"));
+  EXPECT_TRUE(refuses(std::string("\x06\0\0\0", 4) + root + root, "array takes 6"));
+  EXPECT_TRUE(refuses(size + root + root + "\xFF", "not UTF-8"));
+  EXPECT_TRUE(refuses(size + root + std::string("\x61\x01\0\0", 4) + "x", "without a text"));
 }
 
 TEST(SentencepieceModel, RefusesMalformedMessages) {

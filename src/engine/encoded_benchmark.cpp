@@ -1,5 +1,5 @@
-// Benchmark of speech: encoder and decoder at several batch sizes, standard cache and slim in turn,
-// in one run.
+// Benchmark of models with an encoder, of speech or of text: encoder and decoder at several batch
+// sizes, standard cache and slim in turn, in one run.
 #include <cmath>
 
 #include "base/stopwatch.h"
@@ -12,7 +12,8 @@
 namespace slim {
 namespace {
 
-constexpr int64_t kPromptTokens = 4;  // start, language, task, first timestamp
+// What the decoder begins with: start, language, task, first timestamp; or start and language.
+int64_t prompt_tokens(const ModelSpec& spec) { return spec.hears() ? 4 : 2; }
 
 // One window of frames that are not all alike; what they say does not matter to the time.
 Tensor made_up_mel(const Model& model, int64_t batch) {
@@ -26,6 +27,19 @@ Tensor made_up_mel(const Model& model, int64_t batch) {
   return mel;
 }
 
+// Rows of one window, or of one source.
+Tensor encode_made_up(const Model& model, const BenchOptions& options) {
+  if (model.spec().hears()) return model.encode(made_up_mel(model, 1).matrix(), 1);
+  const int64_t vocabulary =
+      model.spec().source_vocabulary > 0 ? model.spec().source_vocabulary : model.spec().vocabulary;
+  std::vector<int32_t> tokens;
+  for (int64_t i = 0; i < options.source_tokens; ++i) {
+    tokens.push_back(static_cast<int32_t>((7919 * i + 13) % vocabulary));
+  }
+  const int64_t length = std::ssize(tokens);
+  return model.encode(tokens, std::span(&length, 1));
+}
+
 struct DecoderTimes {
   double first_token = 0;
   double step = 0;
@@ -33,8 +47,7 @@ struct DecoderTimes {
 };
 
 DecoderTimes time_decoder(const Model& model, const Tensor& encoded, int batch, int tokens) {
-  const int64_t positions = model.spec().encoder.positions;
-  const std::vector<int32_t> prompt(kPromptTokens, 1);
+  const std::vector<int32_t> prompt(static_cast<size_t>(prompt_tokens(model.spec())), 1);
   DecoderTimes times;
   Stopwatch clock;
   std::vector<PageTable> rows;
@@ -44,7 +57,7 @@ DecoderTimes time_decoder(const Model& model, const Tensor& encoded, int batch, 
   StepBatch step(model);
   step.clear();
   for (int i = 0; i < batch; ++i) {
-    rows.push_back(model.remember(encoded.slice(0, positions).matrix()));
+    rows.push_back(model.remember(encoded.matrix()));
     sequences.push_back({model.new_sequence(), &rows.back()});
     step.add(sequences.back(), prompt);
   }
@@ -52,7 +65,7 @@ DecoderTimes time_decoder(const Model& model, const Tensor& encoded, int batch, 
   times.first_token = clock.lap();
   for (int t = 0; t < tokens; ++t) {
     step.clear();
-    const int32_t token = 1 + t;
+    const auto token = static_cast<int32_t>((1 + t) % model.spec().vocabulary);
     for (Sequence& sequence : sequences) step.add(sequence, std::span(&token, 1));
     step.run();
     // Sampling is part of a step: greedy over log-probabilities, as transcription does it.
@@ -73,15 +86,15 @@ BenchRow bench_one(const Model& model, const std::string& cache, int batch,
   row.cache = cache;
   row.row_type = std::string(name_of(model.plan().front().rows.type));
   row.batch = batch;
-  // Encoded one window at a time, as memory would ask for at large batches.
-  const Tensor mel = made_up_mel(model, 1);
+  row.prompt = model.spec().hears() ? 0 : options.source_tokens;
   std::vector<double> encode;
   std::vector<double> first;
   std::vector<double> steps;
   Tensor encoded;
   for (int repeat = 0; repeat < options.repeats; ++repeat) {
     Stopwatch clock;
-    encoded = model.encode(mel.matrix(), 1);
+    // One at a time, as memory would ask for at large batches.
+    encoded = encode_made_up(model, options);
     encode.push_back(clock.seconds());
     const DecoderTimes times = time_decoder(model, encoded, batch, options.tokens);
     first.push_back(times.first_token);
@@ -96,7 +109,7 @@ BenchRow bench_one(const Model& model, const std::string& cache, int batch,
   row.step_weight_bytes = model.step_weight_bytes();
   for (int i = 1; i <= options.tokens; ++i) {
     row.step_row_bytes +=
-        batch * model.step_row_bytes(kPromptTokens + i, model.spec().encoder.positions);
+        batch * model.step_row_bytes(prompt_tokens(model.spec()) + i, encoded.size(0));
   }
   row.step_row_bytes /= options.tokens;
   row.peak_rss_bytes = peak_rss_bytes();
@@ -105,12 +118,15 @@ BenchRow bench_one(const Model& model, const std::string& cache, int batch,
 
 }  // namespace
 
-std::vector<BenchRow> bench_speech(Runtime& runtime, const BenchOptions& options) {
+std::vector<BenchRow> bench_encoded(Runtime& runtime, const BenchOptions& options) {
   require_kv(runtime);
-  const int64_t room = runtime.spec().decoder.positions - kPromptTokens;
+  const int64_t room = runtime.context() - prompt_tokens(runtime.spec());
   if (options.tokens < 1 || options.tokens > room || options.repeats < 1) {
     throw Error(ErrorCode::bad_request, "Between 1 and " + std::to_string(room) +
                                             " tokens and at least one repeat can be timed.");
+  }
+  if (options.source_tokens < 1) {
+    throw Error(ErrorCode::bad_request, "A source must have at least one token.");
   }
   const auto session = runtime.kernels().begin_session();
   std::vector<BenchRow> rows;

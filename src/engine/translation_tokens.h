@@ -1,0 +1,92 @@
+// TranslationTokens: from a text to what an encoder reads, what its decoder begins with, and from
+// tokens to text, by the files beside a model. Languages are told in five ways:
+//
+//   none      BART, Pegasus, bilingual Marian    text </s>
+//   in front  NLLB, M2M100, mBART-50             source text </s>       decoder: start target
+//   behind    mBART, old NLLB                    text </s> source       decoder: start target
+//   target    Marian with several targets        >>target<< text </s>   decoder: start
+//   task      T5                                 "translate English to German: " text </s>
+//
+// Which it is, the special tokens of the tokenizer show: "__en__", "eng_Latn", "en_XX", ">>fra<<";
+// or the tasks that config.json lists.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/json.h"
+#include "text/tokenizer.h"
+
+namespace slim {
+
+// The codes of languages; "" where none is told.
+struct Route {
+  std::string source;
+  std::string target;
+};
+
+class TranslationTokens {
+ public:
+  // By tokenizer_config.json, generation_config.json and config.json of `directory`. Throws
+  // Error{bad_file} for ids outside the vocabulary, and where nothing says which token the decoder
+  // starts with or how a text ends.
+  TranslationTokens(std::shared_ptr<const Tokenizer> tokenizer,
+                    const std::filesystem::path& directory, int64_t vocabulary);
+
+  // Throws Error{bad_request} for a language that the model does not know, and for one that is
+  // missing, with the list of those it knows.
+  void check(const Route& route) const;
+
+  // The tokens of a source; none for a text without any. Special tokens in it are recognised only
+  // if `specials`. Throws Error{bad_request} for bytes that are not UTF-8, saying where, and for a
+  // text that has special tokens alone.
+  std::vector<int32_t> source(std::string_view text, const Route& route, bool specials) const;
+  // What the decoder is given first: the start token, and what is forced after it, which counts as
+  // written: begin().size() - 1 tokens.
+  std::vector<int32_t> begin(const Route& route) const;
+  // A part of the target's text, without what stands around it.
+  std::vector<int32_t> target(std::string_view text) const;
+  // Valid UTF-8, without special tokens, tokens that the tokenizer does not know, and white space
+  // at its ends.
+  std::string text(const std::vector<int32_t>& tokens) const;
+
+  const std::vector<int32_t>& ends() const noexcept { return ends_; }
+  bool is_end(int32_t token) const;
+  // The codes of all languages, and the pairs of those that are not translated freely.
+  std::vector<std::string> languages() const;
+  const std::vector<Route>& pairs() const noexcept { return pairs_; }
+  // What config.json says of the task that is a route's; none if it has no tasks.
+  std::optional<JsonObject> task(const Route& route) const;
+
+ private:
+  enum class Place : uint8_t { none, in_front, behind, target, task };
+  struct Language {
+    std::string code;
+    int32_t id;
+  };
+
+  void find_languages(const JsonObject& tokenizer_config, const JsonObject& config);
+  void find_tasks(const JsonObject& config);
+  void find_ends(const JsonObject& generation, const JsonObject& config, int64_t vocabulary);
+  const Language* find(std::string_view code) const;
+  void require_language(std::string_view code, const char* which) const;
+  [[noreturn]] void refuse_language(const std::string& why, std::string_view code) const;
+
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  std::string place_of_files_;
+  Place place_ = Place::none;
+  std::vector<Language> languages_;
+  std::vector<Route> pairs_;
+  std::optional<JsonObject> tasks_;
+  std::optional<int32_t> start_;  // none: the target's language is the start
+  std::optional<int32_t> forced_;
+  std::vector<int32_t> ends_;  // ascending
+  int32_t end_ = 0;            // of a source
+};
+
+}  // namespace slim

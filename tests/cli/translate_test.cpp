@@ -1,0 +1,89 @@
+// slim translate, and the other commands on models of text for text, as a user meets them.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "cli/shell.h"
+#include "temporary_folder.h"
+
+namespace slim {
+namespace {
+
+class TranslateCommand : public testing::Test {
+ protected:
+  static std::string model(const std::string& name) {
+    return "-m " +
+           (std::filesystem::path(SLIM_TEST_DATA) / "golden" / "translation" / name).string();
+  }
+  Outcome run(const std::string& arguments) { return Shell(folder_.path()).run(arguments); }
+  void expect_failure(const std::string& arguments, int status, const std::string& about) {
+    Shell(folder_.path()).expect_failure(arguments, status, about);
+  }
+  static std::vector<std::string> lines_of(const std::string& text) {
+    std::vector<std::string> lines;
+    std::istringstream in(text);
+    for (std::string line; std::getline(in, line);) lines.push_back(line);
+    return lines;
+  }
+
+  TemporaryFolder folder_;
+};
+
+TEST_F(TranslateCommand, GivesALineForALine) {
+  folder_.write("in.txt", "Hello world\n\nthe words\r\nx");
+  const std::string arguments = "translate " + model("t5_json") + " in.txt --max-length 8";
+  const Outcome text = run(arguments + " --stats");
+  EXPECT_EQ(text.status, 0) << text.err;
+  EXPECT_NE(text.err.find("sources"), std::string::npos) << text.err;
+  const auto lines = lines_of(text.out);
+  ASSERT_EQ(lines.size(), 4U);
+  EXPECT_EQ(lines[1], "");
+  const Outcome json = run(arguments + " --json --num-hypotheses 3 --batch-size 2");
+  const auto objects = lines_of(json.out);
+  ASSERT_EQ(objects.size(), 4U);
+  for (size_t i = 0; i < objects.size(); ++i) {
+    const auto one = nlohmann::json::parse(objects[i]);
+    EXPECT_EQ(one.at("hypotheses").at(0).at("text"), lines[i]);
+    EXPECT_EQ(one.at("hypotheses").size(), i == 1 ? 1U : 3U);
+  }
+  EXPECT_EQ(nlohmann::json::parse(objects[2]).at("source"), "the words");
+}
+
+TEST_F(TranslateCommand, ReadsStandardInput) {
+  folder_.write("in.txt", "Hello world\n");
+  const std::string arguments = "translate " + model("m2m_bpe") + " --source fr --target en ";
+  EXPECT_EQ(run(arguments + "--max-length 6 in.txt").out,
+            run(arguments + "--max-length 6 - < in.txt").out);
+  EXPECT_EQ(run(arguments + " < /dev/null").out, "");
+}
+
+TEST_F(TranslateCommand, SaysWhatIsWrong) {
+  folder_.write("in.txt", "Hello world\n\xFF\n");
+  folder_.write("good.txt", "Hello\n");
+  expect_failure("translate " + model("m2m_bpe") + " good.txt", 2, "source language is missing");
+  expect_failure("translate " + model("m2m_bpe") + " --source fr --target xx good.txt", 2,
+                 "af, am");
+  expect_failure("translate " + model("t5_json") + " in.txt", 2, "text 2");
+  expect_failure("translate " + model("t5_json") + " no.txt", 4, "no.txt");
+  expect_failure("translate " + model("t5_json") + " good.txt --patience 0", 2, "patience");
+  expect_failure("perplexity " + model("t5_json") + " -f good.txt", 2, "encoder");
+}
+
+TEST_F(TranslateCommand, OtherCommandsKnowTheseModels) {
+  folder_.write("in.txt", "Hello world\n");
+  const Outcome verified = run("verify " + model("t5_json") + " in.txt --json");
+  EXPECT_EQ(verified.status, 0) << verified.err;
+  EXPECT_GT(nlohmann::json::parse(verified.out).at("tokens"), 0);
+  const Outcome timed = run("bench " + model("t5_json") +
+                            " -b 2 -n 3 --repeats 1 --source-tokens 5 --read-bytes 4096 --json");
+  EXPECT_EQ(timed.status, 0) << timed.err;
+  EXPECT_EQ(nlohmann::json::parse(timed.out).at(0).at("prompt_tokens"), 5);
+  EXPECT_EQ(run("inspect " + model("t5_json")).status, 0);
+  const Outcome prompted = run("generate " + model("t5_json") + " -p 'Hello <extra_id_0>' -n 5");
+  EXPECT_EQ(prompted.status, 0) << prompted.err;
+}
+
+}  // namespace
+}  // namespace slim
