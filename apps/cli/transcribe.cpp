@@ -113,27 +113,26 @@ int run(Options& options) {
     std::fprintf(stderr, "slim: %s\n", error.what());
     if (status == 0) status = exit_status(error.code());
   };
-  const auto group = static_cast<size_t>(std::max(1, options.transcribe.batch_size));
-  for (size_t first = 0; first < options.audio.size(); first += group) {
-    const size_t last = std::min(first + group, options.audio.size());
-    const std::vector<std::string> paths(options.audio.begin() + static_cast<ptrdiff_t>(first),
-                                         options.audio.begin() + static_cast<ptrdiff_t>(last));
-    options.transcribe.on_progress = [&](size_t index, double done, double total) {
-      progress.show(paths[index], done, total, "s");
-      return true;
-    };
+  TranscribeOptions& transcribe = options.transcribe;
+  transcribe.on_progress = [&](size_t file, double done, double total) {
+    progress.show(options.audio[file], done, total, "s");
+    return true;
+  };
+  transcribe.on_failure = [&](size_t /*file*/, const Error& error) { fail(error); };
+  transcribe.on_result = [&](size_t file, const Transcription& result) {
+    progress.clear();
     try {
-      const std::vector<Transcription> results =
-          options.detect_language ? engine.detect_languages(paths, options.transcribe)
-                                  : engine.transcribe(paths, options.transcribe, &stats);
-      progress.clear();
-      for (size_t i = 0; i < results.size(); ++i) {
-        options.detect_language ? print_language(paths[i], results[i])
-                                : write(options, paths[i], results[i]);
-      }
+      options.detect_language ? print_language(options.audio[file], result)
+                              : write(options, options.audio[file], result);
     } catch (const Error& error) {
       fail(error);
     }
+  };
+  try {
+    options.detect_language ? engine.detect_languages(options.audio, transcribe)
+                            : engine.transcribe(options.audio, transcribe, &stats);
+  } catch (const Error& error) {
+    fail(error);
   }
   progress.clear();
   if (options.stats && !options.detect_language) print_stats(stats);

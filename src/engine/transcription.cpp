@@ -1,6 +1,4 @@
 // Transcription of files and of samples.
-#include <algorithm>
-
 #include "base/stopwatch.h"
 #include "engine/runtime.h"
 #include "engine/transcriber.h"
@@ -12,15 +10,48 @@ TranscriptionSetting setting_of(const Runtime& runtime, const TranscribeOptions&
   return transcription_setting(runtime.tokenizer(), runtime.tokens(), runtime.spec(), options);
 }
 
-// What is done with recordings that are open together; `first` is the number of the first. False
-// stops.
-using Work = std::function<bool(Transcriber&, std::span<const std::unique_ptr<Recording>>,
-                                size_t first, Stats*)>;
+// Opens the files of one call, one after another.
+class Opener {
+ public:
+  Opener(Runtime& runtime, const AudioList& audio, const TranscriptionSetting& setting,
+         Stats* stats)
+      : bins_(runtime.spec().mel_bins), audio_(audio), setting_(setting), stats_(stats) {}
 
-// As many recordings are open at a time as are decoded together.
-std::vector<Transcription> for_groups(Runtime& runtime, const AudioList& audio,
-                                      const TranscribeOptions& options, Stats* stats,
-                                      const Work& work) {
+  // Null at the end. A file that cannot be read is left out, if on_failure is there to say so.
+  std::unique_ptr<Track> next() {
+    const auto& failed = setting_.options.on_failure;
+    while (next_ < audio_.count) {
+      const size_t file = next_++;
+      try {
+        return open(file);
+      } catch (const Error& error) {
+        if (!failed || error.code() != ErrorCode::bad_file) throw;
+        failed(file, error);
+      }
+    }
+    return nullptr;
+  }
+
+ private:
+  std::unique_ptr<Track> open(size_t file) const {
+    const Stopwatch clock;
+    auto track = std::make_unique<Track>(file, audio_.open(file), bins_, setting_);
+    stats_->audio_seconds += track->seconds();
+    stats_->mel_seconds += clock.seconds();
+    return track;
+  }
+
+  int64_t bins_;
+  const AudioList& audio_;
+  const TranscriptionSetting& setting_;
+  Stats* stats_;
+  size_t next_ = 0;
+};
+
+}  // namespace
+
+std::vector<Transcription> transcribe_audio(Runtime& runtime, const AudioList& audio,
+                                            const TranscribeOptions& options, Stats* stats) {
   require_speech(runtime);
   const auto session = runtime.kernels().begin_session();
   const TranscriptionSetting setting = setting_of(runtime, options);
@@ -29,45 +60,47 @@ std::vector<Transcription> for_groups(Runtime& runtime, const AudioList& audio,
   Stats unwanted;
   Stats& total = stats != nullptr ? *stats : unwanted;
   const Stopwatch clock;
-  std::vector<Transcription> results;
-  const auto width = static_cast<size_t>(options.batch_size);
-  bool running = true;
-  for (size_t first = 0; first < audio.count && running; first += width) {
-    const Stopwatch reading;
-    std::vector<std::unique_ptr<Recording>> recordings;
-    for (size_t i = first; i < std::min(first + width, audio.count); ++i) {
-      recordings.push_back(
-          std::make_unique<Recording>(audio.open(i), runtime.spec().mel_bins, setting));
-      total.audio_seconds += recordings.back()->seconds();
-    }
-    total.mel_seconds += reading.seconds();
-    running = work(transcriber, recordings, first, &total);
-    for (const auto& recording : recordings) results.push_back(recording->take());
-  }
+  Opener opener(runtime, audio, setting, &total);
+  std::vector<Transcription> results(audio.count);
+  const auto done = [&](Track& track) {
+    Transcription& result = results[track.file()];
+    result = track.take();
+    if (options.on_result && track.finished()) options.on_result(track.file(), result);
+  };
+  transcriber.run([&] { return opener.next(); }, done, &total);
   total.load_seconds = runtime.load_seconds();
   total.total_seconds += clock.seconds();
   total.weight_bytes = runtime.weights().bytes() + model.derived_bytes();
   return results;
 }
 
-}  // namespace
-
-std::vector<Transcription> transcribe_audio(Runtime& runtime, const AudioList& audio,
-                                            const TranscribeOptions& options, Stats* stats) {
-  return for_groups(runtime, audio, options, stats,
-                    [](Transcriber& transcriber, auto recordings, size_t first, Stats* total) {
-                      return transcriber.run(recordings, first, total);
-                    });
-}
-
 std::vector<Transcription> detect_audio_languages(Runtime& runtime, const AudioList& audio,
                                                   TranscribeOptions options) {
+  require_speech(runtime);
   options.language.clear();
-  return for_groups(runtime, audio, options, nullptr,
-                    [](Transcriber& transcriber, auto recordings, size_t, Stats* total) {
-                      transcriber.detect_languages(recordings, total);
-                      return true;
-                    });
+  const auto session = runtime.kernels().begin_session();
+  const TranscriptionSetting setting = setting_of(runtime, options);
+  Transcriber transcriber(runtime.model(), setting);
+  Stats unwanted;
+  Opener opener(runtime, audio, setting, &unwanted);
+  std::vector<Transcription> results(audio.count);
+  std::vector<std::unique_ptr<Track>> tracks;
+  do {
+    tracks.clear();
+    while (std::ssize(tracks) < options.batch_size) {
+      tracks.push_back(opener.next());
+      if (tracks.back()) continue;
+      tracks.pop_back();
+      break;
+    }
+    transcriber.detect_languages(tracks, &unwanted);
+    for (const auto& track : tracks) {
+      Transcription& result = results[track->file()];
+      result = track->take();
+      if (options.on_result) options.on_result(track->file(), result);
+    }
+  } while (!tracks.empty());
+  return results;
 }
 
 void transcribe_windows(Runtime& runtime, const Model& model, std::unique_ptr<AudioReader> audio,
@@ -76,11 +109,9 @@ void transcribe_windows(Runtime& runtime, const Model& model, std::unique_ptr<Au
   const TranscriptionSetting setting = setting_of(runtime, options);
   Transcriber transcriber(model, setting);
   transcriber.on_window(std::move(on_window));
-  std::vector<std::unique_ptr<Recording>> recordings;
-  recordings.push_back(
-      std::make_unique<Recording>(std::move(audio), runtime.spec().mel_bins, setting));
+  auto track = std::make_unique<Track>(0, std::move(audio), runtime.spec().mel_bins, setting);
   Stats unwanted;
-  transcriber.run(recordings, 0, &unwanted);
+  transcriber.run([&] { return std::move(track); }, [](Track&) {}, &unwanted);
 }
 
 }  // namespace slim
