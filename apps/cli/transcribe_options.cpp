@@ -141,6 +141,10 @@ void add_transcribe_options(CLI::App& app, TranscribeOptions& options, NumberLis
       ->check(CLI::Range(1, 1024));
   app.add_flag("--batched", options.batched,
                "Cut files at pauses into chunks of at most 30 s that are decoded side by side");
+  app.add_option("--channels", lists.channels,
+                 "mix: the mean of all; split: each by itself, which segments then name")
+      ->check(CLI::IsMember({"mix", "split"}))
+      ->capture_default_str();
   app.add_option("--clip-timestamps,--clip_timestamps", lists.clip_timestamps,
                  "Stretches to transcribe: start,end,start,end,... in seconds");
   app.add_flag("--without-timestamps", options.without_timestamps, "Text without times");
@@ -178,6 +182,7 @@ void add_subtitle_options(CLI::App& app, SubtitleStyle& style) {
 
 void parse_lists(const NumberLists& lists, TranscribeOptions& options) {
   options.batch_size = lists.batch_size.value_or(options.batched ? 8 : 1);
+  options.split_channels = lists.channels == "split";
   options.temperatures = parse_numbers(lists.temperature, "--temperature");
   options.clip_timestamps = parse_numbers(lists.clip_timestamps, "--clip-timestamps");
   options.suppress_tokens.clear();

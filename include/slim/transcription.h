@@ -61,6 +61,8 @@ struct TranscribeOptions {
   std::vector<double> clip_timestamps;
   bool without_timestamps = false;  // decode without timestamp tokens
 
+  bool split_channels = false;  // each channel by itself, instead of their mean
+
   bool vad_filter = false;  // transcribe without what holds no speech; times are those of the file
   VadOptions vad;
 
@@ -99,8 +101,9 @@ struct Word {
   double probability = 0;  // mean of its tokens'
 };
 
-// The fields of faster-whisper's segments. Times never decrease from one to the next. Times in
-// seconds from the start of the file.
+// The fields of faster-whisper's segments. Times never decrease from one to the next; of several
+// channels, where each may speak over the others, those of beginnings. Times in seconds from the
+// start of the file.
 struct Segment {
   int id = 0;    // 1, 2, ...
   int seek = 0;  // first frame (10 ms) of the window it was decoded from
@@ -113,6 +116,7 @@ struct Segment {
   double compression_ratio = 0;  // of the window's text, by zlib
   double no_speech_prob = 0;
   std::optional<std::vector<Word>> words;  // with word_timestamps
+  std::optional<int> channel;              // 0, 1, ...; with split_channels
 };
 
 struct Stats {
@@ -131,7 +135,7 @@ struct Stats {
 };
 
 struct Transcription {
-  std::string language;
+  std::string language;  // of several channels, the one that is surest
   double language_probability = 1;
   double duration = 0;            // seconds
   double duration_after_vad = 0;  // of what was transcribed

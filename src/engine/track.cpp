@@ -37,9 +37,9 @@ int64_t quietest(std::span<const float> mel, int64_t bins, Clip range, int64_t a
   return best;
 }
 
-Track::Track(size_t file, std::unique_ptr<AudioReader> audio, int64_t bins,
+Track::Track(Origin origin, std::unique_ptr<AudioReader> audio, int64_t bins,
              const TranscriptionSetting& setting)
-    : file_(file),
+    : origin_(origin),
       batched_(setting.options.batched),
       window_(setting.window_frames),
       whole_(std::move(audio), bins, setting),

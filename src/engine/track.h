@@ -1,8 +1,8 @@
-// Track: one file, decoded window after window, or cut into chunks that are decoded side by side.
-// Without `batched` there is one chunk, the whole. With it, a chunk takes at most a window; of what
-// is longer, it ends with the last stretch of speech that it has room for, or, where silence is not
-// left out, at the quietest 0.2 s of the window's last third. So chunks end in pauses, and what
-// lies between two of them is in one of them.
+// Track: one file (or a channel of it), decoded window after window, or cut into chunks that are
+// decoded side by side. Without `batched` there is one chunk, the whole. With it, a chunk takes at
+// most a window; of what is longer, it ends with the last stretch of speech that it has room for,
+// or, where silence is not left out, at the quietest 0.2 s of the window's last third. So chunks
+// end in pauses, and what lies between two of them is in one of them.
 #pragma once
 
 #include <cstdint>
@@ -17,11 +17,16 @@ namespace slim {
 
 class Track {
  public:
-  // `file`: its number, for whoever asks. Throws what Recording throws.
-  Track(size_t file, std::unique_ptr<AudioReader> audio, int64_t bins,
+  // Where it comes from, for whoever asks: the file's number, and the channel's.
+  struct Origin {
+    size_t file = 0;
+    size_t channel = 0;
+  };
+  // Throws what Recording throws.
+  Track(Origin origin, std::unique_ptr<AudioReader> audio, int64_t bins,
         const TranscriptionSetting& setting);
 
-  size_t file() const { return file_; }
+  const Origin& origin() const { return origin_; }
   // The next chunk, with a window to decode; null where none is left. It lives until finish().
   Recording* next();
   // Of a chunk that has no window left.
@@ -44,7 +49,7 @@ class Track {
   int64_t end_of_chunk(Clip clip, std::span<const float> mel);
   Recording* next_chunk();
 
-  size_t file_;
+  Origin origin_;
   bool batched_;
   int64_t window_;            // frames
   Recording whole_;           // decoded itself, or what its chunks come to

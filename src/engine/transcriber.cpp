@@ -14,7 +14,7 @@ Transcriber::Transcriber(const Model& model, const TranscriptionSetting& setting
 
 bool Transcriber::report(const Track& track) const {
   const auto& callback = setting_.options.on_progress;
-  return !callback || callback(track.file(), track.seconds_done(), track.seconds());
+  return !callback || callback(track.origin().file, track.seconds_done(), track.seconds());
 }
 
 void Transcriber::detect(std::span<const Active> active, const std::vector<PageTable>& encoded) {

@@ -1,4 +1,7 @@
 // Transcription of files and of samples.
+#include <algorithm>
+#include <deque>
+
 #include "base/stopwatch.h"
 #include "engine/runtime.h"
 #include "engine/transcriber.h"
@@ -10,35 +13,101 @@ TranscriptionSetting setting_of(const Runtime& runtime, const TranscribeOptions&
   return transcription_setting(runtime.tokenizer(), runtime.tokens(), runtime.spec(), options);
 }
 
-// Opens the files of one call, one after another.
-class Opener {
- public:
-  Opener(Runtime& runtime, const AudioList& audio, const TranscriptionSetting& setting,
-         Stats* stats)
-      : bins_(runtime.spec().mel_bins), audio_(audio), setting_(setting), stats_(stats) {}
+// The segments of all channels in order of their beginnings.
+Transcription merged(std::vector<Transcription> channels) {
+  Transcription all;
+  all.language_probability = -1;
+  for (size_t i = 0; i < channels.size(); ++i) {
+    Transcription& one = channels[i];
+    for (Segment& segment : one.segments) {
+      segment.channel = static_cast<int>(i);
+      all.segments.push_back(std::move(segment));
+    }
+    all.duration = std::max(all.duration, one.duration);
+    all.duration_after_vad = std::max(all.duration_after_vad, one.duration_after_vad);
+    if (one.language_probability <= all.language_probability) continue;
+    all.language = one.language;
+    all.language_probability = one.language_probability;
+  }
+  std::stable_sort(all.segments.begin(), all.segments.end(),
+                   [](const Segment& a, const Segment& b) { return a.start < b.start; });
+  for (size_t i = 0; i < all.segments.size(); ++i) all.segments[i].id = static_cast<int>(i) + 1;
+  return all;
+}
 
-  // Null at the end. A file that cannot be read is left out, if on_failure is there to say so.
+// The files of one call: opened one after another, and what became of their tracks.
+class Files {
+ public:
+  Files(Runtime& runtime, const AudioList& audio, const TranscriptionSetting& setting, Stats* stats)
+      : bins_(runtime.spec().mel_bins),
+        audio_(audio),
+        setting_(setting),
+        stats_(stats),
+        files_(audio.count) {}
+
+  // The next track; null at the end. A file that cannot be read is left out, if on_failure is there
+  // to say so.
   std::unique_ptr<Track> next() {
     const auto& failed = setting_.options.on_failure;
-    while (next_ < audio_.count) {
+    while (opened_.empty() && next_ < audio_.count) {
       const size_t file = next_++;
       try {
-        return open(file);
+        open(file);
       } catch (const Error& error) {
+        opened_.clear();
         if (!failed || error.code() != ErrorCode::bad_file) throw;
         failed(file, error);
       }
     }
-    return nullptr;
+    if (opened_.empty()) return nullptr;
+    std::unique_ptr<Track> track = std::move(opened_.front());
+    opened_.pop_front();
+    return track;
+  }
+
+  // Takes what a track came to; `whole`: it is done.
+  void take(Track& track, bool whole) {
+    File& file = files_[track.origin().file];
+    file.channels[track.origin().channel] = track.take();
+    file.left -= whole ? 1 : 0;
+    if (file.left > 0) return;
+    file.result = merge(file);
+    const auto& callback = setting_.options.on_result;
+    if (callback) callback(track.origin().file, file.result);
+  }
+
+  std::vector<Transcription> results() {
+    std::vector<Transcription> all;
+    for (File& file : files_) {
+      if (file.left > 0) file.result = merge(file);
+      all.push_back(std::move(file.result));
+    }
+    return all;
   }
 
  private:
-  std::unique_ptr<Track> open(size_t file) const {
+  struct File {
+    std::vector<Transcription> channels;
+    size_t left = 0;  // that are not done
+    Transcription result;
+  };
+
+  void open(size_t file) {
     const Stopwatch clock;
-    auto track = std::make_unique<Track>(file, audio_.open(file), bins_, setting_);
-    stats_->audio_seconds += track->seconds();
+    size_t channel = 0;
+    for (std::unique_ptr<AudioReader>& audio : audio_.open(file)) {
+      opened_.push_back(std::make_unique<Track>(Track::Origin{file, channel++}, std::move(audio),
+                                                bins_, setting_));
+      stats_->audio_seconds += opened_.back()->seconds();
+    }
+    files_[file].left = channel;
+    files_[file].channels.resize(channel);
     stats_->mel_seconds += clock.seconds();
-    return track;
+  }
+
+  Transcription merge(File& file) const {
+    if (setting_.options.split_channels) return merged(std::move(file.channels));
+    return std::move(file.channels.front());
   }
 
   int64_t bins_;
@@ -46,6 +115,8 @@ class Opener {
   const TranscriptionSetting& setting_;
   Stats* stats_;
   size_t next_ = 0;
+  std::deque<std::unique_ptr<Track>> opened_;  // of one file
+  std::vector<File> files_;
 };
 
 }  // namespace
@@ -60,18 +131,13 @@ std::vector<Transcription> transcribe_audio(Runtime& runtime, const AudioList& a
   Stats unwanted;
   Stats& total = stats != nullptr ? *stats : unwanted;
   const Stopwatch clock;
-  Opener opener(runtime, audio, setting, &total);
-  std::vector<Transcription> results(audio.count);
-  const auto done = [&](Track& track) {
-    Transcription& result = results[track.file()];
-    result = track.take();
-    if (options.on_result && track.finished()) options.on_result(track.file(), result);
-  };
-  transcriber.run([&] { return opener.next(); }, done, &total);
+  Files files(runtime, audio, setting, &total);
+  transcriber.run([&] { return files.next(); },
+                  [&](Track& track) { files.take(track, track.finished()); }, &total);
   total.load_seconds = runtime.load_seconds();
   total.total_seconds += clock.seconds();
   total.weight_bytes = runtime.weights().bytes() + model.derived_bytes();
-  return results;
+  return files.results();
 }
 
 std::vector<Transcription> detect_audio_languages(Runtime& runtime, const AudioList& audio,
@@ -82,25 +148,19 @@ std::vector<Transcription> detect_audio_languages(Runtime& runtime, const AudioL
   const TranscriptionSetting setting = setting_of(runtime, options);
   Transcriber transcriber(runtime.model(), setting);
   Stats unwanted;
-  Opener opener(runtime, audio, setting, &unwanted);
-  std::vector<Transcription> results(audio.count);
+  Files files(runtime, audio, setting, &unwanted);
   std::vector<std::unique_ptr<Track>> tracks;
   do {
     tracks.clear();
     while (std::ssize(tracks) < options.batch_size) {
-      tracks.push_back(opener.next());
-      if (tracks.back()) continue;
-      tracks.pop_back();
-      break;
+      std::unique_ptr<Track> track = files.next();
+      if (!track) break;
+      tracks.push_back(std::move(track));
     }
     transcriber.detect_languages(tracks, &unwanted);
-    for (const auto& track : tracks) {
-      Transcription& result = results[track->file()];
-      result = track->take();
-      if (options.on_result) options.on_result(track->file(), result);
-    }
+    for (const auto& track : tracks) files.take(*track, true);
   } while (!tracks.empty());
-  return results;
+  return files.results();
 }
 
 void transcribe_windows(Runtime& runtime, const Model& model, std::unique_ptr<AudioReader> audio,
@@ -109,7 +169,8 @@ void transcribe_windows(Runtime& runtime, const Model& model, std::unique_ptr<Au
   const TranscriptionSetting setting = setting_of(runtime, options);
   Transcriber transcriber(model, setting);
   transcriber.on_window(std::move(on_window));
-  auto track = std::make_unique<Track>(0, std::move(audio), runtime.spec().mel_bins, setting);
+  auto track =
+      std::make_unique<Track>(Track::Origin{}, std::move(audio), runtime.spec().mel_bins, setting);
   Stats unwanted;
   transcriber.run([&] { return std::move(track); }, [](Track&) {}, &unwanted);
 }

@@ -43,7 +43,7 @@ class TrackTest : public testing::Test {
     return samples;
   }
   Track track(const std::vector<float>& samples) {
-    return Track(0, AudioReader::from_samples(samples, "made up"), 80, setting);
+    return Track({}, AudioReader::from_samples(samples, "made up"), 80, setting);
   }
 
   int32_t at(double seconds) const {

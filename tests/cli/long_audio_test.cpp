@@ -1,0 +1,108 @@
+// Long files and channels.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "cli/shell.h"
+#include "cli/wav.h"
+#include "engine/random_whisper.h"
+#include "temporary_folder.h"
+
+namespace slim {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+class LongAudio : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder = new TemporaryFolder;
+    write_random_whisper(folder->path() / "model", {});
+    write_file(path("long.wav"), wav(16000, 1, sweep(160000)));
+    write_file(path("stereo.wav"), wav(16000, 2, stereo(80000)));
+    write_file(path("empty.wav"), "");
+    write_file(path("one.wav"), wav(16000, 1, sweep(1)));
+    write_file(path("cut.wav"), wav(16000, 1, sweep(1000), 100000));
+  }
+  static void TearDownTestSuite() { delete folder; }
+
+  // The right one is the sweep backwards.
+  static std::vector<int16_t> stereo(size_t frames) {
+    const std::vector<int16_t> left = sweep(frames);
+    std::vector<int16_t> both;
+    for (size_t i = 0; i < frames; ++i) {
+      both.push_back(left[i]);
+      both.push_back(left[frames - 1 - i]);
+    }
+    return both;
+  }
+  static fs::path path(const std::string& name) { return folder->path() / name; }
+  static Outcome run(const std::string& arguments) { return Shell(folder->path()).run(arguments); }
+  static void expect_failure(const std::string& arguments, int status, const std::string& about) {
+    Shell(folder->path()).expect_failure(arguments, status, about);
+  }
+  static TemporaryFolder* folder;
+};
+TemporaryFolder* LongAudio::folder = nullptr;
+
+TEST_F(LongAudio, BatchedWritesEveryForm) {
+  const std::string batched = "transcribe -m model --batched --temperature 0 ";
+  const Outcome all = run(batched + "long.wav one.wav -f all -o forms");
+  EXPECT_EQ(all.status, 0) << all.err;
+  for (const char* form : {"txt", "srt", "vtt", "tsv", "json"}) {
+    EXPECT_TRUE(fs::exists(path("forms/long." + std::string(form)))) << form;
+    EXPECT_TRUE(fs::exists(path("forms/one." + std::string(form)))) << form;
+  }
+  const json written = json::parse(read_file(path("forms/long.json")));
+  double last = 0;
+  for (const json& segment : written["segments"]) {
+    EXPECT_GE(segment["start"], last);
+    last = segment["end"];
+  }
+  EXPECT_GE(written["segments"].size(), 4U);  // windows are 2 s
+  EXPECT_LE(last, 10);
+  const Outcome failing = run(batched + "-b 3 empty.wav cut.wav long.wav -o some");
+  EXPECT_EQ(failing.status, 4);
+  EXPECT_NE(failing.err.find("empty.wav"), std::string::npos);
+  EXPECT_NE(failing.err.find("cut.wav"), std::string::npos);
+  EXPECT_EQ(read_file(path("some/long.txt")), read_file(path("forms/long.txt")));
+}
+
+TEST_F(LongAudio, ChannelsAreTranscribedEachByItself) {
+  const std::string split = "transcribe -m model --temperature 0 --channels split ";
+  const Outcome both = run(split + "stereo.wav -f json");
+  ASSERT_EQ(both.status, 0) << both.err;
+  const json all = json::parse(both.out);
+  std::vector<json> of_channel[2];
+  double last = 0;
+  for (const json& segment : all["segments"]) {
+    EXPECT_GE(segment["start"], last);
+    last = segment["start"];
+    of_channel[segment["channel"].get<int>()].push_back(segment["tokens"]);
+  }
+  write_file(path("left.wav"), wav(16000, 1, sweep(80000)));
+  const json left = json::parse(run(split + "left.wav -f json").out);
+  ASSERT_EQ(of_channel[0].size(), left["segments"].size());
+  for (size_t i = 0; i < of_channel[0].size(); ++i) {
+    EXPECT_EQ(of_channel[0][i], left["segments"][i]["tokens"]);
+  }
+  EXPECT_FALSE(of_channel[1].empty());
+  EXPECT_NE(run(split + "stereo.wav").out.find("[channel 1] "), std::string::npos);
+  EXPECT_NE(run(split + "stereo.wav -f srt").out.find("[channel 0] "), std::string::npos);
+  EXPECT_NE(run(split + "stereo.wav -f vtt --word-timestamps").out.find("<v channel 1>"),
+            std::string::npos);
+  EXPECT_EQ(run(split + "stereo.wav -f tsv").out.rfind("start\tend\tchannel\ttext\n", 0), 0U);
+  EXPECT_EQ(run(split + "- -f json < stereo.wav").out, both.out);
+  EXPECT_EQ(run(split + "--batched - -f json < one.wav").status, 0);
+  EXPECT_EQ(json::parse(run("transcribe -m model stereo.wav -f json").out)["segments"][0].count(
+                "channel"),
+            0U);
+  expect_failure(split + "empty.wav", 4, "empty.wav");
+  expect_failure(split + "cut.wav", 4, "cut.wav");
+  expect_failure("transcribe -m model --channels left stereo.wav", 2, "--channels");
+}
+
+}  // namespace
+}  // namespace slim
