@@ -24,6 +24,7 @@ struct Options {
   bool detect_language = false;
   std::string format = "txt";
   std::string directory;
+  bool resume = false;
   bool stats = false;
 };
 
@@ -48,16 +49,40 @@ void print(const std::string& text) {
   }
 }
 
+std::vector<std::string> forms_of(const Options& options) {
+  return options.format == "all" ? format_names() : std::vector<std::string>{options.format};
+}
+
+std::string output_of(const Options& options, const std::string& path, const std::string& form) {
+  return (std::filesystem::path(options.directory) / (stem_of(path) + "." + form)).string();
+}
+
+// Leaves out the inputs whose outputs are all there: a file has its name only once it is whole.
+void skip_done(Options& options) {
+  if (options.directory.empty()) {
+    throw Error(ErrorCode::bad_request, "There are no output files without --output-dir.",
+                "--resume");
+  }
+  const std::vector<std::string> forms = forms_of(options);
+  const size_t all = options.audio.size();
+  std::erase_if(options.audio, [&](const std::string& path) {
+    return std::all_of(forms.begin(), forms.end(), [&](const std::string& form) {
+      std::error_code missing;
+      return std::filesystem::is_regular_file(output_of(options, path, form), missing);
+    });
+  });
+  std::fprintf(stderr, "slim: %zu of %zu inputs were done before.\n", all - options.audio.size(),
+               all);
+}
+
 void write(const Options& options, const std::string& path, const Transcription& transcription) {
-  const std::vector<std::string> forms =
-      options.format == "all" ? format_names() : std::vector<std::string>{options.format};
+  const std::vector<std::string> forms = forms_of(options);
   if (options.directory.empty()) {
     for (const std::string& form : forms) print(format(form, transcription, options.style));
     return;
   }
   for (const std::string& form : forms) {
-    const auto file = std::filesystem::path(options.directory) / (stem_of(path) + "." + form);
-    write_file(file.string(), format(form, transcription, options.style));
+    write_file(output_of(options, path, form), format(form, transcription, options.style));
   }
 }
 
@@ -87,7 +112,11 @@ void print_stats(const Stats& stats) {
 }
 
 void prepare_output(Options& options) {
-  if (options.detect_language) return;
+  if (options.detect_language) {
+    if (!options.resume) return;
+    throw Error(ErrorCode::bad_request, "There is no output to go on from.",
+                "--resume with --detect-language");
+  }
   if (options.format == "all" && options.directory.empty()) options.directory = ".";
   check_stems(options);
   if (!options.directory.empty()) {
@@ -98,12 +127,14 @@ void prepare_output(Options& options) {
                   options.directory);
     }
   }
+  if (options.resume) skip_done(options);
 }
 
 int run(Options& options) {
   parse_lists(options.lists, options.transcribe);
   options.style.check(options.transcribe.word_timestamps);
   prepare_output(options);
+  if (options.audio.empty()) return 0;
   Engine engine(options.model.model, options.model.engine);
   Progress progress(true);
   Stats stats;
@@ -157,6 +188,8 @@ Action add_transcribe(CLI::App& app) {
       ->capture_default_str();
   app.add_option("-o,--output-dir,--output_dir", options->directory,
                  "Write files here instead of to stdout");
+  app.add_flag("--resume", options->resume,
+               "Leave out inputs whose files in --output-dir are all there");
   app.add_flag("--stats", options->stats, "Print times and memory to stderr");
   return [options] { return run(*options); };
 }

@@ -1,4 +1,4 @@
-// Long files and channels.
+// Long files, channels, and runs over many files that are killed.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -102,6 +102,41 @@ TEST_F(LongAudio, ChannelsAreTranscribedEachByItself) {
   expect_failure(split + "empty.wav", 4, "empty.wav");
   expect_failure(split + "cut.wav", 4, "cut.wav");
   expect_failure("transcribe -m model --channels left stereo.wav", 2, "--channels");
+}
+
+TEST_F(LongAudio, AKilledRunGoesOnWhereItWas) {
+  std::string files;
+  for (int i = 0; i < 8; ++i) {
+    const std::string name = "part" + std::to_string(i) + ".wav";
+    write_file(path(name), wav(16000, 1, sweep(160000 + 16000 * static_cast<size_t>(i))));
+    files += " " + name;
+  }
+  const std::string all =
+      "transcribe -m model --temperature 0 -f all -o parts" + files + " empty.wav";
+  run(all + " & p=$!; while [ ! -e parts/part1.json ]; do sleep 0.01; done; kill -9 $p; wait $p");
+  std::vector<std::pair<fs::path, fs::file_time_type>> before;
+  for (const auto& entry : fs::directory_iterator(path("parts"))) {
+    if (entry.path().extension() == ".json") {
+      before.emplace_back(entry.path(), fs::last_write_time(entry.path()));
+      EXPECT_TRUE(json::accept(read_file(entry.path())));
+    }
+  }
+  ASSERT_GE(before.size(), 2U);
+  ASSERT_LT(before.size(), 8U) << "it was not killed in time";
+  const Outcome rest = run(all + " --resume");
+  EXPECT_EQ(rest.status, 4) << "a file is empty";
+  EXPECT_NE(rest.err.find(std::to_string(before.size()) + " of 9"), std::string::npos) << rest.err;
+  for (const auto& [file, time] : before) EXPECT_EQ(fs::last_write_time(file), time);
+  for (int i = 0; i < 8; ++i) {
+    for (const char* form : {"txt", "srt", "vtt", "tsv", "json"}) {
+      EXPECT_TRUE(fs::exists(path("parts/part" + std::to_string(i) + "." + form)));
+    }
+  }
+  EXPECT_FALSE(fs::exists(path("parts/empty.txt")));
+  const Outcome nothing = run("transcribe -m nowhere -o parts --resume" + files);
+  EXPECT_EQ(nothing.status, 0) << "there is nothing to load a model for";
+  expect_failure("transcribe -m model --resume long.wav", 2, "--resume");
+  expect_failure("transcribe -m model --resume -o parts --detect-language long.wav", 2, "--resume");
 }
 
 }  // namespace
