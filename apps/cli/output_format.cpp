@@ -145,6 +145,17 @@ std::string format(const std::string& name, const Transcription& transcription,
   throw Error(ErrorCode::bad_request, "There is no such output format.", name);
 }
 
+std::string live_json(const Segment& segment) {
+  nlohmann::ordered_json line = {{"partial", false}};
+  line.update(as_json(segment));
+  return line.dump() + "\n";
+}
+
+std::string live_json(const std::string& partial, double seconds) {
+  return nlohmann::ordered_json{{"partial", true}, {"end", seconds}, {"text", partial}}.dump() +
+         "\n";
+}
+
 void write_file(const std::string& path, const std::string& text) {
   const std::string temporary = path + ".partial-" + std::to_string(getpid());
   std::FILE* file = std::fopen(temporary.c_str(), "wb");

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "command.h"
+#include "live.h"
 #include "output_format.h"
 #include "progress.h"
 #include "transcribe_options.h"
@@ -26,6 +27,9 @@ struct Options {
   std::string directory;
   bool resume = false;
   bool stats = false;
+  bool live = false;
+  bool raw = false;
+  double live_step = 2;
 };
 
 std::string stem_of(const std::string& path) {
@@ -130,9 +134,30 @@ void prepare_output(Options& options) {
   if (options.resume) skip_done(options);
 }
 
+// What live text has no use for is refused.
+int run_live(const Options& options) {
+  const auto refuse = [](const char* sentence, const char* option) {
+    throw Error(ErrorCode::bad_request, sentence, option);
+  };
+  if (options.audio.size() != 1) refuse("One input at a time can be live.", "--live");
+  if (!options.directory.empty()) refuse("Live text goes to stdout.", "--output-dir");
+  if (options.resume) refuse("Live sound comes once.", "--resume");
+  if (options.detect_language) refuse("Live text is all there is.", "--detect-language");
+  if (options.format != "txt" && options.format != "json") {
+    refuse("Live text is txt or json.", "--output-format");
+  }
+  Engine engine(options.model.model, options.model.engine);
+  return transcribe_live(engine, options.audio.front(), {options.transcribe, options.live_step},
+                         {options.raw, options.format == "json"});
+}
+
 int run(Options& options) {
   parse_lists(options.lists, options.transcribe);
   options.style.check(options.transcribe.word_timestamps);
+  if (options.live) return run_live(options);
+  if (options.raw) {
+    throw Error(ErrorCode::bad_request, "Samples without a header are read with --live.", "--raw");
+  }
   prepare_output(options);
   if (options.audio.empty()) return 0;
   Engine engine(options.model.model, options.model.engine);
@@ -188,6 +213,12 @@ Action add_transcribe(CLI::App& app) {
       ->capture_default_str();
   app.add_option("-o,--output-dir,--output_dir", options->directory,
                  "Write files here instead of to stdout");
+  app.add_flag("--live", options->live,
+               "Transcribe one input while it is coming in: wav of 16 kHz, or --raw");
+  app.add_flag("--raw", options->raw, "Live input is s16le samples of 16 kHz, without a header");
+  app.add_option("--live-step", options->live_step,
+                 "Seconds of new sound after which live text is looked at again")
+      ->capture_default_str();
   app.add_flag("--resume", options->resume,
                "Leave out inputs whose files in --output-dir are all there");
   app.add_flag("--stats", options->stats, "Print times and memory to stderr");

@@ -18,6 +18,7 @@
 
 #include "slim/error.h"
 #include "slim/generation.h"
+#include "slim/live.h"
 #include "slim/report.h"
 #include "slim/transcription.h"
 
@@ -101,6 +102,7 @@ class Engine {
 
  private:
   friend class ChatSession;
+  friend class LiveTranscription;
   struct State;
   std::unique_ptr<State> state_;
 };

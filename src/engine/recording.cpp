@@ -46,9 +46,9 @@ std::optional<double> end_of_words(const std::vector<Segment>& segments) {
 }  // namespace
 
 Recording::Recording(std::unique_ptr<AudioReader> audio, int64_t bins,
-                     const TranscriptionSetting& setting)
+                     const TranscriptionSetting& setting, float loudest)
     : setting_(setting),
-      mel_(std::make_shared<SpeechFrames>(std::move(audio), bins, setting.speech_rules)),
+      mel_(std::make_shared<SpeechFrames>(std::move(audio), bins, setting.speech_rules, loudest)),
       earlier_(setting.initial_prompt) {
   find_clips();
   transcription_.duration = static_cast<double>(mel_->samples()) / kSampleRate;

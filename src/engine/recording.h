@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -28,7 +29,9 @@ class Recording {
  public:
   // Reads the audio once. Throws what AudioReader throws, and Error{bad_request} for a language
   // that the model does not know.
-  Recording(std::unique_ptr<AudioReader> audio, int64_t bins, const TranscriptionSetting& setting);
+  // `loudest`: as MelStream's.
+  Recording(std::unique_ptr<AudioReader> audio, int64_t bins, const TranscriptionSetting& setting,
+            float loudest = std::numeric_limits<float>::lowest());
   // A chunk of another, from these frames of it: [clip, bins]. No text comes before it but the
   // initial prompt. `first`: the prefix begins its text.
   Recording(const Recording& whole, Clip clip, std::vector<float> mel, bool first);

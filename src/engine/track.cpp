@@ -38,11 +38,11 @@ int64_t quietest(std::span<const float> mel, int64_t bins, Clip range, int64_t a
 }
 
 Track::Track(Origin origin, std::unique_ptr<AudioReader> audio, int64_t bins,
-             const TranscriptionSetting& setting)
+             const TranscriptionSetting& setting, float loudest)
     : origin_(origin),
       batched_(setting.options.batched),
       window_(setting.window_frames),
-      whole_(std::move(audio), bins, setting),
+      whole_(std::move(audio), bins, setting, loudest),
       clips_(whole_.clips()) {}
 
 void Track::set_language(int32_t id, const std::string& code, double probability) {

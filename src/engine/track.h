@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <memory>
 #include <span>
 #include <vector>
@@ -22,9 +23,9 @@ class Track {
     size_t file = 0;
     size_t channel = 0;
   };
-  // Throws what Recording throws.
+  // Throws what Recording throws. `loudest`: as MelStream's.
   Track(Origin origin, std::unique_ptr<AudioReader> audio, int64_t bins,
-        const TranscriptionSetting& setting);
+        const TranscriptionSetting& setting, float loudest = std::numeric_limits<float>::lowest());
 
   const Origin& origin() const { return origin_; }
   // The next chunk, with a window to decode; null where none is left. It lives until finish().
@@ -37,6 +38,7 @@ class Track {
   void set_language(int32_t id, const std::string& code, double probability);
   double seconds_done() const { return finished() ? seconds() : whole_.seconds_done(); }
   double seconds() const { return whole_.seconds(); }
+  float loudest() { return whole_.frames().loudest(); }
   // What is done so far.
   Transcription take() { return whole_.take(); }
 

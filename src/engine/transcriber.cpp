@@ -109,6 +109,13 @@ void Transcriber::detect_languages(std::span<const std::unique_ptr<Track>> track
   detect(active, remember(encoded, static_cast<int64_t>(active.size())));
 }
 
+bool Transcriber::look(Track& track, Stats* stats) {
+  const Active one{&track, track.next()};
+  if (one.chunk == nullptr) return false;
+  decode(std::span(&one, 1), stats);
+  return true;
+}
+
 void Transcriber::fill(std::vector<Active>& active, Tracks& tracks, const Open& open) const {
   const auto width = static_cast<size_t>(setting_.options.batch_size);
   for (size_t i = 0; active.size() < width;) {

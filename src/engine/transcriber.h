@@ -37,6 +37,8 @@ class Transcriber {
   // Decodes all tracks to their ends, at most options.batch_size chunks at a time; one is opened
   // when those before it have no chunk left to begin. False if on_progress stopped it.
   bool run(const Open& open, const Done& done, Stats* stats);
+  // Decodes one window of a track, its first; false if it has none.
+  bool look(Track& track, Stats* stats);
   // Finds the language of each by its first window with sound; decodes nothing.
   void detect_languages(std::span<const std::unique_ptr<Track>> tracks, Stats* stats);
 

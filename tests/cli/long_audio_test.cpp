@@ -1,8 +1,9 @@
-// Long files, channels, and runs over many files that are killed.
+// Long files, channels, runs over many files that are killed, and sound that is still coming in.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "cli/shell.h"
 #include "cli/wav.h"
@@ -43,6 +44,13 @@ class LongAudio : public testing::Test {
   static void expect_failure(const std::string& arguments, int status, const std::string& about) {
     Shell(folder->path()).expect_failure(arguments, status, about);
   }
+  static std::vector<json> lines_of(const std::string& text) {
+    std::vector<json> lines;
+    std::istringstream stream(text);
+    for (std::string line; std::getline(stream, line);) lines.push_back(json::parse(line));
+    return lines;
+  }
+
   static TemporaryFolder* folder;
 };
 TemporaryFolder* LongAudio::folder = nullptr;
@@ -137,6 +145,49 @@ TEST_F(LongAudio, AKilledRunGoesOnWhereItWas) {
   EXPECT_EQ(nothing.status, 0) << "there is nothing to load a model for";
   expect_failure("transcribe -m model --resume long.wav", 2, "--resume");
   expect_failure("transcribe -m model --resume -o parts --detect-language long.wav", 2, "--resume");
+}
+
+TEST_F(LongAudio, LiveTextComesInLines) {
+  const std::string live = "transcribe -m model --temperature 0 --live --live-step 0.5 ";
+  const Outcome piped = run(live + "-f json - < long.wav");
+  ASSERT_EQ(piped.status, 0) << piped.err;
+  double last = 0;
+  int64_t final = 0;
+  for (const json& line : lines_of(piped.out)) {
+    if (line["partial"]) {
+      EXPECT_FALSE(line["text"].get<std::string>().empty());
+      continue;
+    }
+    EXPECT_EQ(line["id"], ++final);
+    EXPECT_GE(line["start"], last);
+    last = line["end"];
+  }
+  EXPECT_GE(final, 3);
+  write_file(path("samples"), read_file(path("long.wav")).substr(44));
+  EXPECT_EQ(run(live + "--raw -f json - < samples").out, piped.out);
+  EXPECT_EQ(run(live + "long.wav -f json").out, piped.out);
+  EXPECT_EQ(run(live + "stereo.wav").status, 0);
+  EXPECT_EQ(run(live + "one.wav").out, "");
+  EXPECT_EQ(run(live + "cut.wav").status, 0) << "a pipe may end whenever it likes";
+  EXPECT_EQ(run(live + "--raw - < empty.wav").status, 0);
+}
+
+TEST_F(LongAudio, LiveRefusesWithASentence) {
+  const std::string live = "transcribe -m model --live ";
+  expect_failure(live + "empty.wav", 4, "empty.wav");
+  expect_failure(live + "missing.wav", 4, "missing.wav");
+  expect_failure(live + "model/config.json", 4, "--raw");
+  write_file(path("rate.wav"), wav(8000, 1, sweep(100)));
+  expect_failure(live + "rate.wav", 4, "16 kHz");
+  write_file(path("head.wav"), wav(16000, 1, sweep(100)).substr(0, 30));
+  expect_failure(live + "head.wav", 4, "head.wav");
+  expect_failure(live + "long.wav stereo.wav", 2, "--live");
+  expect_failure(live + "long.wav -f srt", 2, "--output-format");
+  expect_failure(live + "long.wav -o out", 2, "--output-dir");
+  expect_failure(live + "long.wav --batched", 2, "batched");
+  expect_failure(live + "long.wav --vad-filter", 2, "vad_filter");
+  expect_failure(live + "long.wav --live-step 0", 2, "step");
+  expect_failure("transcribe -m model --raw long.wav", 2, "--raw");
 }
 
 }  // namespace
