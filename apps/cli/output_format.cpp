@@ -30,9 +30,16 @@ std::string clock_text(double seconds, char point, bool hours_always) {
   return text;
 }
 
+// What stands before a text of one of several channels.
+std::string label(const std::optional<int>& channel) {
+  return channel ? "[channel " + std::to_string(*channel) + "] " : std::string();
+}
+
 std::string as_txt(const Transcription& transcription, const SubtitleStyle& /*style*/) {
   std::string out;
-  for (const Segment& segment : transcription.segments) out += trimmed(segment.text) + "\n";
+  for (const Segment& segment : transcription.segments) {
+    out += label(segment.channel) + trimmed(segment.text) + "\n";
+  }
   return out;
 }
 
@@ -41,7 +48,7 @@ std::string as_srt(const Transcription& transcription, const SubtitleStyle& styl
   int number = 0;
   for (const Cue& cue : cues(transcription, style)) {
     out += std::to_string(++number) + "\n" + clock_text(cue.start, ',', true) + " --> " +
-           clock_text(cue.end, ',', true) + "\n" + cue.text + "\n\n";
+           clock_text(cue.end, ',', true) + "\n" + label(cue.channel) + cue.text + "\n\n";
   }
   return out;
 }
@@ -50,18 +57,22 @@ std::string as_vtt(const Transcription& transcription, const SubtitleStyle& styl
   std::string out = "WEBVTT\n\n";
   for (const Cue& cue : cues(transcription, style)) {
     out += clock_text(cue.start, '.', false) + " --> " + clock_text(cue.end, '.', false) + "\n" +
-           cue.text + "\n\n";
+           (cue.channel ? "<v channel " + std::to_string(*cue.channel) + ">" : "") + cue.text +
+           "\n\n";
   }
   return out;
 }
 
 std::string as_tsv(const Transcription& transcription, const SubtitleStyle& /*style*/) {
-  std::string out = "start\tend\ttext\n";
-  for (const Segment& segment : transcription.segments) {
+  const auto& segments = transcription.segments;
+  const bool channels = !segments.empty() && segments.front().channel.has_value();
+  std::string out = channels ? "start\tend\tchannel\ttext\n" : "start\tend\ttext\n";
+  for (const Segment& segment : segments) {
     std::string text = trimmed(segment.text);
     for (char& c : text) c = c == '\t' ? ' ' : c;
     out += std::to_string(milliseconds(segment.start)) + "\t" +
-           std::to_string(milliseconds(segment.end)) + "\t" + text + "\n";
+           std::to_string(milliseconds(segment.end)) + "\t" +
+           (segment.channel ? std::to_string(*segment.channel) + "\t" : "") + text + "\n";
   }
   return out;
 }
@@ -78,21 +89,25 @@ nlohmann::ordered_json as_json(const std::optional<std::vector<Word>>& words) {
   return list;
 }
 
+nlohmann::ordered_json as_json(const Segment& segment) {
+  nlohmann::ordered_json fields = {{"id", segment.id},
+                                   {"seek", segment.seek},
+                                   {"start", segment.start},
+                                   {"end", segment.end},
+                                   {"text", segment.text},
+                                   {"tokens", segment.tokens},
+                                   {"temperature", segment.temperature},
+                                   {"avg_logprob", segment.avg_logprob},
+                                   {"compression_ratio", segment.compression_ratio},
+                                   {"no_speech_prob", segment.no_speech_prob},
+                                   {"words", as_json(segment.words)}};
+  if (segment.channel) fields["channel"] = *segment.channel;
+  return fields;
+}
+
 std::string as_json(const Transcription& transcription, const SubtitleStyle& /*style*/) {
   nlohmann::ordered_json segments = nlohmann::ordered_json::array();
-  for (const Segment& segment : transcription.segments) {
-    segments.push_back({{"id", segment.id},
-                        {"seek", segment.seek},
-                        {"start", segment.start},
-                        {"end", segment.end},
-                        {"text", segment.text},
-                        {"tokens", segment.tokens},
-                        {"temperature", segment.temperature},
-                        {"avg_logprob", segment.avg_logprob},
-                        {"compression_ratio", segment.compression_ratio},
-                        {"no_speech_prob", segment.no_speech_prob},
-                        {"words", as_json(segment.words)}});
-  }
+  for (const Segment& segment : transcription.segments) segments.push_back(as_json(segment));
   const nlohmann::ordered_json all = {{"text", transcription.text()},
                                       {"language", transcription.language},
                                       {"language_probability", transcription.language_probability},
@@ -128,6 +143,17 @@ std::string format(const std::string& name, const Transcription& transcription,
     if (name == form.name) return form.write(transcription, style);
   }
   throw Error(ErrorCode::bad_request, "There is no such output format.", name);
+}
+
+std::string live_json(const Segment& segment) {
+  nlohmann::ordered_json line = {{"partial", false}};
+  line.update(as_json(segment));
+  return line.dump() + "\n";
+}
+
+std::string live_json(const std::string& partial, double seconds) {
+  return nlohmann::ordered_json{{"partial", true}, {"end", seconds}, {"text", partial}}.dump() +
+         "\n";
 }
 
 void write_file(const std::string& path, const std::string& text) {

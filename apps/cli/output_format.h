@@ -16,6 +16,11 @@ std::vector<std::string> format_names();
 std::string format(const std::string& name, const Transcription& transcription,
                    const SubtitleStyle& style);
 
+// Live text as lines of JSON: a segment with "partial": false, and what may still change after
+// `seconds` of sound.
+std::string live_json(const Segment& segment);
+std::string live_json(const std::string& partial, double seconds);
+
 // Writes text to a file: to a temporary beside it first, then renamed, so that no half-written file
 // is ever seen. Throws Error{bad_file}.
 void write_file(const std::string& path, const std::string& text);

@@ -23,7 +23,10 @@ int characters(const std::string& text) {
 }
 
 // Words as they stand in a cue: a line break before the first of a line.
-using Words = std::vector<Word>;
+struct Words {
+  std::vector<Word> list;
+  std::optional<int> channel;
+};
 
 class Layout {
  public:
@@ -36,36 +39,45 @@ class Layout {
       if (!segment.words) continue;
       const auto all = static_cast<int>(segment.words->size());
       const int most = style_.max_words_per_line > 0 ? style_.max_words_per_line : all;
+      if (segment.channel != cue_.channel) end_cue();
+      cue_.channel = segment.channel;
       for (int i = 0; i < all; ++i) add((*segment.words)[static_cast<size_t>(i)], i % most == 0);
     }
-    if (!cue_.empty()) cues_.push_back(std::move(cue_));
+    end_cue();
     return std::move(cues_);
   }
 
  private:
+  void end_cue() {
+    if (!cue_.list.empty()) cues_.push_back(cue_);
+    cue_.list.clear();
+    lines_ = 1;
+    width_ = 0;
+  }
+
   // `first`: of its segment, or of as many words as a line may have.
   void add(Word word, bool first) {
     const int width = characters(word.word);
     const bool pause = !by_segment_ && word.start - last_ > kLongPause;
     const bool room = style_.max_line_width == 0 || width_ + width <= style_.max_line_width;
-    const bool ends = first && !cue_.empty() && by_segment_;
+    const bool ends = first && !cue_.list.empty() && by_segment_;
     last_ = word.start;
     if (width_ > 0 && room && !pause && !ends) {
       width_ += width;
-      cue_.push_back(std::move(word));
+      cue_.list.push_back(std::move(word));
       return;
     }
     word.word = trimmed(word.word);
-    width_ = characters(word.word);
+    const int own_width = characters(word.word);
     const bool full = style_.max_line_count > 0 && (pause || lines_ >= style_.max_line_count);
-    if (!cue_.empty() && (full || ends)) {
-      cues_.push_back(std::exchange(cue_, {}));
-      lines_ = 1;
-    } else if (!cue_.empty()) {
+    if (full || ends) {
+      end_cue();
+    } else if (!cue_.list.empty()) {
       ++lines_;
       word.word.insert(0, "\n");
     }
-    cue_.push_back(std::move(word));
+    width_ = own_width;
+    cue_.list.push_back(std::move(word));
   }
 
   const SubtitleStyle& style_;
@@ -78,7 +90,7 @@ class Layout {
 };
 
 // The text of a cue with word `marked` underlined; none is, if there is no such word.
-std::string text_of(const Words& words, size_t marked) {
+std::string text_of(const std::vector<Word>& words, size_t marked) {
   std::string text;
   for (size_t i = 0; i < words.size(); ++i) {
     const std::string& word = words[i].word;
@@ -94,11 +106,14 @@ std::string text_of(const Words& words, size_t marked) {
 
 // One cue a word, and one for each pause between two.
 void add_highlighted(const Words& words, std::vector<Cue>& cues) {
-  double last = words.front().start;
-  for (size_t i = 0; i < words.size(); ++i) {
-    const Word& word = words[i];
-    if (word.start > last) cues.push_back({last, word.start, text_of(words, words.size())});
-    cues.push_back({word.start, word.end, text_of(words, i)});
+  const std::vector<Word>& list = words.list;
+  double last = list.front().start;
+  for (size_t i = 0; i < list.size(); ++i) {
+    const Word& word = list[i];
+    if (word.start > last) {
+      cues.push_back({last, word.start, text_of(list, list.size()), words.channel});
+    }
+    cues.push_back({word.start, word.end, text_of(list, i), words.channel});
     last = word.end;
   }
 }
@@ -131,7 +146,8 @@ std::vector<Cue> cues(const Transcription& transcription, const SubtitleStyle& s
   const auto& segments = transcription.segments;
   if (segments.empty() || !segments.front().words) {
     for (const Segment& segment : segments) {
-      cues.push_back({segment.start, segment.end, without_arrows(trimmed(segment.text))});
+      cues.push_back(
+          {segment.start, segment.end, without_arrows(trimmed(segment.text)), segment.channel});
     }
     return cues;
   }
@@ -139,7 +155,8 @@ std::vector<Cue> cues(const Transcription& transcription, const SubtitleStyle& s
     if (style.highlight_words) {
       add_highlighted(words, cues);
     } else {
-      cues.push_back({words.front().start, words.back().end, text_of(words, words.size())});
+      cues.push_back({words.list.front().start, words.list.back().end,
+                      text_of(words.list, words.list.size()), words.channel});
     }
   }
   return cues;

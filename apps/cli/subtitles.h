@@ -1,6 +1,7 @@
 // Subtitles: a transcription cut into cues, by segments or by words, as openai-whisper does it.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,7 @@ struct Cue {
   double start = 0;
   double end = 0;
   std::string text;  // lines; no "-->", which would read as a time line
+  std::optional<int> channel = {};
 };
 
 // One cue a segment where there are no word times. Times never decrease.

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "command.h"
+#include "live.h"
 #include "output_format.h"
 #include "progress.h"
 #include "transcribe_options.h"
@@ -24,7 +25,11 @@ struct Options {
   bool detect_language = false;
   std::string format = "txt";
   std::string directory;
+  bool resume = false;
   bool stats = false;
+  bool live = false;
+  bool raw = false;
+  double live_step = 2;
 };
 
 std::string stem_of(const std::string& path) {
@@ -48,16 +53,40 @@ void print(const std::string& text) {
   }
 }
 
+std::vector<std::string> forms_of(const Options& options) {
+  return options.format == "all" ? format_names() : std::vector<std::string>{options.format};
+}
+
+std::string output_of(const Options& options, const std::string& path, const std::string& form) {
+  return (std::filesystem::path(options.directory) / (stem_of(path) + "." + form)).string();
+}
+
+// Leaves out the inputs whose outputs are all there: a file has its name only once it is whole.
+void skip_done(Options& options) {
+  if (options.directory.empty()) {
+    throw Error(ErrorCode::bad_request, "There are no output files without --output-dir.",
+                "--resume");
+  }
+  const std::vector<std::string> forms = forms_of(options);
+  const size_t all = options.audio.size();
+  std::erase_if(options.audio, [&](const std::string& path) {
+    return std::all_of(forms.begin(), forms.end(), [&](const std::string& form) {
+      std::error_code missing;
+      return std::filesystem::is_regular_file(output_of(options, path, form), missing);
+    });
+  });
+  std::fprintf(stderr, "slim: %zu of %zu inputs were done before.\n", all - options.audio.size(),
+               all);
+}
+
 void write(const Options& options, const std::string& path, const Transcription& transcription) {
-  const std::vector<std::string> forms =
-      options.format == "all" ? format_names() : std::vector<std::string>{options.format};
+  const std::vector<std::string> forms = forms_of(options);
   if (options.directory.empty()) {
     for (const std::string& form : forms) print(format(form, transcription, options.style));
     return;
   }
   for (const std::string& form : forms) {
-    const auto file = std::filesystem::path(options.directory) / (stem_of(path) + "." + form);
-    write_file(file.string(), format(form, transcription, options.style));
+    write_file(output_of(options, path, form), format(form, transcription, options.style));
   }
 }
 
@@ -87,7 +116,11 @@ void print_stats(const Stats& stats) {
 }
 
 void prepare_output(Options& options) {
-  if (options.detect_language) return;
+  if (options.detect_language) {
+    if (!options.resume) return;
+    throw Error(ErrorCode::bad_request, "There is no output to go on from.",
+                "--resume with --detect-language");
+  }
   if (options.format == "all" && options.directory.empty()) options.directory = ".";
   check_stems(options);
   if (!options.directory.empty()) {
@@ -98,12 +131,35 @@ void prepare_output(Options& options) {
                   options.directory);
     }
   }
+  if (options.resume) skip_done(options);
+}
+
+// What live text has no use for is refused.
+int run_live(const Options& options) {
+  const auto refuse = [](const char* sentence, const char* option) {
+    throw Error(ErrorCode::bad_request, sentence, option);
+  };
+  if (options.audio.size() != 1) refuse("One input at a time can be live.", "--live");
+  if (!options.directory.empty()) refuse("Live text goes to stdout.", "--output-dir");
+  if (options.resume) refuse("Live sound comes once.", "--resume");
+  if (options.detect_language) refuse("Live text is all there is.", "--detect-language");
+  if (options.format != "txt" && options.format != "json") {
+    refuse("Live text is txt or json.", "--output-format");
+  }
+  Engine engine(options.model.model, options.model.engine);
+  return transcribe_live(engine, options.audio.front(), {options.transcribe, options.live_step},
+                         {options.raw, options.format == "json"});
 }
 
 int run(Options& options) {
   parse_lists(options.lists, options.transcribe);
   options.style.check(options.transcribe.word_timestamps);
+  if (options.live) return run_live(options);
+  if (options.raw) {
+    throw Error(ErrorCode::bad_request, "Samples without a header are read with --live.", "--raw");
+  }
   prepare_output(options);
+  if (options.audio.empty()) return 0;
   Engine engine(options.model.model, options.model.engine);
   Progress progress(true);
   Stats stats;
@@ -113,27 +169,26 @@ int run(Options& options) {
     std::fprintf(stderr, "slim: %s\n", error.what());
     if (status == 0) status = exit_status(error.code());
   };
-  const auto group = static_cast<size_t>(std::max(1, options.transcribe.batch_size));
-  for (size_t first = 0; first < options.audio.size(); first += group) {
-    const size_t last = std::min(first + group, options.audio.size());
-    const std::vector<std::string> paths(options.audio.begin() + static_cast<ptrdiff_t>(first),
-                                         options.audio.begin() + static_cast<ptrdiff_t>(last));
-    options.transcribe.on_progress = [&](size_t index, double done, double total) {
-      progress.show(paths[index], done, total, "s");
-      return true;
-    };
+  TranscribeOptions& transcribe = options.transcribe;
+  transcribe.on_progress = [&](size_t file, double done, double total) {
+    progress.show(options.audio[file], done, total, "s");
+    return true;
+  };
+  transcribe.on_failure = [&](size_t /*file*/, const Error& error) { fail(error); };
+  transcribe.on_result = [&](size_t file, const Transcription& result) {
+    progress.clear();
     try {
-      const std::vector<Transcription> results =
-          options.detect_language ? engine.detect_languages(paths, options.transcribe)
-                                  : engine.transcribe(paths, options.transcribe, &stats);
-      progress.clear();
-      for (size_t i = 0; i < results.size(); ++i) {
-        options.detect_language ? print_language(paths[i], results[i])
-                                : write(options, paths[i], results[i]);
-      }
+      options.detect_language ? print_language(options.audio[file], result)
+                              : write(options, options.audio[file], result);
     } catch (const Error& error) {
       fail(error);
     }
+  };
+  try {
+    options.detect_language ? engine.detect_languages(options.audio, transcribe)
+                            : engine.transcribe(options.audio, transcribe, &stats);
+  } catch (const Error& error) {
+    fail(error);
   }
   progress.clear();
   if (options.stats && !options.detect_language) print_stats(stats);
@@ -158,6 +213,14 @@ Action add_transcribe(CLI::App& app) {
       ->capture_default_str();
   app.add_option("-o,--output-dir,--output_dir", options->directory,
                  "Write files here instead of to stdout");
+  app.add_flag("--live", options->live,
+               "Transcribe one input while it is coming in: wav of 16 kHz, or --raw");
+  app.add_flag("--raw", options->raw, "Live input is s16le samples of 16 kHz, without a header");
+  app.add_option("--live-step", options->live_step,
+                 "Seconds of new sound after which live text is looked at again")
+      ->capture_default_str();
+  app.add_flag("--resume", options->resume,
+               "Leave out inputs whose files in --output-dir are all there");
   app.add_flag("--stats", options->stats, "Print times and memory to stderr");
   return [options] { return run(*options); };
 }

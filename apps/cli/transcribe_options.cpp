@@ -135,8 +135,15 @@ void add_transcribe_options(CLI::App& app, TranscribeOptions& options, NumberLis
   app.add_option("--task", options.task, "transcribe, or translate into English")
       ->check(CLI::IsMember({"transcribe", "translate"}))
       ->capture_default_str();
-  app.add_option("-b,--batch-size", options.batch_size, "Files decoded together")
-      ->check(CLI::Range(1, 1024))
+  app.add_option("-b,--batch-size,--batch_size", lists.batch_size,
+                 "Windows decoded together, each of another file (default 1); with --batched "
+                 "also of one (default 8)")
+      ->check(CLI::Range(1, 1024));
+  app.add_flag("--batched", options.batched,
+               "Cut files at pauses into chunks of at most 30 s that are decoded side by side");
+  app.add_option("--channels", lists.channels,
+                 "mix: the mean of all; split: each by itself, which segments then name")
+      ->check(CLI::IsMember({"mix", "split"}))
       ->capture_default_str();
   app.add_option("--clip-timestamps,--clip_timestamps", lists.clip_timestamps,
                  "Stretches to transcribe: start,end,start,end,... in seconds");
@@ -174,6 +181,8 @@ void add_subtitle_options(CLI::App& app, SubtitleStyle& style) {
 }
 
 void parse_lists(const NumberLists& lists, TranscribeOptions& options) {
+  options.batch_size = lists.batch_size.value_or(options.batched ? 8 : 1);
+  options.split_channels = lists.channels == "split";
   options.temperatures = parse_numbers(lists.temperature, "--temperature");
   options.clip_timestamps = parse_numbers(lists.clip_timestamps, "--clip-timestamps");
   options.suppress_tokens.clear();

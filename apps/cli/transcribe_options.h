@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,8 +11,10 @@
 
 namespace slim::cli {
 
-// Lists of numbers as they are given; they are parsed when the command runs.
+// Options as they are given; they are parsed when the command runs.
 struct NumberLists {
+  std::string channels = "mix";
+  std::optional<int> batch_size;  // none: 1, or 8 with --batched
   std::string temperature = "0,0.2,0.4,0.6,0.8,1";
   std::string suppress_tokens = "-1";
   std::string clip_timestamps;

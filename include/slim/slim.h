@@ -18,6 +18,7 @@
 
 #include "slim/error.h"
 #include "slim/generation.h"
+#include "slim/live.h"
 #include "slim/report.h"
 #include "slim/transcription.h"
 #include "slim/translation.h"
@@ -118,6 +119,7 @@ class Engine {
 
  private:
   friend class ChatSession;
+  friend class LiveTranscription;
   struct State;
   std::unique_ptr<State> state_;
 };

@@ -11,15 +11,19 @@
 
 namespace slim {
 
+class Error;
+struct Transcription;
+
 // What counts as speech where silence is left out. Names and defaults are those of Silero's
 // detector in faster-whisper; the detector is another one, which goes by energy (docs/cli.md).
 struct VadOptions {
   double threshold = 0.5;               // probability from which speech begins
   std::optional<double> neg_threshold;  // below which it ends; none: threshold - 0.15
   int min_speech_duration_ms = 0;       // shorter speech is left out
-  double max_speech_duration_s = std::numeric_limits<double>::infinity();  // longer is cut in two
-  int min_silence_duration_ms = 2000;                                      // shorter silence stays
-  int speech_pad_ms = 400;  // silence kept around speech
+  // Longer is cut in two. With `batched` at most a window of the model (30 s).
+  double max_speech_duration_s = std::numeric_limits<double>::infinity();
+  std::optional<int> min_silence_duration_ms;  // shorter stays; none: 2000, with `batched` 160
+  int speech_pad_ms = 400;                     // silence kept around speech
 };
 
 // Names and defaults are those of faster-whisper and openai-whisper.
@@ -57,6 +61,8 @@ struct TranscribeOptions {
   std::vector<double> clip_timestamps;
   bool without_timestamps = false;  // decode without timestamp tokens
 
+  bool split_channels = false;  // each channel by itself, instead of their mean
+
   bool vad_filter = false;  // transcribe without what holds no speech; times are those of the file
   VadOptions vad;
 
@@ -71,9 +77,21 @@ struct TranscribeOptions {
 
   double max_initial_timestamp = 1.0;  // seconds
   int max_tokens = 0;                  // per window; 0: half the context (224)
-  int batch_size = 1;                  // files decoded together, a window of each at a time
-  // Called from the transcribing thread; returning false stops with what there is so far.
+  // Windows decoded together, each of another file; with `batched` also of the same one, which is
+  // cut into chunks of at most a window (30 s): at silences that the filter leaves out, else at
+  // the quietest moment of the window's last third. A chunk is transcribed as if it were a file by
+  // itself, to its end, so nothing that was said before it prompts it but initial_prompt.
+  int batch_size = 1;
+  bool batched = false;
+
+  // All are called from the transcribing thread. Returning false from on_progress stops with what
+  // there is so far.
   std::function<bool(size_t file, double seconds_done, double seconds_total)> on_progress;
+  // A file is done, which need not be in order.
+  std::function<void(size_t file, const Transcription& transcription)> on_result;
+  // A file cannot be read. Where this is set, its transcription stays empty and the others go on;
+  // else the error is thrown.
+  std::function<void(size_t file, const Error& error)> on_failure;
 };
 
 struct Word {
@@ -83,8 +101,9 @@ struct Word {
   double probability = 0;  // mean of its tokens'
 };
 
-// The fields of faster-whisper's segments. Times never decrease from one to the next. Times in
-// seconds from the start of the file.
+// The fields of faster-whisper's segments. Times never decrease from one to the next; of several
+// channels, where each may speak over the others, those of beginnings. Times in seconds from the
+// start of the file.
 struct Segment {
   int id = 0;    // 1, 2, ...
   int seek = 0;  // first frame (10 ms) of the window it was decoded from
@@ -97,6 +116,7 @@ struct Segment {
   double compression_ratio = 0;  // of the window's text, by zlib
   double no_speech_prob = 0;
   std::optional<std::vector<Word>> words;  // with word_timestamps
+  std::optional<int> channel;              // 0, 1, ...; with split_channels
 };
 
 struct Stats {
@@ -115,7 +135,7 @@ struct Stats {
 };
 
 struct Transcription {
-  std::string language;
+  std::string language;  // of several channels, the one that is surest
   double language_probability = 1;
   double duration = 0;            // seconds
   double duration_after_vad = 0;  // of what was transcribed

@@ -6,8 +6,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "audio/audio_source.h"
@@ -21,22 +21,6 @@ namespace {
 constexpr int kLowestRate = 1000;
 constexpr int kHighestRate = 768000;
 constexpr int64_t kBlockValues = 65536;  // frames times channels: 256 KiB
-// Loudest sample taken for audio. Full scale is 1, or 2^31 in f32 files that hold plain integers;
-// from about 1e16 on the power spectrum leaves f32.
-constexpr float kLoudest = 1e10F;
-
-// Throws at the first sample that is not a number, infinite or absurd. `first` is the index of
-// samples[0] in the file.
-void check_samples(std::span<const float> samples, int64_t first, double rate,
-                   const std::string& name) {
-  // The comparison is false for NaN.
-  const auto is_sound = [](float sample) { return std::abs(sample) <= kLoudest; };
-  const auto bad = std::find_if_not(samples.begin(), samples.end(), is_sound);
-  if (bad == samples.end()) return;
-  const double time = static_cast<double>(first + (bad - samples.begin())) / rate;
-  throw Error(ErrorCode::bad_file,
-              fmt::format("The sample at {:.4g} s is {}, which is not sound.", time, *bad), name);
-}
 
 class SampleReader final : public AudioReader {
  public:
@@ -61,9 +45,17 @@ class SampleReader final : public AudioReader {
 
 class FileReader final : public AudioReader {
  public:
-  FileReader(SeekableFile file, std::string name)
-      : AudioReader(std::move(name)), file_(std::move(file)) {
+  // `channel`: the one that counts; none: the mean of all.
+  FileReader(SeekableFile file, std::string name, std::optional<int64_t> channel = {})
+      : AudioReader(std::move(name)), file_(std::move(file)), channel_(channel) {
     rewind();
+  }
+  int64_t channels() const { return decoder_->format().channels; }
+  // Another one of the same file.
+  std::unique_ptr<FileReader> channel(const std::string& path, int64_t channel) {
+    auto other = std::make_unique<FileReader>(open_again(path, file_.get()), name(), channel);
+    rewind();  // the file may have been read for a copy
+    return other;
   }
   int64_t read(std::span<float> out) override;
   void rewind() override;
@@ -74,6 +66,7 @@ class FileReader final : public AudioReader {
   void mix_down(size_t frames);
 
   SeekableFile file_;
+  std::optional<int64_t> channel_;
   std::unique_ptr<SampleDecoder> decoder_;  // reads from file_
   std::optional<Resampler> resampler_;      // none at 16 kHz
   std::vector<float> block_;                // decoded, channels interleaved
@@ -116,6 +109,11 @@ int64_t FileReader::expected_samples() const {
 
 void FileReader::mix_down(size_t frames) {
   const auto channels = static_cast<size_t>(decoder_->format().channels);
+  if (channel_) {
+    const auto own = static_cast<size_t>(*channel_);
+    for (size_t frame = 0; frame < frames; ++frame) mono_[frame] = block_[frame * channels + own];
+    return;
+  }
   for (size_t frame = 0; frame < frames; ++frame) {
     // In f64: a sum of finite f32 stays finite, so that only bad samples look bad.
     double sum = 0;
@@ -160,6 +158,15 @@ int64_t FileReader::read(std::span<float> out) {
 
 std::unique_ptr<AudioReader> AudioReader::open(const std::string& path) {
   return std::make_unique<FileReader>(open_seekable(path), path == "-" ? "standard input" : path);
+}
+
+std::vector<std::unique_ptr<AudioReader>> AudioReader::open_channels(const std::string& path) {
+  auto first =
+      std::make_unique<FileReader>(open_seekable(path), path == "-" ? "standard input" : path, 0);
+  std::vector<std::unique_ptr<AudioReader>> all(1);
+  for (int64_t i = 1; i < first->channels(); ++i) all.push_back(first->channel(path, i));
+  all.front() = std::move(first);
+  return all;
 }
 
 std::unique_ptr<AudioReader> AudioReader::from_samples(std::span<const float> samples,

@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace slim {
 
@@ -20,6 +21,8 @@ class AudioReader {
   // rate outside [1000, 768000], a header that promises more frames than the file has (wav and aiff
   // here; flac and mp3 in read(); other formats do not tell).
   static std::unique_ptr<AudioReader> open(const std::string& path);
+  // The same file, each channel by itself.
+  static std::vector<std::unique_ptr<AudioReader>> open_channels(const std::string& path);
   // 16 kHz mono samples in memory (tests, bindings); copies them.
   static std::unique_ptr<AudioReader> from_samples(std::span<const float> samples,
                                                    std::string name);

@@ -160,6 +160,18 @@ SeekableFile open_seekable(const std::string& path) {
   return file;
 }
 
+SeekableFile open_again(const std::string& path, std::FILE* opened) {
+  struct stat status = {};
+  if (path != "-" && ::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode)) {
+    return open_seekable(path);
+  }
+  const std::string name = path == "-" ? "standard input" : path;
+  if (::lseek(::fileno(opened), 0, SEEK_SET) != 0) {
+    throw Error(ErrorCode::bad_file, "It cannot be read again: " + reason() + ".", name);
+  }
+  return copy_to_temporary(::fileno(opened), name);
+}
+
 std::optional<PromisedBytes> promised_bytes(std::FILE* file) {
   auto form = chunk_at(file, 0, false);
   if (!form) return std::nullopt;

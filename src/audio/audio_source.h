@@ -22,6 +22,10 @@ using SeekableFile = std::unique_ptr<std::FILE, CloseFile>;
 // the size: libsndfile would find no audio in it.
 SeekableFile open_seekable(const std::string& path);
 
+// The same again, to be read independently: `opened` came of open_seekable(path). What cannot be
+// opened twice is copied from it, from where its descriptor then stands at the end.
+SeekableFile open_again(const std::string& path, std::FILE* opened);
+
 // The audio bytes that the header of a RIFF, RIFX, RF64 (wav) or FORM (aiff) file promises, and
 // those that the file has. Decoders clip the former to the latter in silence.
 struct PromisedBytes {

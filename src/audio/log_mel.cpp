@@ -178,10 +178,11 @@ struct MelStream::State {
   float maximum = kSilence;  // the 30 s of zeros that follow count
 };
 
-MelStream::MelStream(std::unique_ptr<AudioReader> audio, int64_t bins) {
+MelStream::MelStream(std::unique_ptr<AudioReader> audio, int64_t bins, float loudest) {
   check(bins == 80 || bins == 128, "there are 80 or 128 mel bins");
   state_ = std::make_unique<State>(std::move(audio), bins);
   State& state = *state_;
+  state.maximum = std::max(state.maximum, loudest * 4 - 4);
   for (; state.reader.next(state.slot(state.computed)); ++state.computed) {
     const auto values = state.slot(state.computed);
     state.maximum = std::max(state.maximum, *std::max_element(values.begin(), values.end()));

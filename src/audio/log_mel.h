@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <vector>
@@ -21,8 +22,10 @@ constexpr int64_t kFramesPerSecond = 100;
 // asking for an earlier frame than before starts the second reading over.
 class MelStream {
  public:
-  // `bins` 80 or 128. Reads the whole recording once. Throws what AudioReader throws.
-  MelStream(std::unique_ptr<AudioReader> audio, int64_t bins);
+  // `bins` 80 or 128. Reads the whole recording once. Throws what AudioReader throws. `loudest`:
+  // the floor is that of a recording in which there is such a value at least.
+  MelStream(std::unique_ptr<AudioReader> audio, int64_t bins,
+            float loudest = std::numeric_limits<float>::lowest());
   ~MelStream();
 
   int64_t samples() const noexcept;  // 16 kHz samples in the recording

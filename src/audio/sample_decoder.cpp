@@ -3,7 +3,28 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
+
 namespace slim {
+namespace {
+
+// Loudest sample taken for audio. Full scale is 1, or 2^31 in f32 files that hold plain integers;
+// from about 1e16 on the power spectrum leaves f32.
+constexpr float kLoudest = 1e10F;
+
+}  // namespace
+
+void check_samples(std::span<const float> samples, int64_t first, double rate,
+                   const std::string& name) {
+  // The comparison is false for NaN.
+  const auto is_sound = [](float sample) { return std::abs(sample) <= kLoudest; };
+  const auto bad = std::find_if_not(samples.begin(), samples.end(), is_sound);
+  if (bad == samples.end()) return;
+  const double time = static_cast<double>(first + (bad - samples.begin())) / rate;
+  throw Error(ErrorCode::bad_file,
+              fmt::format("The sample at {:.4g} s is {}, which is not sound.", time, *bad), name);
+}
 
 std::unique_ptr<SampleDecoder> SampleDecoder::open(std::FILE* file, const std::string& name) {
   auto mpeg = open_mpeg(file, name);

@@ -15,6 +15,11 @@
 
 namespace slim {
 
+// Throws Error{bad_file} at the first sample that is not a number, infinite or absurd. `first` is
+// the index of samples[0] in the file.
+void check_samples(std::span<const float> samples, int64_t first, double rate,
+                   const std::string& name);
+
 struct SampleFormat {
   int64_t rate = 0;  // Hz
   int64_t channels = 0;

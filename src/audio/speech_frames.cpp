@@ -19,8 +19,8 @@ TimeMap map_of(MelStream& mel, const std::optional<SpeechRules>& rules) {
 }  // namespace
 
 SpeechFrames::SpeechFrames(std::unique_ptr<AudioReader> audio, int64_t bins,
-                           const std::optional<SpeechRules>& rules)
-    : mel_(std::move(audio), bins), map_(map_of(mel_, rules)) {}
+                           const std::optional<SpeechRules>& rules, float loudest)
+    : mel_(std::move(audio), bins, loudest), map_(map_of(mel_, rules)) {}
 
 void SpeechFrames::read(int64_t first, int64_t count, std::span<float> out) {
   if (map_.stretches().size() == 1) {

@@ -2,6 +2,7 @@
 // among those that are kept; map() says where they lie in the recording.
 #pragma once
 
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -16,13 +17,15 @@ namespace slim {
 class SpeechFrames {
  public:
   // Reads the whole recording once, with rules twice (once if it is shorter than a minute). Throws
-  // what AudioReader throws.
+  // what AudioReader throws. `loudest`: as MelStream's.
   SpeechFrames(std::unique_ptr<AudioReader> audio, int64_t bins,
-               const std::optional<SpeechRules>& rules);
+               const std::optional<SpeechRules>& rules,
+               float loudest = std::numeric_limits<float>::lowest());
 
   int64_t samples() const noexcept { return mel_.samples(); }  // of the recording
   int64_t frames() const noexcept { return map_.frames(); }
   int64_t bins() const noexcept { return mel_.bins(); }
+  float loudest() const noexcept { return mel_.loudest(); }
   const TimeMap& map() const noexcept { return map_; }
 
   // As MelStream::read. Frames of the last call are kept, so that a window which begins within the

@@ -8,9 +8,18 @@
 namespace slim {
 namespace {
 
+std::vector<std::unique_ptr<AudioReader>> alone(std::unique_ptr<AudioReader> reader) {
+  std::vector<std::unique_ptr<AudioReader>> one;
+  one.push_back(std::move(reader));
+  return one;
+}
+
 // `paths` must outlive it.
-AudioList files(const std::vector<std::string>& paths) {
-  return {paths.size(), [&paths](size_t index) { return AudioReader::open(paths[index]); }};
+AudioList files(const std::vector<std::string>& paths, const TranscribeOptions& options) {
+  return {paths.size(), [&paths, split = options.split_channels](size_t index) {
+            return split ? AudioReader::open_channels(paths[index])
+                         : alone(AudioReader::open(paths[index]));
+          }};
 }
 
 }  // namespace
@@ -53,18 +62,18 @@ int64_t Engine::context() const { return state_->runtime.context(); }
 
 std::vector<Transcription> Engine::transcribe(const std::vector<std::string>& paths,
                                               const TranscribeOptions& options, Stats* stats) {
-  return transcribe_audio(state_->runtime, files(paths), options, stats);
+  return transcribe_audio(state_->runtime, files(paths, options), options, stats);
 }
 
 std::vector<Transcription> Engine::detect_languages(const std::vector<std::string>& paths,
                                                     const TranscribeOptions& options) {
-  return detect_audio_languages(state_->runtime, files(paths), options);
+  return detect_audio_languages(state_->runtime, files(paths, options), options);
 }
 
 Transcription Engine::transcribe_samples(const std::vector<float>& samples,
                                          const TranscribeOptions& options, Stats* stats) {
   const AudioList audio{
-      1, [&](size_t) { return AudioReader::from_samples(samples, "the samples given"); }};
+      1, [&](size_t) { return alone(AudioReader::from_samples(samples, "the samples given")); }};
   return transcribe_audio(state_->runtime, audio, options, stats).front();
 }
 

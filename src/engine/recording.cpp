@@ -11,8 +11,10 @@
 namespace slim {
 namespace {
 
-constexpr double kSecondsPerTimestamp = 0.02;
 constexpr int64_t kFramesPerTimestamp = 2;
+// A chunk ends in a pause. What would begin in its last half second is noise: of 0.3 s on its own
+// tiny.en made three sentences.
+constexpr int64_t kShortestInChunk = 50;
 
 bool blank(const std::string& text) {
   return text.find_first_not_of(" \t\r\n\v\f") == std::string::npos;
@@ -44,14 +46,14 @@ std::optional<double> end_of_words(const std::vector<Segment>& segments) {
 }  // namespace
 
 Recording::Recording(std::unique_ptr<AudioReader> audio, int64_t bins,
-                     const TranscriptionSetting& setting)
+                     const TranscriptionSetting& setting, float loudest)
     : setting_(setting),
-      mel_(std::move(audio), bins, setting.speech_rules),
+      mel_(std::make_shared<SpeechFrames>(std::move(audio), bins, setting.speech_rules, loudest)),
       earlier_(setting.initial_prompt) {
   find_clips();
-  transcription_.duration = static_cast<double>(mel_.samples()) / kSampleRate;
+  transcription_.duration = static_cast<double>(mel_->samples()) / kSampleRate;
   transcription_.duration_after_vad =
-      setting_.speech_rules ? seconds_of(mel_.frames()) : transcription_.duration;
+      setting_.speech_rules ? seconds_of(mel_->frames()) : transcription_.duration;
   const std::string& language = setting_.options.language;
   if (!language.empty()) {
     const bool english_only = !setting_.tokens->multilingual() && language == "en";
@@ -63,6 +65,28 @@ Recording::Recording(std::unique_ptr<AudioReader> audio, int64_t bins,
   }
 }
 
+Recording::Recording(const Recording& whole, Clip clip, std::vector<float> mel, bool first)
+    : setting_(whole.setting_),
+      mel_(whole.mel_),
+      chunk_(clip),
+      chunk_mel_(std::move(mel)),
+      seek_(clip.begin),
+      clips_{clip},
+      last_speech_(seconds_of(clip.begin)),
+      first_window_(first),
+      language_(whole.language_),
+      earlier_(setting_.initial_prompt) {
+  transcription_.language = whole.transcription_.language;
+}
+
+void Recording::append(Recording& chunk) {
+  for (Segment& segment : chunk.transcription_.segments) {
+    segment.id = static_cast<int>(transcription_.segments.size()) + 1;
+    transcription_.segments.push_back(std::move(segment));
+  }
+  seek_ = chunk.chunk_->end;
+}
+
 void Recording::set_language(int32_t id, std::string code, double probability) {
   language_ = id;
   transcription_.language = std::move(code);
@@ -72,8 +96,8 @@ void Recording::set_language(int32_t id, std::string code, double probability) {
 void Recording::find_clips() {
   const std::vector<double>& times = setting_.options.clip_timestamps;
   const auto frame = [&](size_t i) {
-    if (i >= times.size()) return mel_.frames();
-    return mel_.map().kept_before(frame_of(times[i]));
+    if (i >= times.size()) return mel_->frames();
+    return mel_->map().kept_before(frame_of(times[i]));
   };
   for (size_t i = 0; i < std::max<size_t>(1, times.size()); i += 2) {
     clips_.push_back({times.empty() ? 0 : frame(i), frame(i + 1)});
@@ -87,8 +111,14 @@ int64_t Recording::window_size() const {
 }
 
 double Recording::seconds_done() const {
-  if (seek_ >= mel_.frames()) return seconds();
-  return std::min(seconds_of(mel_.map().recording_frame(seek_)), seconds());
+  if (seek_ >= mel_->frames()) return seconds();
+  return std::min(seconds_of(mel_->map().recording_frame(seek_)), seconds());
+}
+
+void Recording::read(int64_t first, int64_t count, std::span<float> out) {
+  if (!chunk_) return mel_->read(first, count, out);
+  const auto from = chunk_mel_.begin() + (first - chunk_->begin) * mel_->bins();
+  std::copy_n(from, count * mel_->bins(), out.begin());
 }
 
 bool Recording::next_window() {
@@ -97,12 +127,12 @@ bool Recording::next_window() {
     if (seek_ >= clips_.back().end) {
       clips_.pop_back();
       // A window may have ended after its clip: back to where the next one begins.
-      seek_ = clips_.empty() ? mel_.frames() : clips_.back().begin;
+      seek_ = clips_.empty() ? mel_->frames() : clips_.back().begin;
       continue;
     }
     const int64_t count = window_size();
-    frames.resize(static_cast<size_t>(count * mel_.bins()));
-    mel_.read(seek_, count, frames);
+    frames.resize(static_cast<size_t>(count * mel_->bins()));
+    read(seek_, count, frames);
     if (std::any_of(frames.begin(), frames.end(), [&](float v) { return v != frames[0]; })) {
       return true;
     }
@@ -114,8 +144,8 @@ bool Recording::next_window() {
 void Recording::read_window(std::span<float> mel) {
   // Only this window's own frames: what lies beyond the content is zeros, as in training.
   const int64_t count = window_size();
-  mel_.read(seek_, count, mel.first(static_cast<size_t>(count * mel_.bins())));
-  std::fill(mel.begin() + count * mel_.bins(), mel.end(), 0.0F);
+  read(seek_, count, mel.first(static_cast<size_t>(count * mel_->bins())));
+  std::fill(mel.begin() + count * mel_->bins(), mel.end(), 0.0F);
 }
 
 std::vector<int32_t> Recording::start_tokens() const {
@@ -129,6 +159,10 @@ WindowRequest Recording::request(const PageTable* encoded) const {
   WindowRequest request;
   request.encoded = encoded;
   request.stream = static_cast<uint64_t>(seek_);
+  if (chunk_) {
+    const int64_t latest = std::max<int64_t>(0, window_size() - kShortestInChunk);
+    request.whole_before = static_cast<int32_t>(latest / kFramesPerTimestamp);
+  }
   const bool prefixed = first_window_ && !setting_.prefix.empty();
   const std::vector<int32_t> none;
   const std::vector<int32_t>& hotwords = prefixed ? none : setting_.hotwords;
@@ -173,9 +207,13 @@ Segment Recording::segment_of(const WindowResult& result, double start, double e
 Recording::Heard Recording::split(const WindowResult& result) const {
   const int32_t zero = setting_.tokens->first_timestamp;
   const std::span<const int32_t> tokens = result.tokens;
-  const auto is_time = [&](size_t i) { return tokens[i] >= zero; };
-  const double offset = seconds_of(seek_);
-  const auto at = [&](int32_t token) { return offset + (token - zero) * kSecondsPerTimestamp; };
+  // Where timestamps are not asked for, such tokens (nothing keeps a model from them) mean nothing.
+  const bool timed = !setting_.options.without_timestamps;
+  const auto is_time = [&](size_t i) { return timed && tokens[i] >= zero; };
+  // By frames, so that an end and the beginning that follows are the same number.
+  const auto at = [&](int32_t token) {
+    return seconds_of(seek_ + (token - zero) * kFramesPerTimestamp);
+  };
   const size_t count = tokens.size();
 
   // A pair of timestamps ends one segment and starts the next; a single one at the very end says
@@ -199,13 +237,12 @@ Recording::Heard Recording::split(const WindowResult& result) const {
     if (!heard.silent_after && frames > 0) heard.next = seek_ + frames;
     return heard;
   }
-  double duration = seconds_of(window_size());
+  int64_t frames = window_size();
   const auto last =
       std::find_if(tokens.rbegin(), tokens.rend(), [&](int32_t t) { return t > zero; });
-  if (last != tokens.rend() && !setting_.options.without_timestamps) {
-    duration = (*last - zero) * kSecondsPerTimestamp;
-  }
-  heard.segments.push_back(segment_of(result, offset, offset + duration, tokens));
+  if (timed && last != tokens.rend()) frames = (*last - zero) * kFramesPerTimestamp;
+  heard.segments.push_back(
+      segment_of(result, seconds_of(seek_), seconds_of(seek_ + frames), tokens));
   return heard;
 }
 
@@ -228,7 +265,11 @@ void Recording::find_words(Heard& heard, const Align& align) {
   place_words(heard.segments, ends, words, durations, {seconds_of(seek_), last_speech_});
 
   const std::optional<double> end = end_of_words(heard.segments);
-  if (!heard.silent_after && end && *end > seconds_of(seek_)) heard.next = frame_of(*end);
+  if (!heard.silent_after && end && *end > seconds_of(seek_)) {
+    // A chunk ends at a pause: what follows its last word is heard again only if the timestamps say
+    // that something does.
+    heard.next = std::max(chunk_ ? heard.next : 0, frame_of(*end));
+  }
   if (options.hallucination_silence_threshold) {
     skip_hallucinations(heard, *options.hallucination_silence_threshold);
   }
@@ -240,7 +281,7 @@ void Recording::skip_hallucinations(Heard& heard, double threshold) const {
   const WindowBounds window{.begin = seconds_of(seek_),
                             .end = seconds_of(seek_ + window_size()),
                             .full_end = seconds_of(seek_ + setting_.window_frames),
-                            .recording_end = seconds_of(mel_.frames()),
+                            .recording_end = seconds_of(chunk_ ? chunk_->end : mel_->frames()),
                             .last_speech = last_speech_};
   // What follows the last word within the threshold is not worth another window.
   const std::optional<double> end = end_of_words(heard.segments);
@@ -253,7 +294,11 @@ void Recording::skip_hallucinations(Heard& heard, double threshold) const {
 
 void Recording::keep(Segment segment) {
   if (blank(segment.text)) return;
-  const TimeMap& map = mel_.map();
+  // What is said in a clip ends with it, whatever the model makes of the silence behind.
+  const double limit = seconds_of(clips_.back().end);
+  segment.start = std::min(segment.start, limit);
+  segment.end = std::min(segment.end, limit);
+  const TimeMap& map = mel_->map();
   TimeMap::Times times = map.times(segment.start, segment.end);
   if (segment.words && !segment.words->empty()) {
     for (Word& word : *segment.words) {
@@ -284,6 +329,7 @@ void Recording::accept(const WindowResult& result, const Align& align) {
   if (options.word_timestamps) find_words(heard, align);
   for (Segment& segment : heard.segments) keep(std::move(segment));
   seek_ = heard.next;
+  if (chunk_ && chunk_->end - seek_ < kShortestInChunk) seek_ = chunk_->end;
   if (!options.condition_on_previous_text ||
       result.temperature > options.prompt_reset_on_temperature) {
     earlier_.clear();

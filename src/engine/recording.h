@@ -1,10 +1,11 @@
 // Recording: one file's progress through long-form transcription (openai-whisper's sequential
 // algorithm): which frames come next, what earlier text prompts them, and how a window's tokens
-// become segments and a new place to seek to.
+// become segments and a new place to seek to. A chunk of a file can be a recording of its own.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -18,11 +19,26 @@
 
 namespace slim {
 
+// A part of a recording. Frames; those that are kept count.
+struct Clip {
+  int64_t begin = 0;
+  int64_t end = 0;
+};
+
 class Recording {
  public:
   // Reads the audio once. Throws what AudioReader throws, and Error{bad_request} for a language
   // that the model does not know.
-  Recording(std::unique_ptr<AudioReader> audio, int64_t bins, const TranscriptionSetting& setting);
+  // `loudest`: as MelStream's.
+  Recording(std::unique_ptr<AudioReader> audio, int64_t bins, const TranscriptionSetting& setting,
+            float loudest = std::numeric_limits<float>::lowest());
+  // A chunk of another, from these frames of it: [clip, bins]. No text comes before it but the
+  // initial prompt. `first`: the prefix begins its text.
+  Recording(const Recording& whole, Clip clip, std::vector<float> mel, bool first);
+
+  // What there is to transcribe, last one first.
+  const std::vector<Clip>& clips() const { return clips_; }
+  SpeechFrames& frames() { return *mel_; }
 
   // Moves to the next clip at the end of one and past digital silence (frames that are all alike
   // hold no speech, and models hear "you" in them), then says whether a window is left to decode.
@@ -43,14 +59,13 @@ class Recording {
   void set_language(int32_t id, std::string code, double probability);
   double seconds_done() const;
   double seconds() const { return transcription_.duration; }
+  // Goes on with the segments of a chunk, which come after its own.
+  void append(Recording& chunk);
   Transcription take() { return std::move(transcription_); }
 
  private:
-  struct Clip {
-    int64_t begin;  // frames
-    int64_t end;
-  };
   void find_clips();
+  void read(int64_t first, int64_t count, std::span<float> out);
   int64_t window_size() const;  // frames of content in the window
   // What a window's tokens come to.
   struct Heard {
@@ -71,7 +86,9 @@ class Recording {
   void keep(Segment segment);
 
   TranscriptionSetting setting_;
-  SpeechFrames mel_;
+  std::shared_ptr<SpeechFrames> mel_;  // of the whole, where this is a chunk
+  std::optional<Clip> chunk_;
+  std::vector<float> chunk_mel_;
   int64_t seek_ = 0;         // frames; those that are kept count, here and in the windows
   std::vector<Clip> clips_;  // what is left to transcribe, last one first
   double last_speech_ = 0;   // seconds: where the last word ends

@@ -101,10 +101,10 @@ void require_kv(const Runtime& runtime);
 
 // ---- Speech ----------------------------------------------------------------------------------
 
-// Recordings, each opened when its turn comes.
+// Files, each opened when its turn comes: as one recording, or as one for each channel.
 struct AudioList {
   size_t count = 0;
-  std::function<std::unique_ptr<AudioReader>(size_t index)> open;
+  std::function<std::vector<std::unique_ptr<AudioReader>>(size_t index)> open;
 };
 // What was done before on_progress stopped it is returned. `stats` is added to; may be null.
 std::vector<Transcription> transcribe_audio(Runtime& runtime, const AudioList& audio,

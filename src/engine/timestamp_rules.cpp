@@ -56,6 +56,15 @@ void apply_rules(const SamplingRules& rules, std::span<const int32_t> sampled,
   }
 }
 
+void require_text(const SamplingRules& rules, std::span<const int32_t> sampled, int32_t before,
+                  std::span<float> logits) {
+  const SpeechTokens& tokens = *rules.tokens;
+  const size_t count = sampled.size();
+  if (count < 2 || sampled[count - 2] < tokens.first_timestamp) return;
+  const int32_t begun = sampled[count - 1] - tokens.first_timestamp;
+  if (begun >= 0 && begun < before) forbid(logits, tokens.end, tokens.end + 1);
+}
+
 void settle_timestamps(const SamplingRules& rules, std::span<float> logprobs) {
   const auto first = std::min(static_cast<size_t>(rules.tokens->first_timestamp), logprobs.size());
   if (!rules.timestamps || first == logprobs.size()) return;

@@ -5,6 +5,7 @@
 //  <|notimestamps|> never
 //  * timestamps come in pairs (end of one segment, start of the next), never decrease, and no
 //    segment has length zero; the first token is a timestamp of at most max_initial
+//  * optionally, a segment that has begun has text
 //  * where the timestamps together are more likely than any single other token, one of them it is
 #pragma once
 
@@ -29,6 +30,12 @@ struct SamplingRules {
 // Sets forbidden logits to -infinity; `sampled` is what this window has produced so far.
 void apply_rules(const SamplingRules& rules, std::span<const int32_t> sampled,
                  std::span<float> logits);
+
+// Forbids the end right after a segment's first timestamp (other than the text's first token), if
+// that is before `before`, in timestamp steps: for windows that end in a pause, where models say
+// all the same that a segment was cut off, and leave its text out.
+void require_text(const SamplingRules& rules, std::span<const int32_t> sampled, int32_t before,
+                  std::span<float> logits);
 
 // The last rule, on a row of filtered log-probabilities: where the timestamps together are more
 // likely than any other token, forbids all others and makes the timestamps' sum to one.

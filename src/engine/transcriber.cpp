@@ -12,24 +12,20 @@ Transcriber::Transcriber(const Model& model, const TranscriptionSetting& setting
   if (setting_.options.word_timestamps) aligner_.emplace(model_, *setting_.tokens);
 }
 
-bool Transcriber::report(std::span<const std::unique_ptr<Recording>> recordings,
-                         size_t first) const {
+bool Transcriber::report(const Track& track) const {
   const auto& callback = setting_.options.on_progress;
-  if (!callback) return true;
-  for (size_t i = 0; i < recordings.size(); ++i) {
-    if (!callback(first + i, recordings[i]->seconds_done(), recordings[i]->seconds())) return false;
-  }
-  return true;
+  return !callback || callback(track.origin().file, track.seconds_done(), track.seconds());
 }
 
-void Transcriber::detect(std::span<Recording* const> active,
-                         const std::vector<PageTable>& encoded) {
+void Transcriber::detect(std::span<const Active> active, const std::vector<PageTable>& encoded) {
   std::vector<const PageTable*> unknown;
-  std::vector<Recording*> waiting;
+  std::vector<Track*> waiting;  // each by the earliest of its chunks
   for (size_t i = 0; i < active.size(); ++i) {
-    if (!active[i]->needs_language()) continue;
+    Track* const track = active[i].track;
+    if (!track->needs_language()) continue;
+    if (std::find(waiting.begin(), waiting.end(), track) != waiting.end()) continue;
     unknown.push_back(&encoded[i]);
-    waiting.push_back(active[i]);
+    waiting.push_back(track);
   }
   if (unknown.empty()) return;
   const SpeechTokens& tokens = *setting_.tokens;
@@ -40,7 +36,7 @@ void Transcriber::detect(std::span<Recording* const> active,
   }
 }
 
-Tensor Transcriber::encode(std::span<Recording* const> active, Stats* stats) const {
+Tensor Transcriber::encode(std::span<const Active> active, Stats* stats) const {
   const auto batch = static_cast<int64_t>(active.size());
   const int64_t frames = setting_.window_frames;
   const int64_t bins = model_.spec().mel_bins;
@@ -48,8 +44,9 @@ Tensor Transcriber::encode(std::span<Recording* const> active, Stats* stats) con
   Tensor mel = Tensor::allocate(host_device(), DType::f32, {batch * frames, bins});
   const std::span<float> all(mel.writable<float>(), static_cast<size_t>(mel.elements()));
   const auto window = static_cast<size_t>(frames * bins);
-  for (size_t i = 0; i < active.size(); ++i)
-    active[i]->read_window(all.subspan(i * window, window));
+  for (size_t i = 0; i < active.size(); ++i) {
+    active[i].chunk->read_window(all.subspan(i * window, window));
+  }
   stats->mel_seconds += clock.lap();
   Tensor encoded = model_.encode(mel.matrix(), batch);
   stats->encode_seconds += clock.lap();
@@ -66,7 +63,7 @@ std::vector<PageTable> Transcriber::remember(const Tensor& encoded, int64_t batc
   return rows;
 }
 
-void Transcriber::decode(std::span<Recording* const> active, Stats* stats) {
+void Transcriber::decode(std::span<const Active> active, Stats* stats) {
   const auto batch = static_cast<int64_t>(active.size());
   const Tensor encoded = encode(active, stats);
   Stopwatch clock;
@@ -75,7 +72,9 @@ void Transcriber::decode(std::span<Recording* const> active, Stats* stats) {
 
   detect(active, rows);
   std::vector<WindowRequest> requests;
-  for (size_t i = 0; i < active.size(); ++i) requests.push_back(active[i]->request(&rows[i]));
+  for (size_t i = 0; i < active.size(); ++i) {
+    requests.push_back(active[i].chunk->request(&rows[i]));
+  }
   DecodeCounts counts;
   const std::vector<WindowResult> results =
       decode_with_fallback(model_, requests, setting_.fallback, *setting_.tokenizer, &counts);
@@ -85,7 +84,7 @@ void Transcriber::decode(std::span<Recording* const> active, Stats* stats) {
       const auto first = static_cast<int64_t>(i) * positions;
       on_window_({requests[i].prompt, results[i].tokens, encoded.slice(first, positions).matrix()});
     }
-    active[i]->accept(results[i], [&](auto start, auto text, int64_t frames) {
+    active[i].chunk->accept(results[i], [&](auto start, auto text, int64_t frames) {
       return aligner_->align(rows[i], start, text, frames);
     });
   }
@@ -99,32 +98,77 @@ void Transcriber::decode(std::span<Recording* const> active, Stats* stats) {
   }
 }
 
-void Transcriber::detect_languages(std::span<const std::unique_ptr<Recording>> recordings,
-                                   Stats* stats) {
-  std::vector<Recording*> active;
-  for (const auto& recording : recordings) {
-    if (recording->needs_language() && recording->next_window()) active.push_back(recording.get());
+void Transcriber::detect_languages(std::span<const std::unique_ptr<Track>> tracks, Stats* stats) {
+  std::vector<Active> active;
+  for (const auto& track : tracks) {
+    if (!track->needs_language()) continue;
+    if (Recording* const chunk = track->next()) active.push_back({track.get(), chunk});
   }
   if (active.empty()) return;
   const Tensor encoded = encode(active, stats);
   detect(active, remember(encoded, static_cast<int64_t>(active.size())));
 }
 
-bool Transcriber::run(std::span<const std::unique_ptr<Recording>> recordings, size_t first,
-                      Stats* stats) {
-  const auto width = static_cast<size_t>(std::max(1, setting_.options.batch_size));
-  size_t next = 0;
-  std::vector<Recording*> active;
-  while (true) {
-    std::erase_if(active, [](Recording* recording) { return !recording->next_window(); });
-    while (active.size() < width && next < recordings.size()) {
-      Recording* recording = recordings[next++].get();
-      if (recording->next_window()) active.push_back(recording);
+bool Transcriber::look(Track& track, Stats* stats) {
+  const Active one{&track, track.next()};
+  if (one.chunk == nullptr) return false;
+  decode(std::span(&one, 1), stats);
+  return true;
+}
+
+void Transcriber::fill(std::vector<Active>& active, Tracks& tracks, const Open& open) const {
+  const auto width = static_cast<size_t>(setting_.options.batch_size);
+  for (size_t i = 0; active.size() < width;) {
+    if (i == tracks.size()) {
+      std::unique_ptr<Track> track = open();
+      if (!track) return;
+      tracks.push_back(std::move(track));
     }
-    if (active.empty()) return report(recordings, first);
-    decode(active, stats);
-    if (!report(recordings, first)) return false;
+    if (Recording* const chunk = tracks[i]->next()) {
+      active.push_back({tracks[i].get(), chunk});
+    } else {
+      ++i;
+    }
   }
+}
+
+bool Transcriber::hand_over(Tracks& tracks, const Done& done) const {
+  for (auto track = tracks.begin(); track != tracks.end();) {
+    if (!(*track)->finished()) {
+      ++track;
+      continue;
+    }
+    const bool goes_on = report(**track);
+    done(**track);
+    track = tracks.erase(track);
+    if (!goes_on) return false;
+  }
+  return true;
+}
+
+bool Transcriber::run(const Open& open, const Done& done, Stats* stats) {
+  Tracks tracks;
+  std::vector<Active> active;
+  const auto begun = [&] {
+    fill(active, tracks, open);
+    return hand_over(tracks, done);
+  };
+  const auto decoded = [&] {
+    decode(active, stats);
+    std::erase_if(active, [](const Active& one) {
+      if (one.chunk->next_window()) return false;
+      one.track->finish(one.chunk);
+      return true;
+    });
+    const auto goes_on = [&](const auto& track) { return track->finished() || report(*track); };
+    return std::all_of(tracks.begin(), tracks.end(), goes_on);
+  };
+  while (begun()) {
+    if (active.empty()) return true;
+    if (!decoded()) break;
+  }
+  for (const auto& track : tracks) done(*track);
+  return false;
 }
 
 }  // namespace slim

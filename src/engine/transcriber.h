@@ -1,5 +1,5 @@
-// Transcriber: recordings in, segments out. Several recordings advance together, one window each,
-// so that the encoder and every decoder pass serve them all.
+// Transcriber: tracks in, segments out. Several chunks advance together, of one track or of many,
+// a window each, so that the encoder and every decoder pass serve them all.
 #pragma once
 
 #include <functional>
@@ -8,7 +8,7 @@
 #include <span>
 #include <vector>
 
-#include "engine/recording.h"
+#include "engine/track.h"
 #include "engine/word_aligner.h"
 #include "models/model.h"
 
@@ -30,20 +30,36 @@ class Transcriber {
     on_window_ = std::move(callback);
   }
 
-  // Decodes all recordings to their ends, at most options.batch_size at a time. `first` is the
-  // number of the first one, for on_progress. False if on_progress stopped it.
-  bool run(std::span<const std::unique_ptr<Recording>> recordings, size_t first, Stats* stats);
+  // Opens the next track; null where there is none.
+  using Open = std::function<std::unique_ptr<Track>()>;
+  // Takes a track that is done; or what there is of it, where on_progress stopped.
+  using Done = std::function<void(Track&)>;
+  // Decodes all tracks to their ends, at most options.batch_size chunks at a time; one is opened
+  // when those before it have no chunk left to begin. False if on_progress stopped it.
+  bool run(const Open& open, const Done& done, Stats* stats);
+  // Decodes one window of a track, its first; false if it has none.
+  bool look(Track& track, Stats* stats);
   // Finds the language of each by its first window with sound; decodes nothing.
-  void detect_languages(std::span<const std::unique_ptr<Recording>> recordings, Stats* stats);
+  void detect_languages(std::span<const std::unique_ptr<Track>> tracks, Stats* stats);
 
  private:
-  bool report(std::span<const std::unique_ptr<Recording>> recordings, size_t first) const;
-  // What the encoder makes of one window of each active recording: [B * S, D].
-  Tensor encode(std::span<Recording* const> active, Stats* stats) const;
+  // A chunk that has a window to decode.
+  struct Active {
+    Track* track;
+    Recording* chunk;
+  };
+  using Tracks = std::vector<std::unique_ptr<Track>>;
+  bool report(const Track& track) const;
+  // Begins chunks until the batch is full or nothing is left.
+  void fill(std::vector<Active>& active, Tracks& tracks, const Open& open) const;
+  // Hands over what is done. False if on_progress stopped.
+  bool hand_over(Tracks& tracks, const Done& done) const;
+  // What the encoder makes of one window of each active chunk: [B * S, D].
+  Tensor encode(std::span<const Active> active, Stats* stats) const;
   std::vector<PageTable> remember(const Tensor& encoded, int64_t batch) const;
-  void detect(std::span<Recording* const> active, const std::vector<PageTable>& encoded);
-  // One window of each active recording.
-  void decode(std::span<Recording* const> active, Stats* stats);
+  void detect(std::span<const Active> active, const std::vector<PageTable>& encoded);
+  // One window of each active chunk.
+  void decode(std::span<const Active> active, Stats* stats);
 
   const Model& model_;
   TranscriptionSetting setting_;

@@ -86,7 +86,7 @@ void check_vad(const VadOptions& vad) {
             *vad.neg_threshold);
   }
   milliseconds(vad.min_speech_duration_ms, "vad min_speech_duration_ms");
-  milliseconds(vad.min_silence_duration_ms, "vad min_silence_duration_ms");
+  milliseconds(vad.min_silence_duration_ms.value_or(0), "vad min_silence_duration_ms");
   milliseconds(vad.speech_pad_ms, "vad speech_pad_ms");
   const double paddings = 2 * vad.speech_pad_ms / 1000.0;
   require(vad.max_speech_duration_s > paddings,
@@ -94,18 +94,22 @@ void check_vad(const VadOptions& vad) {
           "vad max_speech_duration_s", vad.max_speech_duration_s);
 }
 
-// In frames, which are 10 ms.
-SpeechRules speech_rules(const VadOptions& vad) {
+// In frames, which are 10 ms. Chunks end where speech does: then short silences count, and no
+// speech is longer than a chunk.
+SpeechRules speech_rules(const TranscribeOptions& options, int64_t window_frames) {
   constexpr int kFrame = 10;
   constexpr double kLongest = 1e7;  // seconds: four months
+  const VadOptions& vad = options.vad;
   SpeechRules rules;
   rules.threshold = vad.threshold;
   rules.neg_threshold = vad.neg_threshold.value_or(std::max(vad.threshold - 0.15, 0.01));
   rules.min_speech = vad.min_speech_duration_ms / kFrame;
-  rules.min_silence = vad.min_silence_duration_ms / kFrame;
+  rules.min_silence = vad.min_silence_duration_ms.value_or(options.batched ? 160 : 2000) / kFrame;
   rules.padding = vad.speech_pad_ms / kFrame;
   const double longest = std::min(vad.max_speech_duration_s, kLongest);
-  rules.max_speech = std::lround(longest * 1000 / kFrame) - 2 * rules.padding;
+  int64_t most = std::lround(longest * 1000 / kFrame);
+  if (options.batched) most = std::min(most, window_frames);
+  rules.max_speech = std::max<int64_t>(0, most - 2 * rules.padding);
   return rules;
 }
 
@@ -195,7 +199,7 @@ TranscriptionSetting transcription_setting(const Tokenizer& tokenizer, const Spe
   setting.hotwords = first_of(encode(tokenizer, options.hotwords), setting.prompt_budget());
   setting.prefix = first_of(encode(tokenizer, options.prefix), setting.prompt_budget());
 
-  if (options.vad_filter) setting.speech_rules = speech_rules(options.vad);
+  if (options.vad_filter) setting.speech_rules = speech_rules(options, setting.window_frames);
 
   FallbackSetting& fallback = setting.fallback;
   fallback.temperatures = options.temperatures;

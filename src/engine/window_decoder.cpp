@@ -110,7 +110,9 @@ void advance(StepBatch& batch, const DecodeSetting& setting, std::vector<Active>
   int64_t rows = 0;
   for (const Active& window : active) {
     for (size_t i = 0; i < window.search.live(); ++i, ++rows) {
-      apply_rules(setting.rules, window.search.tokens(i), batch.logits(rows));
+      const std::span<const int32_t> tokens = window.search.tokens(i);
+      apply_rules(setting.rules, tokens, batch.logits(rows));
+      require_text(setting.rules, tokens, window.request->whole_before, batch.logits(rows));
     }
   }
   batch.log_softmax(rows);

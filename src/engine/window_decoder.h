@@ -22,6 +22,7 @@ struct WindowRequest {
   int64_t start_index = 0;      // of the start token in prompt: no_speech_prob is read there
   const PageTable* encoded = nullptr;
   std::vector<int32_t> begun;  // what the result's tokens begin with, whatever the model says
+  int32_t whole_before = 0;    // segments that begin before it have text (require_text)
   uint64_t stream = 0;         // below 2^43; windows of one number draw the same random numbers
 };
 

@@ -1,5 +1,6 @@
 // AudioReader on good files: rates, channels, formats, pieces, rewinding, pipes, threads.
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -54,6 +55,35 @@ TEST(AudioReader, HearsTheSameToneAtEveryRateFormatAndChannelCount) {
     }
   }
   EXPECT_EQ(read, 3 * 8 * 3 + 6 * 2);
+}
+
+TEST(AudioReader, OpensEachChannelByItself) {
+  const TemporaryFolder folder;
+  for (const int rate : {16000, 44100}) {
+    for (const int channels : {1, 3}) {
+      const std::string path = folder.file("tones");
+      ASSERT_TRUE(write_sound(path, {kWav, rate, channels}, tone(rate, rate, channels)));
+      // Through a pipe as well, which can be read only once.
+      const std::string pipe = folder.file("pipe");
+      ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+      std::thread writer([&] {
+        std::ofstream(pipe, std::ios::binary) << std::ifstream(path, std::ios::binary).rdbuf();
+      });
+      const auto piped = AudioReader::open_channels(pipe);
+      writer.join();
+      std::filesystem::remove(pipe);
+      const auto readers = AudioReader::open_channels(path);
+      ASSERT_EQ(std::ssize(readers), channels);
+      ASSERT_EQ(piped.size(), readers.size());
+      for (size_t i = 0; i < readers.size(); ++i) {
+        const auto samples = read_all(*readers[i]);
+        EXPECT_NEAR(static_cast<double>(samples.size()), 16000, 1);
+        const float loudest = *std::max_element(samples.begin(), samples.end());
+        EXPECT_NEAR(loudest, 0.1 * static_cast<double>(i + 1), 2e-3) << rate << ' ' << channels;
+        EXPECT_EQ(read_all(*piped[i]), samples);
+      }
+    }
+  }
 }
 
 TEST(AudioReader, KeepsWhatSixteenKilohertzHoldAndRemovesTheRest) {

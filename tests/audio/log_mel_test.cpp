@@ -86,6 +86,16 @@ TEST(MelStream, TakesTheMaximumOfTheWholeRecording) {
   EXPECT_FLOAT_EQ(start.front(), *std::max_element(end.begin(), end.end()) - 2);
 }
 
+TEST(MelStream, TakesTheLoudestThatWasHeardBefore) {
+  const std::vector<float> quiet(16000);
+  auto after = MelStream(AudioReader::from_samples(quiet, "quiet"), 80, 1.5F);
+  EXPECT_FLOAT_EQ(after.loudest(), 1.5F);
+  EXPECT_FLOAT_EQ(frames_of(after, 0, 1).front(), -0.5F);
+  const auto loud = synthetic_signal(8000);
+  const float loudest = mel_of(loud).loudest();
+  EXPECT_EQ(MelStream(AudioReader::from_samples(loud, "loud"), 80, loudest - 1).loudest(), loudest);
+}
+
 TEST(MelStream, GivesTheSameFramesInAnyOrder) {
   constexpr int64_t kFrames = 7500;  // more than are kept
   auto mel = mel_of(synthetic_signal(kHop * kFrames), 128);

@@ -131,7 +131,11 @@ TEST_F(IslandTest, TranscribesAndVerifiesSpeech) {
     std::vector<double> verifications;
     expect_same("whisper", cache(kind, type), [&](Runtime& runtime) {
       const std::vector<float> samples = noise(70000, 7);
-      const AudioList audio{2, [&](size_t) { return AudioReader::from_samples(samples, "noise"); }};
+      const AudioList audio{2, [&](size_t) {
+                              std::vector<std::unique_ptr<AudioReader>> one;
+                              one.push_back(AudioReader::from_samples(samples, "noise"));
+                              return one;
+                            }};
       TranscribeOptions options;
       options.batch_size = 2;
       Stats stats;

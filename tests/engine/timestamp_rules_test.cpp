@@ -90,6 +90,21 @@ TEST_F(Rules, AnOpeningTimestampIsFollowedByText) {
   EXPECT_EQ(allowed({18, 0, 20, 20}), text_and_end);
 }
 
+TEST_F(Rules, ASegmentThatHasBegunMayNeedText) {
+  const auto ends = [&](const std::vector<int32_t>& sampled, int32_t before) {
+    std::vector<float> logits(40, 0.0F);
+    require_text(rules, sampled, before, logits);
+    return logits[10] == 0;
+  };
+  EXPECT_FALSE(ends({18, 0, 20, 20}, 10));
+  EXPECT_TRUE(ends({18, 0, 20, 20}, 20 - rules.tokens->first_timestamp));
+  EXPECT_FALSE(ends({18, 0, 20, 20}, 21 - rules.tokens->first_timestamp));
+  EXPECT_TRUE(ends({18, 0, 20, 20}, 0));
+  EXPECT_TRUE(ends({18}, 10)) << "a window may hold nothing";
+  EXPECT_TRUE(ends({18, 0, 20}, 10)) << "a segment may be the last";
+  EXPECT_TRUE(ends({18, 0, 20, 20, 1}, 10));
+}
+
 TEST_F(Rules, TimestampsTogetherWinOverTheBestText) {
   std::vector<float> logprobs(40, kForbidden);
   logprobs[1] = std::log(0.4F);
