@@ -99,7 +99,10 @@ TEST_F(StepBytes, BenchmarksTakeTheMeanOfTheirSteps) {
   Runtime text(path("llama"), cache("kv", "bf16"));
   const BenchRow row = bench_text(text, options).back();
   EXPECT_EQ(row.step_weight_bytes, text.model().step_weight_bytes());
-  EXPECT_EQ(row.step_row_bytes, text.model().step_row_bytes(72, 0));
+  EXPECT_EQ(row.step_row_bytes, 4 * text.model().step_row_bytes(72, 0));
+  options.batches = {};
+  EXPECT_EQ(bench_text(text, options).back().step_row_bytes, text.model().step_row_bytes(72, 0));
+  options.batches = {4};
   Runtime speech(path("whisper"), cache("auto", "f16"));
   const BenchRow window = bench_encoded(speech, options).back();
   EXPECT_EQ(window.step_row_bytes, 4 * speech.model().step_row_bytes(6, 100));
