@@ -15,6 +15,7 @@ namespace slim::cli {
 namespace {
 
 constexpr uint32_t kRate = 16000;
+constexpr uint32_t kMostChannels = 64;
 constexpr size_t kMost = kRate / 2;  // frames of one read
 
 uint32_t number(const unsigned char* bytes, int length) {
@@ -62,7 +63,8 @@ void SoundPipe::read_format(const std::vector<unsigned char>& chunk) {
   channels_ = number(&chunk[2], 2);
   floats_ = kind == 3;
   const bool known = (kind == 1 && bits == 16) || (kind == 3 && bits == 32);
-  if (known && channels_ > 0 && number(&chunk[4], 4) == kRate) return;
+  if (known && channels_ > 0 && channels_ <= kMostChannels && number(&chunk[4], 4) == kRate) return;
+  if (channels_ > kMostChannels) fail("Its wav header has more than 64 channels.");
   fail("Live sound must be 16 kHz in s16 or f32: ffmpeg -i ... -ar 16000 -f wav - makes it so.");
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <map>
@@ -93,8 +94,13 @@ class Lines {
  public:
   explicit Lines(const std::string& path) : terminal_(path == "-" && isatty(STDIN_FILENO) != 0) {
     if (path == "-") return;
+    std::error_code ignored;
+    if (std::filesystem::is_directory(path, ignored)) {
+      throw Error(ErrorCode::bad_file, "A directory is no text.", path);
+    }
     file_.open(path, std::ios::binary);
     if (!file_) throw Error(ErrorCode::bad_file, "The file cannot be read.", path);
+    if (!std::filesystem::is_regular_file(path, ignored)) return;  // a pipe is read once
     std::string line;
     while (std::getline(file_, line)) ++count_;
     file_.clear();

@@ -29,9 +29,9 @@ struct TranslateOptions {
   double patience = 1;                       // above 0
   std::optional<double> repetition_penalty;  // of tokens written, as SamplingOptions has it; else 1
   std::optional<int> no_repeat_ngram;  // no sequence of so many tokens comes twice; else 0: it may
-  // Tokens that are written, the target language's and the end's among them.
-  std::optional<int64_t> min_tokens;  // else 0
-  std::optional<int64_t> max_tokens;  // else 256
+  // Tokens that are written, the target language's among them.
+  std::optional<int64_t> min_tokens;  // without the end; else 0
+  std::optional<int64_t> max_tokens;  // with the end; else 256
   // With a temperature above 0 the hypotheses are samples instead of beams; sample s of text i has
   // random numbers of its own. Its repeat_penalty does not count: repetition_penalty does.
   SamplingOptions sampling;

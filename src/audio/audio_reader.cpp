@@ -163,6 +163,13 @@ std::unique_ptr<AudioReader> AudioReader::open(const std::string& path) {
 std::vector<std::unique_ptr<AudioReader>> AudioReader::open_channels(const std::string& path) {
   auto first =
       std::make_unique<FileReader>(open_seekable(path), path == "-" ? "standard input" : path, 0);
+  constexpr int64_t kMost = 64;  // each is read on its own
+  if (first->channels() > kMost) {
+    throw Error(ErrorCode::bad_request,
+                "The audio has " + std::to_string(first->channels()) +
+                    " channels; they can be transcribed apart up to " + std::to_string(kMost) + ".",
+                path);
+  }
   std::vector<std::unique_ptr<AudioReader>> all(1);
   for (int64_t i = 1; i < first->channels(); ++i) all.push_back(first->channel(path, i));
   all.front() = std::move(first);

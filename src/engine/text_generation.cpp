@@ -37,6 +37,7 @@ Prompts continued_prompts(const Runtime& runtime, const std::vector<GenerateRequ
 Prompts read_prompts(const Runtime& runtime, const Model& model,
                      const std::vector<GenerateRequest>& requests) {
   const TranslationTokens& tokens = runtime.translation_tokens();
+  tokens.check({});  // models that ask for languages translate
   std::vector<std::vector<int32_t>> sources;
   for (const GenerateRequest& request : requests) {
     sources.push_back(request.tokens.empty() ? tokens.source(request.prompt, {}, true)

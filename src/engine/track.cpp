@@ -103,6 +103,14 @@ Recording* Track::next() {
   return &whole_;
 }
 
+Transcription Track::take() {
+  for (const Chunk& one : chunks_) {
+    if (one.recording) whole_.append(*one.recording);
+  }
+  chunks_.clear();
+  return whole_.take();
+}
+
 void Track::finish(const Recording* chunk) {
   for (Chunk& one : chunks_) {
     if (one.recording.get() == chunk || chunk == &whole_) one.done = true;

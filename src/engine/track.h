@@ -40,7 +40,7 @@ class Track {
   double seconds() const { return whole_.seconds(); }
   float loudest() { return whole_.frames().loudest(); }
   // What is done so far.
-  Transcription take() { return whole_.take(); }
+  Transcription take();
 
  private:
   struct Chunk {

@@ -71,7 +71,8 @@ void check_words(const TranscribeOptions& options) {
           "hallucination_silence_threshold", threshold);
 }
 
-void check_vad(const VadOptions& vad) {
+void check_vad(const VadOptions& vad, bool batched) {
+  constexpr double kChunkSeconds = 30;
   const auto probability = [](double value, const char* option) {
     require(value >= 0 && value <= 1, "A probability must lie between 0 and 1.", option, value);
   };
@@ -92,6 +93,9 @@ void check_vad(const VadOptions& vad) {
   require(vad.max_speech_duration_s > paddings,
           "The longest speech must be longer than the silence kept around it.",
           "vad max_speech_duration_s", vad.max_speech_duration_s);
+  require(!batched || paddings < kChunkSeconds,
+          "The silence kept around speech must be shorter than a chunk of 30 seconds.",
+          "vad speech_pad_ms", vad.speech_pad_ms);
 }
 
 // In frames, which are 10 ms. Chunks end where speech does: then short silences count, and no
@@ -132,7 +136,7 @@ void check_options(const TranscribeOptions& options) {
   number(options.compression_ratio_threshold, "compression_ratio_threshold");
   number(options.prompt_reset_on_temperature, "prompt_reset_on_temperature");
   check_words(options);
-  check_vad(options.vad);
+  check_vad(options.vad, options.batched);
   check_temperatures(options);
   check_clips(options);
 }

@@ -59,15 +59,16 @@ Prepared prepare(const Runtime& runtime, const std::vector<std::string>& sources
   return prepared;
 }
 
+// `cut`: why it could not go on, if it could not; else end.
 TranslationHypothesis described(const TranslationTokens& tokens, const Hypothesis& text,
-                                int64_t counted, bool at_limit) {
+                                int64_t counted, Finish cut, bool forced_end) {
   TranslationHypothesis out;
   // Without the start token and what is forced after it; a prefix is the text's.
   out.tokens.assign(text.tokens.begin() + 1 + counted, text.tokens.end());
   out.text = tokens.text(out.tokens);
   out.score = text.score;
   out.sum_logprob = text.sum_logprob;
-  out.finish = text.ended && !at_limit ? Finish::end : Finish::length;
+  if (!text.ended || forced_end) out.finish = cut;
   return out;
 }
 
@@ -100,9 +101,12 @@ std::vector<Translation> translate_texts(Runtime& runtime, const std::vector<std
         const auto count = std::min(texts.size(), static_cast<size_t>(setting.hypotheses));
         for (const Hypothesis& text : std::span(texts).first(count)) {
           const auto added = std::ssize(text.tokens) - std::ssize(request.begun);
-          const bool at_limit = request.counted + added + 1 >= setting.most;
+          // The token after these would have been the last, as Run::begin in translator.cpp has it.
+          Finish cut = Finish::end;
+          if (std::ssize(text.tokens) >= model.context()) cut = Finish::context;
+          if (request.counted + added + 1 >= setting.most) cut = Finish::length;
           out.hypotheses.push_back(
-              described(tokens, text, request.counted, at_limit && setting.forced_end));
+              described(tokens, text, request.counted, cut, setting.forced_end.has_value()));
         }
         return report(prepared.indices[number]);
       });

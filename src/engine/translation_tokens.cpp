@@ -245,6 +245,7 @@ std::vector<int32_t> TranslationTokens::source(std::string_view text, const Rout
     throw Error(ErrorCode::bad_request,
                 fmt::format("The text is not UTF-8: its byte {} begins no character.", valid));
   }
+  if (text.empty()) return {};
   const auto check_tokens = [&](const std::vector<int32_t>& tokens) {
     const bool empty = std::all_of(tokens.begin(), tokens.end(),
                                    [&](int32_t token) { return tokenizer_->special(token); });
@@ -272,7 +273,6 @@ std::vector<int32_t> TranslationTokens::source(std::string_view text, const Rout
     first = find(code)->id;
     if (own) text.remove_prefix(end + 2);
   } else if (const auto own = task(route)) {
-    if (text.empty()) return {};
     prefixed = own->string("prefix") + std::string(text);
     text = prefixed;
   }

@@ -17,6 +17,8 @@ namespace {
 
 constexpr size_t kMaximumTable = size_t{64} << 20;  // 250 times those in use
 constexpr size_t kLongestCluster = 5;
+constexpr size_t kLongestText =
+    1024;  // of a sequence, or of what takes its place: 20 times those in use
 
 [[noreturn]] void refuse(const std::string& why, const std::string& place) {
   throw Error(ErrorCode::bad_file, "The table of characters " + why + ".", place);
@@ -87,6 +89,11 @@ std::shared_ptr<const CharacterMap> CharacterMap::read_base64(std::string_view t
 // So that what comes out is UTF-8, whatever the array says.
 void CharacterMap::check(const std::string& place) const {
   if (utf8_prefix(texts_) < texts_.size()) refuse("has texts that are not UTF-8", place);
+  for (size_t begin = 0; begin < texts_.size();) {
+    const size_t end = std::min(texts_.find('\0', begin), texts_.size());
+    if (end - begin > kLongestText) refuse("has a text of unlikely length", place);
+    begin = end + 1;
+  }
   for (size_t i = 0; i < units_.size(); ++i) {
     const uint32_t unit = units_[i];
     if (!has_value(unit) || label(unit) > 0xFF) continue;
@@ -106,7 +113,7 @@ std::string_view CharacterMap::text_at(uint32_t value) const {
 CharacterMap::Match CharacterMap::match(std::string_view text, bool longest) const {
   Match found;
   size_t at = distance(units_[0]);
-  for (size_t i = 0; i < text.size(); ++i) {
+  for (size_t i = 0; i < std::min(text.size(), kLongestText); ++i) {
     const auto byte = static_cast<uint8_t>(text[i]);
     at ^= byte;
     if (byte == 0 || at >= units_.size() || label(units_[at]) != byte) break;

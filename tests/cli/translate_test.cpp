@@ -1,9 +1,12 @@
 // slim translate, and the other commands on models of text for text, as a user meets them.
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <thread>
 
 #include "cli/shell.h"
 #include "temporary_folder.h"
@@ -59,6 +62,20 @@ TEST_F(TranslateCommand, ReadsStandardInput) {
   EXPECT_EQ(run(arguments + " < /dev/null").out, "");
 }
 
+// A pipe is read once, so its lines are not counted first.
+TEST_F(TranslateCommand, ReadsPipesByName) {
+  const std::string text = "Hello world\n\nHello\n";
+  folder_.write("in.txt", text);
+  const std::string command = "translate " + model("t5_json") + " ";
+  const std::string expected = run(command + "in.txt").out;
+  EXPECT_EQ(lines_of(expected).size(), 3U);
+  const std::filesystem::path pipe = folder_.path() / "pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  std::thread writer([&] { std::ofstream(pipe) << text; });
+  EXPECT_EQ(run(command + "pipe").out, expected);
+  writer.join();
+}
+
 TEST_F(TranslateCommand, SaysWhatIsWrong) {
   folder_.write("in.txt", "Hello world\n\xFF\n");
   folder_.write("good.txt", "Hello\n");
@@ -68,6 +85,8 @@ TEST_F(TranslateCommand, SaysWhatIsWrong) {
   expect_failure("translate " + model("t5_json") + " in.txt", 2, "text 2");
   expect_failure("translate " + model("t5_json") + " no.txt", 4, "no.txt");
   expect_failure("translate " + model("t5_json") + " good.txt --patience 0", 2, "patience");
+  expect_failure("translate " + model("t5_json") + " .", 4, "directory");
+  expect_failure("generate " + model("m2m_bpe") + " -p Hello", 2, "source language is missing");
   expect_failure("perplexity " + model("t5_json") + " -f good.txt", 2, "encoder");
 }
 

@@ -58,7 +58,10 @@ class PromptAttention {
     const auto& slices = call_.tables.slices;
     for (size_t i = 0; i < slices.size();) {
       size_t end = i + 1;
-      while (end < slices.size() && share_rows(slices[i], slices[end])) ++end;
+      size_t longest = i;
+      for (; end < slices.size() && share_rows(slices[longest], slices[end]); ++end) {
+        if (slices[end].rows > slices[longest].rows) longest = end;
+      }
       add_slices(i, end);
       i = end;
     }
