@@ -131,10 +131,12 @@ TranslationSetting translation_setting(const TranslateOptions& options,
   setting.rules.no_repeat_ngram = options.no_repeat_ngram.value_or(
       static_cast<int>(defaults.integer("no_repeat_ngram_size", 0, 1 << 20, 0)));
   setting.rules.ends = tokens.ends();
-  const int64_t least = defaults.integer("min_length", 0, kNoLimit, 0);
-  setting.rules.least = options.min_tokens.value_or(std::max<int64_t>(least - 1, 0));
-  setting.most =
-      options.max_tokens.value_or(defaults.integer("max_length", 2, kNoLimit, kMostTokens + 1) - 1);
+  // Lengths count the start token, "new" ones do not, and hold where both are given.
+  const int64_t least = std::max<int64_t>(defaults.integer("min_length", 0, kNoLimit, 0) - 1, 0);
+  setting.rules.least =
+      options.min_tokens.value_or(defaults.integer("min_new_tokens", 0, kNoLimit, least));
+  const int64_t most = defaults.integer("max_length", 2, kNoLimit, kMostTokens + 1) - 1;
+  setting.most = options.max_tokens.value_or(defaults.integer("max_new_tokens", 1, kNoLimit, most));
   setting.renormalized = defaults.flag("renormalize_logits");
   if (const JsonObject* file = defaults.find("bad_words_ids")) {
     for (const auto& sequence : file->integer_lists("bad_words_ids", 0, vocabulary - 1)) {

@@ -46,8 +46,8 @@ Normalizer make_normalizer(const PieceModel& model) {
   }
   steps.emplace_back(Normalizer::Replace{Pattern::literal(" "), std::string(kMark)});
   if (model.remove_extra_spaces) {
-    // At the end a mark in the text counts as a space.
-    steps.emplace_back(Normalizer::Replace{Pattern(R"(\x{2581}+\z)"), ""});
+    // At the end a mark in the text counts as a space. A run of them is tried once, from its start.
+    steps.emplace_back(Normalizer::Replace{Pattern(R"((?<!\x{2581})\x{2581}++\z)"), ""});
   }
   return Normalizer(std::move(steps));
 }

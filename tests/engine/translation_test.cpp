@@ -201,6 +201,26 @@ TEST(Translation, RefusesWhatItCannotDo) {
                          [&] { engine.transcribe({"x.wav"}, {}); }));
 }
 
+// T5 writes on until something stops it.
+TEST(Translation, SaysWhatStoppedIt) {
+  const TemporaryFolder folder;
+  fs::copy(model_path("t5_json"), folder.path(), fs::copy_options::recursive);
+  fs::remove(folder.path() / "generation_config.json");
+  std::ofstream(folder.path() / "generation_config.json")
+      << R"({"max_new_tokens": 3, "max_length": 50, "decoder_start_token_id": 0, "eos_token_id": 1})";
+  EngineOptions short_context = exact("auto");
+  short_context.context = 9;
+  Engine engine(folder.path().string(), short_context);
+  const auto by_file = hypotheses_of(engine, "Hello world", {});
+  EXPECT_EQ(by_file.front().tokens.size(), 3U);
+  EXPECT_EQ(by_file.front().finish, Finish::length);
+  TranslateOptions options;
+  options.max_tokens = 40;
+  const auto by_context = hypotheses_of(engine, "Hello world", options);
+  EXPECT_EQ(by_context.front().tokens.size(), 9U);
+  EXPECT_EQ(by_context.front().finish, Finish::context);
+}
+
 TEST(Translation, NeedsATokenizer) {
   const TemporaryFolder folder;
   for (const auto& entry : fs::directory_iterator(model_path("t5_json"))) {
