@@ -2,13 +2,13 @@
 #include "engine/generator.h"
 
 #include <algorithm>
-#include <random>
 #include <string>
 #include <unordered_set>
 #include <utility>
 
 #include "base/check.h"
 #include "base/stopwatch.h"
+#include "engine/random_numbers.h"
 #include "engine/runtime.h"
 #include "engine/sampler.h"
 #include "engine/text_stream.h"
@@ -32,11 +32,6 @@ struct Sample {
   bool begins() const { return number == 0 && completion.tokens.empty(); }
   int64_t pending() const { return static_cast<int64_t>(tokens.size()) - sequence.rows.rows(); }
 };
-
-uint64_t random_seed() {
-  std::random_device device;
-  return (uint64_t{device()} << 32) | device();
-}
 
 void check_options(const GenerateOptions& options, int samples) {
   check_sampling(options.sampling);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <random>
 
 namespace slim {
 
@@ -28,5 +29,11 @@ class RandomNumbers {
 
   uint64_t state_;
 };
+
+// For who asked for none.
+inline uint64_t random_seed() {
+  std::random_device device;
+  return (uint64_t{device()} << 32) | device();
+}
 
 }  // namespace slim

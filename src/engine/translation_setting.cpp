@@ -4,12 +4,12 @@
 #include "engine/translation_setting.h"
 
 #include <algorithm>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/json.h"
+#include "engine/random_numbers.h"
 #include "engine/sampler.h"
 #include "slim/error.h"
 
@@ -99,11 +99,6 @@ void check_setting(const TranslationSetting& setting, const TranslateOptions& op
                     " beams has no more hypotheses than these.",
                 "hypotheses");
   }
-}
-
-uint64_t random_seed() {
-  std::random_device device;
-  return (uint64_t{device()} << 32) | device();
 }
 
 }  // namespace
