@@ -110,7 +110,7 @@ __global__ void __launch_bounds__(kPromptThreads)
     if (place.some && column < call.key_width) keys.octet(call, row, column, values[i]);
   }
   const int exponent =
-      tile_exponent(reduce_block<kPromptThreads>(largest_finite(values), scratch, Largest()));
+      pair_exponent(reduce_block<kPromptThreads>(largest_finite(values), scratch, Largest()));
   store_halves(view, place, view.keys, ldexpf(1.0F, exponent), values);
   const bool odd = any_odd(values, scratch);
   if (threadIdx.x != 0) return;
@@ -155,7 +155,7 @@ __global__ void __launch_bounds__(kPromptThreads)
       if (!isfinite(values[i][j])) values[i][j] = 0.0F;
     }
   }
-  store_halves(view, place, view.values, ldexpf(1.0F, tile_exponent(largest)), values);
+  store_halves(view, place, view.values, ldexpf(1.0F, pair_exponent(largest)), values);
 }
 
 // A block adds to one head of the queries of an item.

@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/attend_parts.cuh"
+#include "kernels/cuda/half_pairs.cuh"
 
 namespace slim {
 
@@ -54,12 +55,6 @@ struct PromptView {
   }
 };
 
-// 2^e that brings `largest` to [2^14, 2^15); 1 for 0. Such powers and their inverses are normal.
-__device__ inline int tile_exponent(float largest) {
-  if (!(largest > 0.0F)) return 0;
-  return min(14 - ilogbf(largest), 100);
-}
-
 // Of values below 2^15: what f16 numbers hold of them. What is not finite is all high.
 __device__ inline void take_halves(float value, uint16_t& high, uint16_t& low) {
   const __half nearest = __float2half_rn(value);
@@ -68,10 +63,10 @@ __device__ inline void take_halves(float value, uint16_t& high, uint16_t& low) {
                         : uint16_t{0};
 }
 
-// Fills the tiles of all pages. `grid`: [pages, key heads].
+// Fills the tiles of all pages.
 void take_rows_apart(CudaDevice& device, const PromptView& view, const RowFormat& keys,
                      const RowFormat& values);
-// Adds to the mixtures of the queries of `slices` what values that are not finite make of them.
+// Adds to the mixtures of the queries of `items` what values that are not finite make of them.
 struct PromptItem;
 void add_odd_values(CudaDevice& device, const PromptView& view, const RowFormat& values,
                     const PromptItem* items, int64_t count);

@@ -146,7 +146,7 @@ class PromptBlock {
         odd = odd || !isfinite(values[j]);
         if (isfinite(values[j])) largest = fmaxf(largest, fabsf(values[j]));
       }
-      const int exponent = tile_exponent(reduce_warp(largest, Largest()));
+      const int exponent = pair_exponent(reduce_warp(largest, Largest()));
       const float unit = ldexpf(1.0F, -exponent);
       if (i == lane_ / 4) query_unit_[0] = unit;
       if (i == lane_ / 4 + 8) query_unit_[1] = unit;
@@ -170,7 +170,7 @@ class PromptBlock {
     for (int i = lane_; i < run_.page_end - run_.page_begin; i += 32) {
       largest = fmaxf(largest, view_.value_tops[view_.tile(run_.place + i, key_head_)]);
     }
-    return ldexpf(1.0F, -tile_exponent(reduce_warp(largest, Largest())));
+    return ldexpf(1.0F, -pair_exponent(reduce_warp(largest, Largest())));
   }
 
   __device__ void attend(int page, const uint16_t* stage) {

@@ -4,6 +4,7 @@
 #include <cuda_fp16.h>
 
 #include "kernels/cuda/activation.cuh"
+#include "kernels/cuda/half_pairs.cuh"
 #include "kernels/cuda/products.h"
 #include "kernels/cuda/reductions.cuh"
 #include "kernels/cuda/weight_values.cuh"
@@ -115,8 +116,7 @@ __global__ void __launch_bounds__(kSplitThreads) split_in_units(const Split a, f
     if (isfinite(value)) largest = fmaxf(largest, value);
   }
   largest = reduce_block<kSplitThreads>(largest, scratch, Largest());
-  // Such powers and their inverses are normal numbers.
-  const int exponent = largest > 0.0F ? min(14 - ilogbf(largest), 100) : 0;
+  const int exponent = pair_exponent(largest);
   const float factor = ldexpf(1.0F, exponent);
   if (threadIdx.x == 0) units[blockIdx.x] = ldexpf(1.0F, -exponent);
   uint16_t* const to = a.to + (row * a.groups + group) * a.width;
