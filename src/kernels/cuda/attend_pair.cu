@@ -361,18 +361,19 @@ void CudaKernels::attend_pair(const Attend& arguments) {
   }
   const bool suited =
       suits_prompts(view_of(arguments, true), arguments.keys.format, arguments.values.format);
+  const bool some = suited && std::any_of(arguments.slices.begin(), arguments.slices.end(),
+                                          [](const Slice& one) { return is_prompt(one.count); });
+  if (!some) return PairAttention(device_, arguments, std::move(rotations)).run();
   std::vector<Slice> prompts;
   std::vector<Slice> others;
   for (const Slice& slice : arguments.slices) {
-    (suited && is_prompt(slice.count) ? prompts : others).push_back(slice);
+    (is_prompt(slice.count) ? prompts : others).push_back(slice);
   }
-  if (!prompts.empty()) {
-    PromptCall call{
-        {}, arguments.keys.format, arguments.values.format, SliceTables(prompts), rotations};
-    call.view = view_of(arguments, call.tables.aligned);
-    call.view.key_octets = reads_octets(call.view, rotations);
-    attend_prompts(device_, std::move(call));
-  }
+  PromptCall call{
+      {}, arguments.keys.format, arguments.values.format, SliceTables(prompts), rotations};
+  call.view = view_of(arguments, call.tables.aligned);
+  call.view.key_octets = reads_octets(call.view, rotations);
+  attend_prompts(device_, std::move(call));
   if (others.empty()) return;
   Attend rest = arguments;
   rest.slices = others;

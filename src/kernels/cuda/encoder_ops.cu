@@ -316,6 +316,7 @@ void CudaKernels::convolve(const Convolve& arguments) {
 static bool attend_as_prompts(CudaDevice& device, const AttendDense& a) {
   const int64_t rows = a.q.rows / a.batch;
   const int64_t width = a.q.columns / a.heads;
+  if (a.k.stride != a.v.stride || !is_prompt(rows)) return false;
   PromptCall call{{}, {DType::f32, a.k.stride}, {DType::f32, a.v.stride}, SliceTables({}), {}};
   for (int64_t run = 0; run < a.batch; ++run) {
     std::vector<std::byte*> pages;
@@ -341,8 +342,7 @@ static bool attend_as_prompts(CudaDevice& device, const AttendDense& a) {
   view.mixed = a.out.row<float>(0);
   view.mixed_stride = a.out.stride;
   const bool in_place = a.out.data == a.q.data;
-  if (a.k.stride != a.v.stride || !is_prompt(rows) ||
-      !suits_prompts(view, call.keys, call.values) ||
+  if (!suits_prompts(view, call.keys, call.values) ||
       (in_place && !reads_queries_once(view, rows))) {
     return false;
   }
