@@ -10,7 +10,7 @@ in bf16. Prints a table in Markdown: medians of tokens a second, and their ratio
 
 llama.cpp is built from its public source (its package for Python carries it: pip download
 --no-binary :all: llama-cpp-python; then cmake -B build -DLLAMA_BUILD_TOOLS=ON and the target
-llama-bench in vendor/llama.cpp). A model of random weights: tools/make_random_llama.py, and
+llama-bench in vendor/llama.cpp). A model of random weights: tools/make_random_decoder.py, and
 llama.cpp's convert_hf_to_gguf.py for its GGUF file.
 """
 import argparse

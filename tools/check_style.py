@@ -93,6 +93,9 @@ def check(root: pathlib.Path) -> list[str]:
             macros = [m for m in macros if not m.startswith(("HWY_", "PCRE2_CODE_UNIT_WIDTH"))]
             if macros and "kernels/cpu" not in name:
                 problems.append(f"{name}: macros {macros}; only Highway's are allowed")
+            kernels = len(re.findall(r"__global__ void(?! nothing)", text))
+            if kernels != text.count("  wait_for_earlier();"):
+                problems.append(f"{name}: a kernel of the card that does not wait_for_earlier()")
     return problems
 
 
