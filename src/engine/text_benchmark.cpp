@@ -59,19 +59,22 @@ int32_t read_prompt(StepBatch& batch, Sequence& sequence, std::span<const int32_
   return next.front();
 }
 
+int64_t step_tokens(const Model& model, const BenchOptions& options) {
+  return options.step_tokens > 0 ? options.step_tokens : model.kernels().prompt_sizes().tokens;
+}
+
 TextTimes time_text(const Model& model, int prompt, int size, const BenchOptions& options) {
   std::vector<Sequence> sequences;
   std::vector<int32_t> next;
   StepBatch batch(model);
-  const int64_t step_tokens =
-      options.step_tokens > 0 ? options.step_tokens : model.kernels().prompt_sizes().tokens;
+  const int64_t at_a_time = step_tokens(model, options);
   TextTimes times;
   Stopwatch clock;
   for (int i = 0; i < size; ++i) {
     sequences.push_back({model.new_sequence()});
     sequences.back().regime = model.regime(prompt + options.tokens);
     next.push_back(
-        read_prompt(batch, sequences.back(), made_up_tokens(model.spec(), prompt, i), step_tokens));
+        read_prompt(batch, sequences.back(), made_up_tokens(model.spec(), prompt, i), at_a_time));
   }
   times.prompt = clock.lap();
   for (int step = 0; step < options.tokens; ++step) {
@@ -85,8 +88,17 @@ TextTimes time_text(const Model& model, int prompt, int size, const BenchOptions
   return times;
 }
 
+// What is done once for a model, and is not what a token takes: weights come from their file, a
+// card loads kernels and makes graphs of them.
+void warm_up(const Model& model, int prompt, int size, BenchOptions options) {
+  options.tokens = std::min(options.tokens, 4);
+  time_text(model, std::min(prompt, static_cast<int>(step_tokens(model, options))), 1, options);
+  time_text(model, 1, size, options);
+}
+
 BenchRow bench_one(const Model& model, const std::string& cache, int prompt, int size,
                    const BenchOptions& options) {
+  warm_up(model, prompt, size, options);
   std::vector<double> prompts;
   std::vector<double> steps;
   for (int i = 0; i < options.repeats; ++i) {
