@@ -69,6 +69,7 @@ void attend(Kernels& kernels, const SealedStep& step, Attend over, bool hot) {
   over.key_factors = step.factors ? &plane(*step.factors) : nullptr;
   over.causal = hot;
   over.merge = !hot;
+  over.keep_lse = false;  // sealed rows come last
   if (step.shared) {
     kernels.attend_shared(over);
   } else {

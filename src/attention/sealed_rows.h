@@ -27,7 +27,7 @@ struct NewRows {
 
 // Attention of a step over the planes that it adds rows to.
 struct SealedStep {
-  Attend attend;                  // all but planes, causal, lse and merge; causal self-attention
+  Attend attend;                  // all but planes, causal, lse and merging; causal self-attention
   std::span<const NewRows> rows;  // by plane
   size_t keys = 0;                // which of them
   size_t values = 0;

@@ -230,8 +230,9 @@ struct Attend {
   DistanceBias bias = {};                           // (T5)
   float cap = 0.0F;                                 // c tanh(score / c); 0: none
   int64_t window = 0;                               // 0: none
-  Matrix lse = {};     // [T, H] f32: log of the sum of exp(score); or no rows: not wanted
-  bool merge = false;  // mixed and lse hold the result over other rows, and get that over both
+  Matrix lse = {};       // [T, H] f32: log of the sum of exp(score); or no rows: not wanted
+  bool merge = false;    // mixed and lse hold the result over other rows, and get that over both
+  bool keep_lse = true;  // of a merge: else lse may hold anything afterwards
 };
 
 // y[t] = x[t] - log(sum exp(x[t])), over each row.

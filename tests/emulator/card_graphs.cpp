@@ -22,6 +22,7 @@ struct NodeCall {
 struct Graph {
   std::vector<std::unique_ptr<GraphNode>> nodes;
   std::vector<NodeCall> calls;
+  size_t edges = 0;  // from a node to the next
 };
 
 struct ExecutableGraph {
@@ -48,17 +49,25 @@ cudaError_t cudaGraphCreate(cudaGraph_t* graph, unsigned) {
   return cudaSuccess;
 }
 
-// In a chain: each node after the one added before it.
+// In a chain: each node after the one added before it, as an edge says here or one that is added.
 cudaError_t cudaGraphAddKernelNode(cudaGraphNode_t* node, cudaGraph_t graph,
                                    const cudaGraphNode_t* before, size_t count,
                                    const cudaKernelNodeParams* parameters) {
-  const bool chained =
-      graph->nodes.empty() ? count == 0 : count == 1 && *before == graph->nodes.back().get();
+  const bool chained = count == 1 && !graph->nodes.empty() && *before == graph->nodes.back().get();
   NodeCall call;
-  if (!chained || !copy_call(*parameters, call)) return cudaErrorInvalidValue;
+  if ((count > 0 && !chained) || !copy_call(*parameters, call)) return cudaErrorInvalidValue;
+  if (chained) ++graph->edges;
   graph->nodes.push_back(std::make_unique<GraphNode>(GraphNode{graph->nodes.size(), graph}));
   graph->calls.push_back(std::move(call));
   *node = graph->nodes.back().get();
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphAddDependencies(cudaGraph_t graph, const cudaGraphNode_t* from,
+                                     const cudaGraphNode_t* to, const cudaGraphEdgeData*,
+                                     size_t count) {
+  if (count != 1 || (*to)->index != (*from)->index + 1) return cudaErrorInvalidValue;
+  ++graph->edges;
   return cudaSuccess;
 }
 
@@ -69,6 +78,7 @@ cudaError_t cudaGraphKernelNodeSetAttribute(cudaGraphNode_t, cudaLaunchAttribute
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
                                  unsigned long long) {
+  if (graph->edges + 1 != graph->nodes.size()) return cudaErrorInvalidValue;
   *executable = new ExecutableGraph{graph->calls};
   return cudaSuccess;
 }

@@ -58,6 +58,9 @@ template <typename T>
 T __ldcg(const T* from) {
   return __ldg(from);
 }
+// Kernels run one after another.
+inline void wait_for_earlier() {}
+inline void prefetch(const void*) {}
 inline void __threadfence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
 // Blocks may run on several threads.
 inline uint32_t atomicAdd(uint32_t* to, uint32_t value) {

@@ -4,8 +4,9 @@ usage: translate.py INPUT OUTPUT
 
 Addresses of kernels are taken by known_kernel(), so that they can be run; __shared__ variables
 become static ones that every block finds filled with NaNs, inline assembly for loads becomes loads;
-warp_products.cuh, which is assembly, becomes card_fragments.h; words that only nvcc knows go. Kernels are started by CudaDevice::launch() alone. Everything moves
-into namespace slim::emulated, where the emulator's headers define what CUDA's would, so that it
+warp_products.cuh, which is assembly, becomes card_fragments.h, and earlier_work.cuh
+card_language.h; words that only nvcc knows go. Kernels are started by CudaDevice::launch() alone.
+Everything moves into namespace slim::emulated, where the emulator's headers define what CUDA's would, so that it
 never meets the real CUDA kernels of libslim. Lines keep their numbers.
 """
 import pathlib
@@ -44,6 +45,7 @@ def translate(text: str) -> str:
     text = re.sub(r"#include <([\w.]+)>",
                   lambda m: f'#include "{HEADERS[m[1]]}"' if m[1] in HEADERS else m[0], text)
     text = text.replace('"kernels/cuda/warp_products.cuh"', '"emulator/card_fragments.h"')
+    text = text.replace('"kernels/cuda/earlier_work.cuh"', '"emulator/card_language.h"')
     text = re.sub(r"^namespace slim\b", "namespace slim::emulated", text, flags=re.M)
     text = translate_bounds(text)
     text = text.replace("reinterpret_cast<const void*>(kernel)", "known_kernel(kernel)")

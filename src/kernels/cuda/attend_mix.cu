@@ -8,6 +8,7 @@
 // that are exactly 0 belong to such rows alone (AttendState), and are skipped: always where queries
 // are few; where they are many, if a number among those decoded is not finite.
 #include "kernels/cuda/attend_parts.cuh"
+#include "kernels/cuda/earlier_work.cuh"
 
 namespace slim {
 namespace {
@@ -161,6 +162,7 @@ template <RowCode kCode, int kQueries, bool kOctets>
 __global__ void __launch_bounds__(kAttendThreads, kQueries == 1 ? 4 : 2)
     mix_few(const __grid_constant__ AttendView view, const AttendItem* items, HeadTiles tiles,
             int octets) {
+  wait_for_earlier();
   __shared__ FewMemory<kQueries> memory;
   const AttendTile tile(view, items[blockIdx.x], tiles, static_cast<int>(blockIdx.y));
   const int thread = static_cast<int>(threadIdx.x);
@@ -332,6 +334,7 @@ __device__ void write_many(const AttendView& view, const AttendTile& tile, const
 template <RowCode kCode, bool kOctets>
 __global__ void __launch_bounds__(kAttendThreads)
     mix_many(const __grid_constant__ AttendView view, const AttendItem* items, HeadTiles tiles) {
+  wait_for_earlier();
   __shared__ __align__(16) ManyMemory memory;
   const AttendTile tile(view, items[blockIdx.x], tiles, static_cast<int>(blockIdx.y));
   const int thread = static_cast<int>(threadIdx.x);

@@ -6,6 +6,8 @@
 #include "kernels/attend_check.h"
 #include "kernels/cuda/attend_parts.cuh"
 #include "kernels/cuda/attend_prompt.h"
+#include "kernels/cuda/earlier_work.cuh"
+#include "kernels/cuda/reductions.cuh"
 #include "kernels/cuda/turned_queries.cuh"
 
 namespace slim {
@@ -17,6 +19,8 @@ constexpr int64_t kScratchFloats = int64_t{1} << 26;
 // From here on a block for 64 queries is faster than blocks for 8.
 constexpr int64_t kFromMany = 24;
 constexpr int64_t kFewQueries = 8;
+// Blocks that join parts: more than this give a card nothing.
+constexpr int64_t kJoinBlocks = 2048;
 
 struct Turning {
   float* turned;  // [tokens, heads * key_width]
@@ -26,6 +30,7 @@ struct Turning {
 __global__ void __launch_bounds__(kThreads)
     turn_queries(const __grid_constant__ AttendView view, const AttendItem* tokens,
                  Turning turning) {
+  wait_for_earlier();
   const AttendItem item = tokens[blockIdx.x];
   const DeviceSlice slice = view.slices[view.chunks[item.chunk].slice];
   const CudaRotation rotation = view.rotations[slice.regime];
@@ -60,30 +65,39 @@ struct SeenParts {
   }
 };
 
-// A block joins the parts of one head of one query.
+// A block joins the parts of one head of one query, columns by strips (grid: queries, heads,
+// strips).
 __global__ void __launch_bounds__(kThreads)
     join_parts(const __grid_constant__ AttendView view, const AttendItem* tokens) {
+  wait_for_earlier();
   static_assert(kMostParts <= kThreads);
   __shared__ float shares[kMostParts];
   const AttendItem item = tokens[blockIdx.x];
   const int head = static_cast<int>(blockIdx.y);
   const int thread = static_cast<int>(threadIdx.x);
   const SeenParts parts(view, item, head);
+  // Every warp looks at all parts, a lane at one.
   AttendState whole = AttendState::empty();
-  for (int p = 0; p < parts.count; ++p) {
+  for (int p = thread % kWarp; p < parts.count; p += kWarp) {
     whole.maximum = fmaxf(whole.maximum, parts.states[p].maximum);
   }
-  if (thread < parts.count) shares[thread] = parts.states[thread].share(whole.origin());
+  whole.maximum = reduce_warp(whole.maximum, Largest());
+  for (int p = thread % kWarp; p < parts.count; p += kWarp) {
+    const float share = parts.states[p].share(whole.origin());
+    whole.sum += parts.states[p].sum * share;
+    if (thread < kWarp) shares[p] = share;
+  }
+  whole.sum = reduce_warp(whole.sum, Sum());
   __syncthreads();
-  for (int p = 0; p < parts.count; ++p) whole.sum += parts.states[p].sum * shares[p];
   const int64_t row = view.slices[view.chunks[item.chunk].slice].first + item.token;
   float* lse = view.lse == nullptr ? nullptr : view.lse + row * view.lse_stride + head;
   Merging merging(parts.count > 0 ? whole.logarithm() : -CUDART_INF_F);
   if (view.merge) merging.with(*lse);
   float* to = view.mixed + row * view.mixed_stride + static_cast<int64_t>(head) * view.value_width;
-  for (int c = thread; c < view.value_width; c += kThreads) {
+  const int step = static_cast<int>(gridDim.z) * kThreads;
+  for (int c = static_cast<int>(blockIdx.z) * kThreads + thread; c < view.value_width; c += step) {
     float sum = 0.0F;
-#pragma unroll 4
+#pragma unroll 8
     for (int p = 0; p < parts.count; ++p) {
       sum = fmaf(parts.mixtures[static_cast<int64_t>(p) * view.value_width + c], shares[p], sum);
     }
@@ -91,8 +105,9 @@ __global__ void __launch_bounds__(kThreads)
     const float old = merging.merged ? merging.before * to[c] : 0.0F;
     to[c] = old + merging.now * value;
   }
+  if (lse == nullptr || (view.merge && !view.keep_lse)) return;
   __syncthreads();  // all have read what was merged
-  if (thread == 0 && lse != nullptr) *lse = merging.lse;
+  if (thread == 0 && blockIdx.z == 0) *lse = merging.lse;
 }
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -191,6 +206,7 @@ AttendView view_of(const Attend& call, bool aligned) {
   view.window = call.window;
   view.causal = call.causal;
   view.merge = call.merge;
+  view.keep_lse = call.keep_lse;
   view.mixed = call.mixed.row<float>(0);
   view.mixed_stride = call.mixed.stride;
   view.lse = call.lse.rows == 0 ? nullptr : call.lse.row<float>(0);
@@ -328,7 +344,13 @@ class PairAttention {
     launch_many_scores(view, keys, scoring_.many_list(parcel), device_);
     launch_few_mixtures(view, values, mixing_.few_list(parcel), mixing_.few(), device_);
     launch_many_mixtures(view, values, mixing_.many_list(parcel), device_);
-    device_.launch("join parts of rows", join_parts, {grid, kThreads}, view, tokens);
+    // In strips where there are few blocks, unless one would write what another one reads.
+    dim3 strips = grid;
+    if (!view.merge || !view.keep_lse) {
+      const int64_t most = std::max<int64_t>(1, kJoinBlocks / (grid.x * grid.y));
+      strips.z = static_cast<unsigned>(std::min(most, ceil_div(view.value_width, kThreads)));
+    }
+    device_.launch("join parts of rows", join_parts, {strips, kThreads}, view, tokens);
   }
 
   CudaDevice& device_;

@@ -73,7 +73,7 @@ struct AttendView {
   int64_t key_stride, value_stride;
   float scale, cap;
   int64_t window;
-  bool causal, merge;
+  bool causal, merge, keep_lse;
   bool wide_queries;  // queries can be loaded four at a time
   bool key_octets;    // keys are read by octets alone, with no gain or bias (key_rows.cuh)
   // Scratch.

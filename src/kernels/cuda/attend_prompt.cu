@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/earlier_work.cuh"
 #include "kernels/cuda/prompt_tiles.cuh"
 
 namespace slim {
@@ -16,6 +17,7 @@ constexpr int64_t kMostScratch = int64_t{512} << 20;
 template <int kColumns>
 __global__ void __launch_bounds__(kPromptThreads, 1)
     attend_prompt(const __grid_constant__ PromptView view, const PromptItem* items, int stages) {
+  wait_for_earlier();
   extern __shared__ uint4 memory[];
   PromptBlock<kColumns> block(view, items[blockIdx.x], static_cast<int>(blockIdx.y),
                               reinterpret_cast<uint16_t*>(memory));

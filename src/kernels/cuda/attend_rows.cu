@@ -111,7 +111,8 @@ bool attend_rows(CudaDevice& device, const Attend& arguments) {
                     rows.mixed_stride,
                     a.lse.rows == 0 ? nullptr : a.lse.row<float>(0),
                     a.lse.stride,
-                    a.merge};
+                    a.merge,
+                    a.keep_lse};
   merge_segments(device, merge, std::ssize(work.merged));
   return true;
 }

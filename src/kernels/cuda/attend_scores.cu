@@ -5,6 +5,7 @@
 // rows, 16 products a thread.
 #include "kernels/cuda/attend_parts.cuh"
 #include "kernels/cuda/distance_bias.cuh"
+#include "kernels/cuda/earlier_work.cuh"
 #include "kernels/cuda/key_rows.cuh"
 
 namespace slim {
@@ -157,6 +158,7 @@ __device__ void multiply_key(const AttendView& view, const KeyColumns<kCode, kOc
 template <RowCode kCode, int kQueries, bool kOctets>
 __global__ void __launch_bounds__(kAttendThreads)
     score_few(const __grid_constant__ AttendView view, const AttendItem* items, HeadTiles tiles) {
+  wait_for_earlier();
   __shared__ __align__(16) float queries[kQueries][kFewColumns];
   const AttendTile tile(view, items[blockIdx.x], tiles, static_cast<int>(blockIdx.y));
   const KeyColumns<kCode, kOctets> keys(view, tile);
@@ -271,6 +273,7 @@ __device__ void put_scores(const AttendView& view, const AttendTile& tile, int p
 template <RowCode kCode, bool kOctets>
 __global__ void __launch_bounds__(kAttendThreads)
     score_many(const __grid_constant__ AttendView view, const AttendItem* items, HeadTiles tiles) {
+  wait_for_earlier();
   __shared__ __align__(16) Tile queries;
   __shared__ __align__(16) Tile key_tile;
   const AttendTile tile(view, items[blockIdx.x], tiles, static_cast<int>(blockIdx.y));

@@ -187,7 +187,8 @@ void CudaKernels::attend_shared(const Attend& arguments) {
                     a.mixed.stride,
                     a.lse.rows == 0 ? nullptr : a.lse.row<float>(0),
                     a.lse.stride,
-                    a.merge};
+                    a.merge,
+                    a.keep_lse};
   merge_segments(device_, merge, work.tokens());
 }
 

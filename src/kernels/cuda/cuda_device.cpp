@@ -58,6 +58,7 @@ CudaDevice::CudaDevice(int number)
   architecture_ = 10 * attribute(cudaDevAttrComputeCapabilityMajor) +
                   attribute(cudaDevAttrComputeCapabilityMinor);
   block_memory_ = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
+  graphs_.overlap_kernels(architecture_ >= 90);
 }
 
 CudaDevice::~CudaDevice() {

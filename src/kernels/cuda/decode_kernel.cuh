@@ -4,6 +4,7 @@
 #include "kernels/cuda/decode_mix.cuh"
 #include "kernels/cuda/decode_scores.cuh"
 #include "kernels/cuda/decode_softmax.cuh"
+#include "kernels/cuda/earlier_work.cuh"
 
 namespace slim::cuda {
 
@@ -16,6 +17,7 @@ constexpr int kLoadRegisters = 24;
 template <class Shape>
 __global__ void __launch_bounds__(kDecodeThreads, 1)
     decode_kernel(const __grid_constant__ DecodeArguments arguments, int stage_count) {
+  wait_for_earlier();
   extern __shared__ __align__(128) std::byte memory[];
   DecodeBlock<Shape> block = decode_block<Shape>(arguments, memory, stage_count);
   init_barriers(block);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/cuda/decode_rows_scores.cuh"
+#include "kernels/cuda/earlier_work.cuh"
 
 namespace slim::cuda {
 
@@ -162,6 +163,7 @@ template <class Shape>
 __global__ void __launch_bounds__(kRowThreads, 1)
     read_rows(const __grid_constant__ CUtensorMap map,
               const __grid_constant__ RowArguments arguments, int ring_slabs) {
+  wait_for_earlier();
   extern __shared__ __align__(1024) std::byte memory[];
   auto& shared = *reinterpret_cast<RowShared<Shape>*>(memory + ring_slabs * kSlabBytes);
   const int rank = static_cast<int>(blockIdx.x) % Shape::kCluster;

@@ -5,6 +5,7 @@
 #include "kernels/cuda/attend_prompt.h"
 #include "kernels/cuda/device_kernels.h"
 #include "kernels/cuda/distance_bias.cuh"
+#include "kernels/cuda/earlier_work.cuh"
 #include "kernels/cuda/reductions.cuh"
 #include "slim/error.h"
 
@@ -28,6 +29,7 @@ constexpr int kTapThreads = 256;
 
 // The three frames that each row of outputs sees, side by side: convolution becomes a product.
 __global__ void __launch_bounds__(kTapThreads) gather_taps(const Taps a) {
+  wait_for_earlier();
   const int64_t column = static_cast<int64_t>(blockIdx.y) * kTapThreads + threadIdx.x;
   if (column >= 3 * a.inputs) return;
   const int64_t row = a.begin + blockIdx.x;
@@ -227,6 +229,7 @@ __device__ inline void store_mixed(const DenseAttention& a, float* out, int left
 
 template <int kWidth>
 __global__ void __launch_bounds__(kAttendThreads) attend_rows(const DenseAttention a) {
+  wait_for_earlier();
   using Shape = Tile<kWidth>;
   extern __shared__ float4 shared[];
   float* const queries = reinterpret_cast<float*>(shared);

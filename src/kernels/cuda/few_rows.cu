@@ -5,6 +5,7 @@
 // pieces. Where outputs are few, up to eight warps of a block share the same outputs, each taking
 // every eighth stretch of 32 pieces, and their sums are added in a fixed order.
 #include "kernels/cuda/activation.cuh"
+#include "kernels/cuda/earlier_work.cuh"
 #include "kernels/cuda/products.h"
 #include "kernels/cuda/reductions.cuh"
 #include "kernels/cuda/weight_values.cuh"
@@ -40,8 +41,8 @@ struct FewRows {
 // Four neighbours of a row of x.
 template <bool kWide>
 __device__ inline float4 load_quad(const float* at) {
-  if constexpr (kWide) return __ldg(reinterpret_cast<const float4*>(at));
-  return {__ldg(at), __ldg(at + 1), __ldg(at + 2), __ldg(at + 3)};
+  if constexpr (kWide) return *reinterpret_cast<const float4*>(at);
+  return {at[0], at[1], at[2], at[3]};
 }
 
 __device__ inline float dot_quad(const float* weights, const float4& x, float sum) {
@@ -97,7 +98,7 @@ __device__ inline void walk_rest(const Work<kRows>& work, int64_t inputs,
       const float weight = WeightPieces<kType>::element(work.weight[n], k);
 #pragma unroll
       for (int t = 0; t < kRows; ++t) {
-        sums[t][n] = fmaf(weight, __ldg(work.x[t] + k), sums[t][n]);
+        sums[t][n] = fmaf(weight, work.x[t][k], sums[t][n]);
       }
     }
   }
@@ -134,8 +135,26 @@ __device__ inline void store_output(const FewRows& a, int64_t row, int64_t outpu
   *to = a.accumulate ? value + *to : value;
 }
 
+// While earlier work is under way: the first KiB of weights that a warp reads of each output, beside
+// that of the warps that share them. A lane asks for 128 bytes.
+__device__ inline void ask_for_weights(const FewRows& a, int64_t group, int64_t first_output,
+                                       int part, int lane) {
+  static_assert(kOutputs == 4);
+  const int64_t output = group * a.outputs + min(first_output + lane / 8, a.outputs - 1);
+  const int64_t at = int64_t{part * 8 + lane % 8} * 128;
+  if (at < a.weight_bytes) prefetch(a.weight + output * a.weight_bytes + at);
+}
+
+// Blocks on a multiprocessor at once. Four where registers last: 512 blocks, a matrix of 4096
+// outputs, then run at once on 132 of them.
 template <DType kType, int kRows>
-__global__ void __launch_bounds__(kWarps* kWarp, kRows <= 2 ? 3 : 2) few_rows(const FewRows a) {
+constexpr int kResident = kRows > 2                                                    ? 2
+                          : kRows == 1 && !is_block_type(kType) && kType != DType::f32 ? 4
+                                                                                       : 3;
+
+template <DType kType, int kRows>
+__global__ void __launch_bounds__(kWarps* kWarp, kResident<kType, kRows>)
+    few_rows(const FewRows a) {
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int part = warp % a.split;
@@ -158,6 +177,8 @@ __global__ void __launch_bounds__(kWarps* kWarp, kRows <= 2 ? 3 : 2) few_rows(co
     const int64_t row = min(first_row + t, static_cast<int64_t>(a.rows) - 1);
     work.x[t] = a.x + row * a.x_stride + group * a.x_step;
   }
+  ask_for_weights(a, group, first_output, part, lane);
+  wait_for_earlier();
   float sums[kRows][kOutputs] = {};
   const int64_t pieces = a.inputs / kPiece;
   const int64_t start = part * kWarp + lane;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/device_kernels.h"
+#include "kernels/cuda/earlier_work.cuh"
 #include "kernels/cuda/reductions.cuh"
 
 namespace slim {
@@ -36,6 +37,7 @@ struct PeakRows {
 
 // Grid: rows, stretches.
 __global__ void __launch_bounds__(kThreads) find_in_stretches(const PeakRows a) {
+  wait_for_earlier();
   __shared__ float scratch[kWarp];
   __shared__ int places[kWarp];
   const float* x = a.x + static_cast<int64_t>(blockIdx.x) * a.stride;
@@ -66,6 +68,7 @@ __global__ void __launch_bounds__(kThreads) find_in_stretches(const PeakRows a) 
 
 // A warp a row.
 __global__ void __launch_bounds__(kWarp) find_in_rows(const PeakRows a) {
+  wait_for_earlier();
   const int lane = static_cast<int>(threadIdx.x);
   Stretch own = {Largest::kNeutral, 0.0F, Lowest::kNeutral};
   if (lane < a.count) own = a.stretches[static_cast<int64_t>(blockIdx.x) * a.count + lane];

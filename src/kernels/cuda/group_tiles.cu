@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "kernels/cuda/earlier_work.cuh"
 #include "kernels/cuda/products.h"
 
 namespace slim {
@@ -20,6 +21,7 @@ constexpr int64_t kAddingSteps = 2;
 template <DType kType, int kRows>
 __global__ void __launch_bounds__(kTileThreads, kRows > 32 ? 1 : 2)
     group_tiles(const __grid_constant__ TileProduct a) {
+  wait_for_earlier();
   extern __shared__ uint4 memory[];
   Tile<kType, kRows> tile(a, reinterpret_cast<std::byte*>(memory));
   tile.multiply();

@@ -160,7 +160,7 @@ template <DType kType>
 __device__ __noinline__ float plain_sum(const std::byte* weight, const float* x, int64_t inputs) {
   float sum = 0.0F;
   for (int64_t k = 0; k < inputs; ++k) {
-    sum = fmaf(WeightPieces<kType>::element(weight, k), __ldg(x + k), sum);
+    sum = fmaf(WeightPieces<kType>::element(weight, k), x[k], sum);
   }
   return sum;
 }
@@ -301,7 +301,7 @@ class Tile {
     if (a.wide && (step + 1) * int64_t{kColumns} <= a.inputs) {
 #pragma unroll
       for (int i = 0; i < 2 * kChunks; ++i) {
-        const float4 four = __ldg(reinterpret_cast<const float4*>(from + i / 2 * 32) + i % 2);
+        const float4 four = reinterpret_cast<const float4*>(from + i / 2 * 32)[i % 2];
         float* const to = values[i / 2] + i % 2 * 4;
         to[0] = four.x;
         to[1] = four.y;
@@ -314,7 +314,7 @@ class Tile {
 #pragma unroll
     for (int i = 0; i < 8 * kChunks; ++i) {
       const int column = i / 8 * 32 + i % 8;
-      values[i / 8][i % 8] = column < left ? __ldg(from + column) : 0.0F;
+      values[i / 8][i % 8] = column < left ? from[column] : 0.0F;
     }
   }
 

@@ -1,5 +1,5 @@
 // Lists of launches, and graphs of them: chains, since each kernel of a step reads what the one
-// before it wrote.
+// before it wrote. Where a card can, its blocks come while those of the one before still run.
 #include "kernels/cuda/launch_list.h"
 
 #include <algorithm>
@@ -103,16 +103,23 @@ LaunchGraph::~LaunchGraph() {
   if (graph_ != nullptr) cudaGraphDestroy(graph_);
 }
 
-void LaunchGraph::build(const LaunchList& list) {
+void LaunchGraph::build(const LaunchList& list, bool overlapping) {
   constexpr const char* kAction = "make a graph of a step";
   list_ = list;
   check_cuda(cudaGraphCreate(&graph_, 0), kAction);
   for (size_t i = 0; i < list_.size(); ++i) {
     const cudaKernelNodeParams parameters = list_.node(i, pointers_);
     const cudaGraphNode_t* const before = nodes_.empty() ? nullptr : &nodes_.back();
+    const bool chained = before != nullptr && !overlapping;
     cudaGraphNode_t node = nullptr;
-    check_cuda(cudaGraphAddKernelNode(&node, graph_, before, nodes_.empty() ? 0 : 1, &parameters),
+    check_cuda(cudaGraphAddKernelNode(&node, graph_, before, chained ? 1 : 0, &parameters),
                kAction);
+    if (before != nullptr && overlapping) {
+      cudaGraphEdgeData edge{};
+      edge.from_port = cudaGraphKernelNodePortProgrammatic;
+      edge.type = cudaGraphDependencyTypeProgrammatic;
+      check_cuda(cudaGraphAddDependencies(graph_, before, &node, &edge, 1), kAction);
+    }
     nodes_.push_back(node);
     if (list_.grid(i).cluster == 1) continue;
     cudaLaunchAttributeValue cluster{};

@@ -87,7 +87,8 @@ class LaunchGraph {
   bool fits(const LaunchList& list) const { return list.calls_kernels_of(list_); }
   bool built() const { return executable_ != nullptr; }
   // Makes the graph, once. Throws Error{device} where the driver makes none.
-  void build(const LaunchList& list);
+  // overlapping: kernels begin before the one before them has ended (earlier_work.cuh).
+  void build(const LaunchList& list, bool overlapping);
   // Runs a list that fits. Returns how many launches had to be set anew. What the graph did before
   // is left in `list`. After an Error it cannot run any more.
   size_t run(LaunchList& list, cudaStream_t stream);

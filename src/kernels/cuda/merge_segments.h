@@ -22,6 +22,7 @@ struct Merge {
   float* lse;  // or null
   int64_t lse_stride;
   bool merge;
+  bool keep_lse;  // of a merge: lse is to hold that over both
 };
 
 void merge_segments(CudaDevice& device, const Merge& merge, int64_t tokens);

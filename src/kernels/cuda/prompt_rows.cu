@@ -2,6 +2,7 @@
 // that are not finite.
 #include "kernels/cuda/prompt_rows.cuh"
 
+#include "kernels/cuda/earlier_work.cuh"
 #include "kernels/cuda/key_rows.cuh"
 #include "kernels/cuda/prompt_tiles.cuh"
 #include "kernels/cuda/reductions.cuh"
@@ -97,6 +98,7 @@ __device__ void store_halves(const PromptView& view, const TileRow& place, uint1
 template <RowCode kCode, bool kOctets>
 __global__ void __launch_bounds__(kPromptThreads)
     take_keys(const __grid_constant__ PromptView view) {
+  wait_for_earlier();
   __shared__ float scratch[kPromptThreads / 32];
   const TileRow place(view);
   const AttendView& call = view.call;
@@ -122,6 +124,7 @@ __global__ void __launch_bounds__(kPromptThreads)
 template <RowCode kCode>
 __global__ void __launch_bounds__(kPromptThreads)
     measure_values(const __grid_constant__ PromptView view) {
+  wait_for_earlier();
   __shared__ float scratch[kPromptThreads / 32];
   const TileRow place(view);
   float values[kMostOctets][8] = {};
@@ -138,6 +141,7 @@ __global__ void __launch_bounds__(kPromptThreads)
 template <RowCode kCode>
 __global__ void __launch_bounds__(kPromptThreads)
     take_values(const __grid_constant__ PromptView view) {
+  wait_for_earlier();
   __shared__ float scratch[kPromptThreads / 32];
   const TileRow place(view);
   float values[kMostOctets][8] = {};
@@ -162,6 +166,7 @@ __global__ void __launch_bounds__(kPromptThreads)
 template <RowCode kCode>
 __global__ void __launch_bounds__(kPromptThreads)
     add_odd(const __grid_constant__ PromptView view, const PromptItem* items) {
+  wait_for_earlier();
   const AttendView& call = view.call;
   const PromptItem item = items[blockIdx.x];
   const int head = static_cast<int>(blockIdx.y);

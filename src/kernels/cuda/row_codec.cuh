@@ -125,7 +125,7 @@ __device__ inline float f16_value(uint32_t bits) {
 
 template <typename T>
 __device__ T load_at(const std::byte* address) {
-  return __ldg(reinterpret_cast<const T*>(address));
+  return *reinterpret_cast<const T*>(address);
 }
 
 __device__ inline float load_bf16(const std::byte* address) {

@@ -3,6 +3,7 @@
 
 #include "kernels/cuda/activation.cuh"
 #include "kernels/cuda/device_kernels.h"
+#include "kernels/cuda/earlier_work.cuh"
 #include "kernels/cuda/reductions.cuh"
 #include "kernels/cuda/weight_values.cuh"
 
@@ -47,6 +48,7 @@ struct NormRows {
 // One block for one part of one row. Every thread reads and writes its own columns, so y may be x.
 template <int kWide>
 __global__ void __launch_bounds__(kWide) norm_rows(const NormRows a) {
+  wait_for_earlier();
   __shared__ float scratch[kWarp];
   const int64_t row = blockIdx.x / a.groups;
   const int64_t first = blockIdx.x % a.groups * a.width;
@@ -80,6 +82,7 @@ __global__ void __launch_bounds__(kWide) norm_rows(const NormRows a) {
 __global__ void __launch_bounds__(kThreads)
     gate_rows(Rows<const float> gate, Rows<const float> up, Rows<float> y, Activation activation,
               int64_t columns) {
+  wait_for_earlier();
   const int64_t row = blockIdx.x;
   const int64_t i = own_column();
   if (i < columns) y[row][i] = activate(activation, gate[row][i]) * up[row][i];
@@ -87,6 +90,7 @@ __global__ void __launch_bounds__(kThreads)
 
 __global__ void __launch_bounds__(kThreads)
     clamp_rows(Rows<float> x, float limit, int64_t columns) {
+  wait_for_earlier();
   const int64_t i = own_column();
   if (i >= columns) return;
   const float value = x[blockIdx.x][i];
@@ -105,6 +109,7 @@ struct RotateRows {
 // A thread takes a pair of columns of a head, both of its values, or copies one of the rest: of a
 // head's head_width - pairs items the first `pairs` are pairs. So y may be x.
 __global__ void __launch_bounds__(kThreads) rotate_rows(const RotateRows a) {
+  wait_for_earlier();
   const CudaRotation& rotation = a.rotation;
   const int pairs = rotation.pairs;
   const int items = a.head_width - pairs;
@@ -171,6 +176,7 @@ __device__ inline void store_embedded(const EmbedRows& a, float value, int64_t k
 // A thread takes one piece; the last columns of plain types are a piece cut off.
 template <DType kType>
 __global__ void __launch_bounds__(kThreads) embed_rows(const EmbedRows a) {
+  wait_for_earlier();
   using Pieces = WeightPieces<kType>;
   const int64_t piece = own_column();
   if (piece * kPiece >= a.columns) return;
@@ -201,6 +207,7 @@ __global__ void __launch_bounds__(kThreads) embed_rows(const EmbedRows a) {
 template <int kWide>
 __global__ void __launch_bounds__(kWide)
     log_softmax_rows(Rows<const float> x, Rows<float> y, int64_t columns) {
+  wait_for_earlier();
   __shared__ float scratch[kWarp];
   const float* from = x[blockIdx.x];
   float* to = y[blockIdx.x];
@@ -231,6 +238,7 @@ constexpr int64_t kShortRow = 4096;
 constexpr const char* kLogSoftmax = "take the logarithm of a softmax";
 
 __global__ void __launch_bounds__(kThreads) sum_stretches(const Stretches a) {
+  wait_for_earlier();
   __shared__ float scratch[kWarp];
   const float* from = a.x[blockIdx.x];
   float largest = Largest::kNeutral;
@@ -247,6 +255,7 @@ __global__ void __launch_bounds__(kThreads) sum_stretches(const Stretches a) {
 }
 
 __global__ void __launch_bounds__(kThreads) subtract_sums(const Stretches a) {
+  wait_for_earlier();
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   float2 own = {Largest::kNeutral, 0.0F};
   if (lane < a.count) own = a.sums[blockIdx.x * a.count + lane];

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "kernels/cuda/device_kernels.h"
+#include "kernels/cuda/earlier_work.cuh"
 #include "kernels/cuda/row_codec.cuh"
 #include "kernels/cuda/row_rounding.cuh"
 
@@ -53,6 +54,7 @@ __device__ void clear_padding(const Sealing& seal, int64_t page) {
 
 // A block finds the scales of some channels of one page: a quarter of the rows each thread.
 __global__ void __launch_bounds__(kThreads) scale_channels(Sealing seal) {
+  wait_for_earlier();
   __shared__ ValueRange ranges[kThreads];
   const int64_t page = blockIdx.x;
   const int thread = static_cast<int>(threadIdx.x);
@@ -181,6 +183,7 @@ __device__ void put_spread(const Sealing& seal, const int16_t* shaped, int2 plac
 
 template <int kBits>
 __global__ void __launch_bounds__(kThreads) pack_channels(Sealing seal, const int16_t* shaped) {
+  wait_for_earlier();
   const int2 place = octet_of_thread(seal.width);
   if (place.x >= kRows) return;
   std::byte* page = seal.plane(blockIdx.x);
@@ -197,6 +200,7 @@ __global__ void __launch_bounds__(kThreads) pack_channels(Sealing seal, const in
 // Four neighbouring threads have the four octets of a group.
 template <int kBits>
 __global__ void __launch_bounds__(kThreads) seal_groups(Sealing seal) {
+  wait_for_earlier();
   constexpr int kMost = (1 << (kBits - 1)) - 1;
   const int64_t page = blockIdx.x;
   const int2 place = octet_of_thread(seal.width);
@@ -261,6 +265,7 @@ struct ShapeTile {
 
 template <int kRank>
 __global__ void __launch_bounds__(kThreads) make_tiles(Shape shape, ShapeTile<kRank>* tiles) {
+  wait_for_earlier();
   ShapeTile<kRank>& tile = tiles[blockIdx.x];
   const int first = static_cast<int>(blockIdx.x) * kLanes;
   for (int at = static_cast<int>(threadIdx.x); at < kRank * kLanes; at += kThreads) {
@@ -364,6 +369,7 @@ __device__ float shape_channels(const ShapeTile<kRank>& tile, const Rounding& ro
 template <int kRank>
 __global__ void __launch_bounds__(kThreads)
     shape_rows(Sealing seal, Shape shape, const ShapeTile<kRank>* tiles, int16_t* numbers) {
+  wait_for_earlier();
   extern __shared__ float4 memory[];
   auto* buffers = reinterpret_cast<ShapeTile<kRank>*>(memory);
   const int warp = static_cast<int>(threadIdx.x) / kLanes;

@@ -128,7 +128,7 @@ bool StepGraphs::run_graph(LaunchList& list, cudaStream_t stream) {
   kept->used = ++clock_;
   try {
     if (!kept->graph.built()) {
-      kept->graph.build(list);
+      kept->graph.build(list, overlapping_);
       ++counts_.graphs;
     }
     counts_.set_anew += static_cast<int64_t>(kept->graph.run(list, stream));

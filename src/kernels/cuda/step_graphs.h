@@ -72,6 +72,8 @@ class StepGraphs {
   StepGraphs(const StepGraphs&) = delete;
   StepGraphs& operator=(const StepGraphs&) = delete;
 
+  // Whether the card lets a kernel begin before the one before it has ended.
+  void overlap_kernels(bool overlapping) { overlapping_ = overlapping; }
   std::byte* arena();
   // Runs what was gathered; its launches are gone afterwards, its uploads stay where they are.
   void run(Gathering& gathered, cudaStream_t stream);
@@ -114,6 +116,7 @@ class StepGraphs {
   size_t next_pinned_ = 0;
   std::vector<std::unique_ptr<Kept>> kept_;
   int64_t clock_ = 0;
+  bool overlapping_ = false;
   bool graphs_ = true;  // false once the driver refused one
   Counts counts_;
 };

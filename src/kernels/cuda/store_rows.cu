@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/device_kernels.h"
+#include "kernels/cuda/earlier_work.cuh"
 #include "kernels/cuda/row_codec.cuh"
 #include "kernels/cuda/row_rounding.cuh"
 #include "kernels/cuda/slices.cuh"
@@ -26,6 +27,7 @@ struct Source {
 
 __global__ void __launch_bounds__(kThreads)
     store_floats(Source x, DType type, const StoredRow* rows) {
+  wait_for_earlier();
   const int column = static_cast<int>(blockIdx.y) * kThreads + static_cast<int>(threadIdx.x);
   if (column >= x.width) return;
   const StoredRow row = rows[blockIdx.x];
@@ -40,6 +42,7 @@ __global__ void __launch_bounds__(kThreads)
 
 // A warp a group, of 32 elements.
 __global__ void __launch_bounds__(kThreads) store_groups(Source x, const StoredRow* rows) {
+  wait_for_earlier();
   static_assert(kGroupSize == kLanes);
   const int column = static_cast<int>(blockIdx.y) * kThreads + static_cast<int>(threadIdx.x);
   if (column >= x.width) return;  // whole warps: the width is whole groups
@@ -72,6 +75,7 @@ struct LoadedRows {
 // A thread an octet.
 template <RowCode kCode>
 __global__ void __launch_bounds__(kThreads) load_octets(LoadedRows rows) {
+  wait_for_earlier();
   const int column = 8 * (static_cast<int>(blockIdx.y) * kThreads + static_cast<int>(threadIdx.x));
   if (column >= rows.plane.width) return;
   const int64_t row = rows.first + static_cast<int64_t>(blockIdx.x);

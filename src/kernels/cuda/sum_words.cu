@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/device_kernels.h"
+#include "kernels/cuda/earlier_work.cuh"
 #include "kernels/cuda/reductions.cuh"
 
 namespace slim {
@@ -17,6 +18,7 @@ struct WordSum {
 };
 
 __global__ void __launch_bounds__(kThreads) add_words(const SumWords a) {
+  wait_for_earlier();
   __shared__ uint32_t scratch[kWarp];
   const int64_t thread = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   const int64_t threads = static_cast<int64_t>(gridDim.x) * kThreads;

@@ -4,6 +4,7 @@
 #include <cuda_fp16.h>
 
 #include "kernels/cuda/activation.cuh"
+#include "kernels/cuda/earlier_work.cuh"
 #include "kernels/cuda/half_pairs.cuh"
 #include "kernels/cuda/products.h"
 #include "kernels/cuda/reductions.cuh"
@@ -89,6 +90,7 @@ constexpr int kSplitThreads = 128;
 
 template <DType kType>
 __global__ void __launch_bounds__(kSplitThreads) split(const Split a) {
+  wait_for_earlier();
   const int64_t row = blockIdx.x / a.groups;
   const int64_t group = blockIdx.x % a.groups;
   const int64_t piece = static_cast<int64_t>(blockIdx.y) * kSplitThreads + threadIdx.x;
@@ -105,6 +107,7 @@ __global__ void __launch_bounds__(kSplitThreads) split(const Split a) {
 // A block takes a stretch of f32 numbers apart, in units of its largest.
 template <bool kWide>
 __global__ void __launch_bounds__(kSplitThreads) split_in_units(const Split a, float* units) {
+  wait_for_earlier();
   using Pieces = WeightPieces<DType::f32>;
   __shared__ float scratch[kSplitThreads / kWarp];
   const int64_t row = blockIdx.x / a.groups;
@@ -148,6 +151,7 @@ struct FinishRows {
 constexpr int kFinishThreads = 256;
 
 __global__ void __launch_bounds__(kFinishThreads) finish_rows(const FinishRows a) {
+  wait_for_earlier();
   const Finish& finish = a.finish;
   const int64_t row = blockIdx.x;
   const int64_t output = static_cast<int64_t>(blockIdx.y) * kFinishThreads + threadIdx.x;
