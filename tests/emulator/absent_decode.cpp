@@ -7,7 +7,7 @@
 
 namespace slim::emulated::cuda {
 
-bool has_decode(int, int, int) { return false; }
+bool has_decode(const DecodeLaunch&) { return false; }
 
 int resident_clusters(const DecodeLaunch&, int) { return 0; }
 

@@ -14,6 +14,7 @@ namespace {
 
 struct Shape {
   int bits, heads, head_width, spill;
+  int turned = head_width;  // columns of a head that rotations turn
 };
 
 // A sequence's rows, and how many queries stand after them.
@@ -36,7 +37,7 @@ class Call {
       : shape_(shape),
         width_(shape.heads * shape.head_width + shape.spill),
         format_{DType::f32, width_, shape.bits, Scaling::channel, true},
-        rotation_(shape.head_width, false, frequencies(shape.head_width), 1.0, 4096),
+        rotation_(shape.turned, false, frequencies(shape.turned), 1.0, 4096),
         largest_(static_cast<size_t>(width_), 0.0F),
         queries_(TestMatrix(DType::f32, 0, 1)) {
     std::mt19937 random(11);
@@ -53,6 +54,10 @@ class Call {
     }
     queries_ = TestMatrix::random(5, DType::f32, tokens, shape.heads * shape.head_width);
     for (int i = 0; i < shape.heads; ++i) slopes_.push_back(0.002F * static_cast<float>(i + 1));
+    for (int i = 0; i < shape.heads * shape.head_width; ++i) {
+      gains_.push_back(0.8F + 0.1F * static_cast<float>(i % 5));
+      biases_.push_back(0.2F * static_cast<float>(i % 7) - 0.5F);
+    }
   }
 
   struct Result {
@@ -74,6 +79,8 @@ class Call {
     return attend;
   }
   void add_features(Attend& attend) {
+    attend.key_gain = gains_.data();
+    attend.key_bias = biases_.data();
     attend.key_factors = &pages_.front().plane(1);
     attend.slopes = slopes_.data();
     attend.cap = 8.0F;
@@ -143,37 +150,57 @@ class Call {
   std::vector<float> largest_;  // of each channel
   TestMatrix queries_;
   std::vector<float> slopes_;
+  std::vector<float> gains_;  // of keys, by column
+  std::vector<float> biases_;
   std::vector<PagedRows> pages_;
   std::vector<Slice> slices_;
 };
 
 const std::vector<Sequence> kSequences = {{64, 1}, {0, 1}, {640, 2}, {128, 1}, {1984, 1}};
 
+// As the reference to the accuracy of probabilities.
+void expect_agreement(Call& call, const Attend& attend, Kernels& reference, Kernels& kernels) {
+  const Call::Result expected = call.run(reference, attend, call.slices());
+  const Call::Result actual = call.run(kernels, attend, call.slices());
+  EXPECT_TRUE(agrees(actual.mixed, expected.mixed, call.bounds()));
+  EXPECT_TRUE(agrees(actual.lse, expected.lse, call.lse_bounds()));
+}
+
 TEST_P(OneRead, AgreesWithTheReferenceInEveryShape) {
+  constexpr struct {
+    int heads, width, turned;
+  } kShapes[] = {{8, 64, 64},   {16, 64, 64},   {16, 64, 16},  {32, 64, 64},
+                 {32, 64, 32},  {32, 80, 80},   {32, 80, 32},  {32, 96, 96},
+                 {8, 128, 128}, {16, 128, 128}, {16, 128, 64}, {20, 128, 128},
+                 {32, 128, 32}, {40, 128, 128}, {40, 128, 32}, {16, 256, 256}};
   for (const int bits : {16, 12, 10, 8}) {
-    for (const auto& [heads, width] : {std::pair(8, 64), std::pair(16, 64), std::pair(32, 64),
-                                       std::pair(8, 128), std::pair(16, 128)}) {
-      const Shape shape{bits, heads, width, heads == 8 ? 8 : 32};
-      SCOPED_TRACE(testing::Message() << bits << " bits, " << heads << " heads of " << width);
-      Call call(shape, {{192, 1}, {64, 2}});
-      const Call::Result expected = call.run(*reference_, call.attend(), call.slices());
-      const Call::Result actual = call.run(*kernels_, call.attend(), call.slices());
-      EXPECT_TRUE(agrees(actual.mixed, expected.mixed, call.bounds()));
-      EXPECT_TRUE(agrees(actual.lse, expected.lse, call.lse_bounds()));
+    for (const auto& [heads, width, turned] : kShapes) {
+      SCOPED_TRACE(testing::Message() << bits << " bits, " << heads << " heads of " << width << ", "
+                                      << turned << " turned");
+      Call call({bits, heads, width, heads == 8 ? 8 : 32, turned}, {{192, 1}, {64, 2}});
+      expect_agreement(call, call.attend(), *reference_, *kernels_);
     }
   }
 }
 
-TEST_P(OneRead, AddsWhatALayerAddsToScores) {
+TEST_P(OneRead, AddsWhatALayerAddsToKeysAndScores) {
   for (const int bits : {16, 12}) {
-    Call call({bits, 8, 64, 8}, kSequences);
-    Attend attend = call.attend();
-    call.add_features(attend);
-    const Call::Result expected = call.run(*reference_, attend, call.slices());
-    const Call::Result actual = call.run(*kernels_, attend, call.slices());
-    EXPECT_TRUE(agrees(actual.mixed, expected.mixed, call.bounds()));
-    EXPECT_TRUE(agrees(actual.lse, expected.lse, call.lse_bounds()));
+    for (const int turned : {64, 16}) {
+      SCOPED_TRACE(testing::Message() << bits << " bits, " << turned << " turned");
+      Call call({bits, 16, 64, 8, turned}, kSequences);
+      Attend attend = call.attend();
+      call.add_features(attend);
+      expect_agreement(call, attend, *reference_, *kernels_);
+    }
   }
+}
+
+// Keys that are not turned at all.
+TEST_P(OneRead, DoesWithoutRotations) {
+  Call call({12, 8, 64, 8}, kSequences);
+  Attend attend = call.attend();
+  attend.rotations = {};
+  expect_agreement(call, attend, *reference_, *kernels_);
 }
 
 // Neighbours decide where a sequence's pages are cut, which changes no more than rounding.

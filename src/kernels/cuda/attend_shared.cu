@@ -23,9 +23,20 @@ constexpr int64_t kPagesPerCluster = 2;
 
 bool turns_alike(const Attend& a) {
   for (const Rotation* rotation : a.rotations) {
-    if (rotation->width() != a.key_width || rotation->interleaved()) return false;
+    if (rotation->interleaved() || rotation->pairs() != a.rotations.front()->pairs() ||
+        !cuda::turns_in_eights(static_cast<int>(a.key_width), rotation->pairs())) {
+      return false;
+    }
   }
   return a.rotations.size() <= 2;
+}
+
+cuda::DecodeLaunch launch_of(const Attend& a) {
+  const bool turned = !a.rotations.empty();
+  return {.bits = a.keys.format.bits,
+          .head_width = static_cast<int>(a.key_width),
+          .heads = static_cast<int>(a.heads),
+          .partial = turned && a.rotations.front()->width() < a.key_width};
 }
 
 bool is_one_read(const Attend& a, int architecture) {
@@ -39,11 +50,8 @@ bool is_one_read(const Attend& a, int architecture) {
          format.scaling == Scaling::channel && a.values.format == format &&
          a.values.offset == a.keys.offset && !a.causal && a.heads_per_key == 1 &&
          a.key_stride == a.key_width && a.value_stride == 0 && a.value_width == format.width &&
-         spill >= 0 && spill <= cuda::kMostSpill && a.heads % 8 == 0 &&
-         cuda::has_decode(format.bits, static_cast<int>(a.key_width),
-                          static_cast<int>(a.heads / 8)) &&
-         a.key_gain == nullptr && a.key_bias == nullptr && a.bias.values == nullptr &&
-         turns_alike(a) && whole;
+         spill >= 0 && spill <= cuda::kMostSpill && cuda::has_decode(launch_of(a)) &&
+         a.bias.values == nullptr && turns_alike(a) && whole;
 }
 
 // What a call brings to the card, in one array.
@@ -150,8 +158,7 @@ void CudaKernels::attend_shared(const Attend& arguments) {
     return;
   }
   device_.select();
-  cuda::DecodeLaunch launch{a.keys.format.bits, static_cast<int>(a.key_width),
-                            static_cast<int>(a.heads / 8)};
+  cuda::DecodeLaunch launch = launch_of(a);
   const int64_t spill = a.keys.format.width - a.heads * a.key_width;
   Work work(a, resident_clusters(launch, static_cast<int>(spill)));
   if (work.tokens() == 0) return;
@@ -171,6 +178,8 @@ void CudaKernels::attend_shared(const Attend& arguments) {
   decode.width = static_cast<int32_t>(width);
   decode.spill = static_cast<int32_t>(spill);
   decode.scale = a.scale;
+  decode.key_gain = a.key_gain;
+  decode.key_bias = a.key_bias;
   decode.slopes = a.slopes;
   decode.cap = a.cap;
   decode.window = static_cast<int32_t>(a.window);

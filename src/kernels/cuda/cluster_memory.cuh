@@ -157,6 +157,16 @@ __device__ __forceinline__ void multiply_group(float (&c)[2][4], const uint32_t 
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b.low), "n"(kFirst ? 0 : 1), "n"(B::kHigh));
 }
 template <bool kFirst, class B>
+__device__ __forceinline__ void multiply_group(float (&c)[3][4], const uint32_t (&a)[4], B b) {
+  asm volatile(
+      "{ .reg .pred add; .reg .b64 b; setp.ne.b32 add, %17, 0; mov.b64 b, {%16, %18};\n"
+      "wgmma.mma_async.sync.aligned.m64n24k16.f32.f16.f16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, "
+      "%9, %10, %11}, {%12, %13, %14, %15}, b, add, 1, 1, 0; }"
+      : "+f"(c[0][0]), "+f"(c[0][1]), "+f"(c[0][2]), "+f"(c[0][3]), "+f"(c[1][0]), "+f"(c[1][1]),
+        "+f"(c[1][2]), "+f"(c[1][3]), "+f"(c[2][0]), "+f"(c[2][1]), "+f"(c[2][2]), "+f"(c[2][3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b.low), "n"(kFirst ? 0 : 1), "n"(B::kHigh));
+}
+template <bool kFirst, class B>
 __device__ __forceinline__ void multiply_group(float (&c)[4][4], const uint32_t (&a)[4], B b) {
   asm volatile(
       "{ .reg .pred add; .reg .b64 b; setp.ne.b32 add, %21, 0; mov.b64 b, {%20, %22};\n"
@@ -165,6 +175,20 @@ __device__ __forceinline__ void multiply_group(float (&c)[4][4], const uint32_t 
       : "+f"(c[0][0]), "+f"(c[0][1]), "+f"(c[0][2]), "+f"(c[0][3]), "+f"(c[1][0]), "+f"(c[1][1]),
         "+f"(c[1][2]), "+f"(c[1][3]), "+f"(c[2][0]), "+f"(c[2][1]), "+f"(c[2][2]), "+f"(c[2][3]),
         "+f"(c[3][0]), "+f"(c[3][1]), "+f"(c[3][2]), "+f"(c[3][3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b.low), "n"(kFirst ? 0 : 1), "n"(B::kHigh));
+}
+
+template <bool kFirst, class B>
+__device__ __forceinline__ void multiply_group(float (&c)[5][4], const uint32_t (&a)[4], B b) {
+  asm volatile(
+      "{ .reg .pred add; .reg .b64 b; setp.ne.b32 add, %25, 0; mov.b64 b, {%24, %26};\n"
+      "wgmma.mma_async.sync.aligned.m64n40k16.f32.f16.f16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, "
+      "%9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19}, {%20, %21, %22, %23}, b, add, 1, 1, "
+      "0; }"
+      : "+f"(c[0][0]), "+f"(c[0][1]), "+f"(c[0][2]), "+f"(c[0][3]), "+f"(c[1][0]), "+f"(c[1][1]),
+        "+f"(c[1][2]), "+f"(c[1][3]), "+f"(c[2][0]), "+f"(c[2][1]), "+f"(c[2][2]), "+f"(c[2][3]),
+        "+f"(c[3][0]), "+f"(c[3][1]), "+f"(c[3][2]), "+f"(c[3][3]), "+f"(c[4][0]), "+f"(c[4][1]),
+        "+f"(c[4][2]), "+f"(c[4][3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b.low), "n"(kFirst ? 0 : 1), "n"(B::kHigh));
 }
 

@@ -9,8 +9,6 @@
 namespace slim::cuda {
 
 // Registers of a lane: 80 each at the start, so that the six warps of a scheduler have 480.
-constexpr int kScoreRegisters = 88;
-constexpr int kMixRegisters = 120;
 constexpr int kSoftmaxRegisters = 40;
 constexpr int kLoadRegisters = 24;
 
@@ -20,20 +18,20 @@ __global__ void __launch_bounds__(kDecodeThreads, 1)
   wait_for_earlier();
   extern __shared__ __align__(128) std::byte memory[];
   DecodeBlock<Shape> block = decode_block<Shape>(arguments, memory, stage_count);
-  init_barriers(block);
+  init_shared(block);
   const int cluster = blockIdx.x / Shape::kCluster;
   const PageWalk walk(arguments.segments + arguments.cluster_segments[cluster],
                       arguments.segments + arguments.cluster_segments[cluster + 1]);
   const int warp = threadIdx.x / 32;
   if (warp < kScoreWarps) {
-    take_registers<kScoreRegisters>();
-    score_pages(block, walk);
+    take_registers<Shape::kScoreRegisters>();
+    if (warp < Shape::kPairWarps) score_pages(block, walk);
   } else if (warp < kScoreWarps + kMixWarps) {
-    take_registers<kMixRegisters>();
+    take_registers<Shape::kMixRegisters>();
     mix_pages(block, walk);
   } else if (warp < kScoreWarps + kMixWarps + kSoftmaxWarps) {
     give_registers<kSoftmaxRegisters>();
-    soften_pages(block, walk);
+    if (warp < kScoreWarps + kMixWarps + Shape::kHeadWarps) soften_pages(block, walk);
   } else {
     give_registers<kLoadRegisters>();
     if (warp == kScoreWarps + kMixWarps + kSoftmaxWarps) load_pages(block, walk);
@@ -44,20 +42,37 @@ __global__ void __launch_bounds__(kDecodeThreads, 1)
 
 template <class Shape>
 constexpr DecodeEntry decode_entry() {
-  return {Shape::kHeadWidth, Shape::kHeadTiles,
-          reinterpret_cast<const void*>(&decode_kernel<Shape>), &Stage<Shape>::bytes,
-          kFixedBytes<Shape>};
+  return {Shape::kHeadWidth,    Shape::kAllHeads,
+          Shape::kPartial,      reinterpret_cast<const void*>(&decode_kernel<Shape>),
+          &Stage<Shape>::bytes, kFixedBytes<Shape>};
 }
 
 template <int kBits>
-const DecodeEntry* find_decode(int head_width, int head_tiles) {
+const DecodeEntry* find_decode(const DecodeLaunch& launch) {
   static const DecodeEntry entries[] = {
-      decode_entry<DecodeShape<kBits, 128, 1>>(), decode_entry<DecodeShape<kBits, 128, 2>>(),
-      decode_entry<DecodeShape<kBits, 128, 4>>(), decode_entry<DecodeShape<kBits, 64, 1>>(),
-      decode_entry<DecodeShape<kBits, 64, 2>>(),  decode_entry<DecodeShape<kBits, 64, 4>>(),
+      decode_entry<DecodeShape<kBits, 64, 8>>(),
+      decode_entry<DecodeShape<kBits, 64, 16>>(),
+      decode_entry<DecodeShape<kBits, 64, 16, true>>(),
+      decode_entry<DecodeShape<kBits, 64, 32>>(),
+      decode_entry<DecodeShape<kBits, 64, 32, true>>(),
+      decode_entry<DecodeShape<kBits, 80, 32>>(),
+      decode_entry<DecodeShape<kBits, 80, 32, true>>(),
+      decode_entry<DecodeShape<kBits, 96, 32>>(),
+      decode_entry<DecodeShape<kBits, 128, 8>>(),
+      decode_entry<DecodeShape<kBits, 128, 16>>(),
+      decode_entry<DecodeShape<kBits, 128, 16, true>>(),
+      decode_entry<DecodeShape<kBits, 128, 20>>(),
+      decode_entry<DecodeShape<kBits, 128, 32>>(),
+      decode_entry<DecodeShape<kBits, 128, 32, true>>(),
+      decode_entry<DecodeShape<kBits, 128, 40>>(),
+      decode_entry<DecodeShape<kBits, 128, 40, true>>(),
+      decode_entry<DecodeShape<kBits, 256, 16>>(),
   };
   for (const DecodeEntry& entry : entries) {
-    if (entry.head_width == head_width && entry.head_tiles == head_tiles) return &entry;
+    if (entry.head_width == launch.head_width && entry.heads == launch.heads &&
+        entry.partial == launch.partial) {
+      return &entry;
+    }
   }
   return nullptr;
 }

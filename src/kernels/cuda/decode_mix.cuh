@@ -5,7 +5,7 @@
 
 namespace slim::cuda {
 
-constexpr int kMixColumns = kDecodeColumns / kMixWarps;  // 64: of a warp
+constexpr int kMixColumns = 64;  // of a warp
 constexpr int kMixTiles = kMixColumns / 16;
 
 // Sixteen columns by sixteen tokens of a warp as its share of a product's 64 columns, in one or two
@@ -111,8 +111,8 @@ struct MixedColumns {
     }
   }
 
-  using Page = float[Shape::kHeadTiles][4];             // one tile's sums over a page
-  static constexpr int kEight = Shape::kAllHeads * 16;  // bytes of eight tokens
+  using Page = float[Shape::kHeadTiles][4];                  // one tile's sums over a page
+  static constexpr int kEight = 8 * Shape::kHeadTiles * 16;  // bytes of eight tokens
   using Weights = Operand<kEight, 128>;
 
   // Starts the products of 16 tokens; `columns` and `page` may not be touched until they are waited
@@ -168,7 +168,7 @@ struct MixedColumns {
       scale[which] = kUnit * __bfloat162float(scales[column]);
       if constexpr (Shape::kCentred) {
         offset[which] = fmaf(-128.0F - kAbove<Shape>, scale[which],
-                             __bfloat162float(scales[kDecodeColumns + column]));
+                             __bfloat162float(scales[Shape::kColumns + column]));
       }
     }
 #pragma unroll
@@ -199,6 +199,7 @@ struct MixedColumns {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           const int head = 8 * n + lane % 4 * 2 + i % 2;
+          if (head >= Shape::kAllHeads) continue;
           to[static_cast<int64_t>(head) * a.width + lane_column<Shape>(m, lane, i / 2)] =
               sums[m][n][i];
         }
@@ -207,31 +208,48 @@ struct MixedColumns {
   }
 };
 
-// The running softmax, a lane a head.
+// The running softmax, a lane a head, or two: heads lane and lane + 32.
 template <class Shape>
 struct HeadStates {
-  float top = -INFINITY;
-  float sum = 0.0F;
-  float shrink = 1.0F;  // of what was summed before this page
+  static constexpr int kCount = (Shape::kAllHeads + 31) / 32;
+  float top[kCount];
+  float sum[kCount] = {};
+  float shrink[kCount];  // of what was summed before this page
 
-  __device__ __forceinline__ void add_page(const DecodeShared<Shape>& shared, int buffer,
+  __device__ __forceinline__ HeadStates() {
+    for (float& value : top) value = -INFINITY;
+  }
+  // Returns whether any of all lanes' sums shrinks.
+  __device__ __forceinline__ bool add_page(const DecodeShared<Shape>& shared, int buffer,
                                            int lane) {
-    const float2 state = shared.states[buffer][lane % Shape::kAllHeads];
-    shrink = top == state.x || top == -INFINITY ? 1.0F : exp2f(top - state.x);
-    top = state.x;
-    sum = fmaf(sum, shrink, state.y);
+    bool any = false;
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const float2 state = shared.states[buffer][(lane + 32 * i) % Shape::kAllHeads];
+      shrink[i] = top[i] == state.x || top[i] == -INFINITY ? 1.0F : exp2f(top[i] - state.x);
+      top[i] = state.x;
+      sum[i] = fmaf(sum[i], shrink[i], state.y);
+      any |= shrink[i] != 1.0F;
+    }
+    return __any_sync(~0U, any);
+  }
+  // by[n][i]: of head 8 n + lane % 4 * 2 + i.
+  __device__ __forceinline__ void spread_shrink(int lane, float (&by)[Shape::kHeadTiles][2]) const {
+#pragma unroll
+    for (int n = 0; n < Shape::kHeadTiles; ++n) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        by[n][i] = __shfl_sync(~0U, shrink[n / 4], n % 4 * 8 + lane % 4 * 2 + i);
+      }
+    }
+  }
+  __device__ __forceinline__ void write(float2* states, int lane) const {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      if (lane + 32 * i < Shape::kAllHeads) states[lane + 32 * i] = {top[i], sum[i]};
+    }
   }
 };
-
-template <class Shape>
-__device__ __forceinline__ void spread(float value, int lane,
-                                       float (&values)[Shape::kHeadTiles][2]) {
-#pragma unroll
-  for (int n = 0; n < Shape::kHeadTiles; ++n) {
-#pragma unroll
-    for (int i = 0; i < 2; ++i) values[n][i] = __shfl_sync(~0U, value, 8 * n + lane % 4 * 2 + i);
-  }
-}
 
 // Gives a buffer of probabilities back to all blocks that write into it.
 template <class Shape>
@@ -248,7 +266,9 @@ template <class Shape>
 __device__ __forceinline__ void mix_pages(DecodeBlock<Shape> block, PageWalk walk) {
   const int warp = threadIdx.x / 32 - kScoreWarps;
   const int lane = block.lane;
-  const int first = warp * kMixColumns;
+  // A block of fewer columns has warps without any: products take four warps, so these do as the
+  // last one, for nothing.
+  const int first = min(warp * kMixColumns, Shape::kColumns - kMixColumns);
   int left = walk.done() ? 0 : walk.now.page_count;  // pages of this segment
   const DecodeSegment* segment = walk.segment;
   MixedColumns<Shape> mixed;
@@ -259,10 +279,9 @@ __device__ __forceinline__ void mix_pages(DecodeBlock<Shape> block, PageWalk wal
     block.wait_full();
     wait_barrier(&block.shared.p_full[buffer], block.buffer_phase());
     order_shared_writes();
-    heads.add_page(block.shared, buffer, lane);
-    if (__any_sync(~0U, heads.shrink != 1.0F)) {
+    if (heads.add_page(block.shared, buffer, lane)) {
       float by[Shape::kHeadTiles][2];
-      spread<Shape>(heads.shrink, lane, by);
+      heads.spread_shrink(lane, by);
       mixed.rescale(by);
     }
     // Operands of products are addressed by uniform registers: the buffer has to be a constant.
@@ -279,9 +298,11 @@ __device__ __forceinline__ void mix_pages(DecodeBlock<Shape> block, PageWalk wal
     block.free_stage();
     if (--left == 0) {
       const int slot = segment->slot;
-      mixed.write(block.arguments, slot, block.rank * kDecodeColumns + first, lane);
-      if (block.rank == 0 && warp == 0 && lane < Shape::kAllHeads) {
-        block.arguments.states[slot * Shape::kAllHeads + lane] = {heads.top, heads.sum};
+      if (warp * kMixColumns < Shape::kColumns) {
+        mixed.write(block.arguments, slot, block.rank * Shape::kColumns + first, lane);
+      }
+      if (block.rank == 0 && warp == 0) {
+        heads.write(block.arguments.states + slot * Shape::kAllHeads, lane);
       }
       mixed.clear();
       heads = HeadStates<Shape>();

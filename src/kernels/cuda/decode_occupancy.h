@@ -18,6 +18,10 @@ inline int fit_kernel(const void* kernel, const Grid& one) {
                                   static_cast<int>(one.shared_bytes)),
              "give a block shared memory");
   int count = 0;
+  if (one.cluster > 8) {
+    check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1),
+               "allow clusters of more than eight blocks");
+  }
   if (one.cluster > 1) {
     const LaunchConfiguration configuration(one, nullptr);
     check_cuda(cudaOccupancyMaxActiveClusters(&count, kernel, &configuration.config),

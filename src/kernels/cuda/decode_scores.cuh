@@ -20,18 +20,23 @@ struct RawNumbers {
   uint32_t high[kCount * Shape::kHigh / 32];
   uint32_t low[Shape::kLow == 0 ? 1 : kCount / 4];
 
-  // Column `column` of the block is the first, a multiple of kCount.
-  __device__ __forceinline__ void read(const Stage<Shape>& stage, int token, int column) {
+  // Column `column` of the head that begins at `from`, a multiple of 16 and known when the kernel is
+  // compiled, is the first, a multiple of kCount.
+  __device__ __forceinline__ void read(const Stage<Shape>& stage, int token, int from,
+                                       uint32_t column) {
     constexpr int kChunk = 128 / Shape::kHigh;  // columns
-    read_words(
-        stage.high() + column / kChunk * 1024 + token * 16 + column % kChunk * Shape::kHigh / 8,
-        high);
+    read_words(stage.high() + from / kChunk * 1024 + token * 16 + column / kChunk * 1024 +
+                   column % kChunk * Shape::kHigh / 8,
+               high);
     if constexpr (Shape::kLow > 0) {
-      read_words(stage.low() + column / kFineChunk * 1024 + token * 16 + column % 16, low);
+      read_words(stage.low() + from / kFineChunk * 1024 + token * 16 +
+                     (from % kFineChunk + column) / kFineChunk * 1024 + column % 16,
+                 low);
     }
   }
 
-  __device__ __forceinline__ void convert(int column, float (&numbers)[kCount]) const {
+  __device__ __forceinline__ void convert(int from, uint32_t column,
+                                          float (&numbers)[kCount]) const {
     if constexpr (Shape::kBits == 16) {
 #pragma unroll
       for (int i = 0; i < kCount / 2; ++i) {
@@ -49,7 +54,7 @@ struct RawNumbers {
       return;
     }
     // The eight pairs of each 16 columns lie 2 bytes apart, each in its bits of the 16.
-    const int shift = column % kFineChunk / 16 * 2 * Shape::kLow;
+    const uint32_t shift = (from % kFineChunk + column) % kFineChunk / 16 * 2 * Shape::kLow;
     constexpr uint32_t kMask = ((1U << Shape::kLow) - 1U) * 0x00010001U;
 #pragma unroll
     for (int i = 0; i < kCount / 4; ++i) {
@@ -79,6 +84,35 @@ struct RawNumbers {
   }
 };
 
+// Pairs in a row of a rotation's tables.
+template <class Shape>
+__device__ __forceinline__ int table_pairs(const CudaRotation& rotation) {
+  return Shape::kPartial ? rotation.pairs : Shape::kPairs;
+}
+template <class Shape>
+__device__ __forceinline__ bool is_turned(const CudaRotation& rotation, int pair) {
+  return Shape::kPartial ? pair < rotation.pairs : rotation.pairs > 0;
+}
+
+// Which columns of a head are its pair `pair`. A rotation turns its columns in halves, (pair, pair
+// + pairs of the rotation); what it leaves is paired in halves as well.
+template <class Shape>
+struct PairColumns {
+  int first, second;
+
+  __device__ __forceinline__ PairColumns(const CudaRotation& rotation, int pair) {
+    first = pair;
+    second = pair + Shape::kPairs;
+    if constexpr (Shape::kPartial) {
+      if (pair < rotation.pairs) {
+        second = pair + rotation.pairs;
+      } else {
+        first += rotation.pairs;
+      }
+    }
+  }
+};
+
 // What one lane prepares of each page for its warp: one pair of columns of one head.
 template <class Shape>
 struct PairOfPage {
@@ -94,13 +128,15 @@ struct PairOfPage {
     const float* query = a.queries + segment.token * a.query_stride +
                          (rank * Shape::kHeads + head) * Shape::kHeadWidth;
     const CudaRotation& rotation = a.rotations[segment.regime];
+    const int pairs = table_pairs<Shape>(rotation);
     float factor = a.scale * 1.44269504088896341F;
-    turned = {query[pair], query[pair + Shape::kPairs]};
-    if (rotation.pairs > 0) {
-      const float* page = rotation.pages + segment.position / kRows * 2 * Shape::kPairs + pair;
-      const float* row = rotation.rows + segment.position % kRows * 2 * Shape::kPairs + pair;
-      const float c = page[0] * row[0] - page[Shape::kPairs] * row[Shape::kPairs];
-      const float s = page[Shape::kPairs] * row[0] + page[0] * row[Shape::kPairs];
+    const PairColumns<Shape> columns(rotation, pair);
+    turned = {query[columns.first], query[columns.second]};
+    if (is_turned<Shape>(rotation, pair)) {
+      const float* page = rotation.pages + segment.position / kRows * 2 * pairs + pair;
+      const float* row = rotation.rows + segment.position % kRows * 2 * pairs + pair;
+      const float c = page[0] * row[0] - page[pairs] * row[pairs];
+      const float s = page[pairs] * row[0] + page[0] * row[pairs];
       turned = {turned.x * c - turned.y * s, turned.x * s + turned.y * c};
       factor *= rotation.magnitude * rotation.magnitude;
     }
@@ -112,36 +148,51 @@ struct PairOfPage {
   __device__ __forceinline__ void fetch(const DecodeArguments& a, int regime, int page) {
     const CudaRotation& rotation = a.rotations[regime];
     turn = {1.0F, 0.0F};
-    if (rotation.pairs == 0) return;
-    const float* from = rotation.pages + page * 2 * Shape::kPairs + pair;
-    turn = {from[0], from[Shape::kPairs]};
+    if (!is_turned<Shape>(rotation, pair)) return;
+    const int pairs = table_pairs<Shape>(rotation);
+    const float* from = rotation.pages + page * 2 * pairs + pair;
+    turn = {from[0], from[pairs]};
   }
 
-  __device__ __forceinline__ void write(DecodeShared<Shape>& shared,
-                                        const Stage<Shape>& stage) const {
-    const __nv_bfloat16* all = stage.scales() + head * Shape::kHeadWidth + pair;
-    const float2 scales = {__bfloat162float(all[0]), __bfloat162float(all[Shape::kPairs])};
+  __device__ __forceinline__ void write(const DecodeBlock<Shape>& block) const {
+    const DecodeArguments& a = block.arguments;
+    DecodeShared<Shape>& shared = block.shared;
+    const PairColumns<Shape> columns(a.rotations[0], pair);
+    const __nv_bfloat16* all = block.stage().scales() + head * Shape::kHeadWidth;
+    float2 scales = {__bfloat162float(all[columns.first]), __bfloat162float(all[columns.second])};
     // Turned back to the page's start.
     const float x = turned.x * turn.x + turned.y * turn.y;
     const float y = turned.y * turn.x - turned.x * turn.y;
     const int at = head * Shape::kPairs + pair;
-    shared.products[at] = {x * scales.x, y * scales.y, y * scales.x, -x * scales.y};
     float2 middles = {-kNumberBias<Shape> * scales.x, -kNumberBias<Shape> * scales.y};
     if constexpr (Shape::kCentred) {
       all += Shape::kColumns;
-      middles.x += __bfloat162float(all[0]);
-      middles.y += __bfloat162float(all[Shape::kPairs]);
+      middles.x += __bfloat162float(all[columns.first]);
+      middles.y += __bfloat162float(all[columns.second]);
     }
+    const int of_all = (block.rank * Shape::kHeads + head) * Shape::kHeadWidth;
+    if (a.key_gain != nullptr) {
+      const float2 gain = {a.key_gain[of_all + columns.first], a.key_gain[of_all + columns.second]};
+      scales = {scales.x * gain.x, scales.y * gain.y};
+      middles = {middles.x * gain.x, middles.y * gain.y};
+    }
+    if (a.key_bias != nullptr) {
+      middles.x += a.key_bias[of_all + columns.first];
+      middles.y += a.key_bias[of_all + columns.second];
+    }
+    shared.products[at] = {x * scales.x, y * scales.y, y * scales.x, -x * scales.y};
     shared.offsets[at] = {x * middles.x + y * middles.y, y * middles.x - x * middles.y};
   }
 };
 
 // What a lane scores of every head: its warp's pairs of two tokens, or half of them of four, which
 // reads less: w is most of what is read, once for all tokens of a lane. Two tokens where a warp has
-// four pairs, and of 16 bits, whose numbers take more registers (measured: 450 us, not 472).
+// four pairs, and of 16 bits, whose numbers take more registers (measured: 450 us, not 472); four
+// where it has sixteen, since a lane reads up to eight neighbours.
 template <class Shape>
 struct LaneShare {
-  static constexpr int kTokens = Shape::kBits == 16 || Shape::kWarpPairs == 4 ? 2 : 4;
+  static constexpr int kTokens =
+      Shape::kWarpPairs == 4 || (Shape::kBits == 16 && Shape::kWarpPairs == 8) ? 2 : 4;
   static constexpr int kTokenLanes = kRows / kTokens;
   static constexpr int kNeighbours = 32 / kTokenLanes;  // lanes that share tokens
   static constexpr int kPairs = Shape::kWarpPairs / kNeighbours;
@@ -163,12 +214,13 @@ struct RowTurns {
 
   __device__ __forceinline__ void fetch(const CudaRotation& rotation,
                                         const LaneShare<Shape>& share) {
+    const int pairs = table_pairs<Shape>(rotation);
+    const bool turned = is_turned<Shape>(rotation, share.first_pair);
 #pragma unroll
     for (int i = 0; i < kTokens * kPairs; ++i) {
       const int row = share.token + i / kPairs * LaneShare<Shape>::kTokenLanes;
-      const float* from = rotation.rows + row * 2 * Shape::kPairs + share.first_pair + i % kPairs;
-      turn[i / kPairs][i % kPairs] =
-          rotation.pairs > 0 ? float2{from[0], from[Shape::kPairs]} : float2{1.0F, 0.0F};
+      const float* from = rotation.rows + row * 2 * pairs + share.first_pair + i % kPairs;
+      turn[i / kPairs][i % kPairs] = turned ? float2{from[0], from[pairs]} : float2{1.0F, 0.0F};
     }
   }
 };
@@ -181,19 +233,22 @@ struct HeadNumbers {
   using Numbers = float[kTokens][kPairs];
   RawNumbers<Shape, kPairs> raw[2][kTokens];
 
-  __device__ __forceinline__ void read(const Stage<Shape>& stage, int token, int column) {
+  __device__ __forceinline__ void read(const Stage<Shape>& stage, int token,
+                                       const PairColumns<Shape>& at, int head) {
 #pragma unroll
     for (int i = 0; i < kTokens; ++i) {
-      raw[0][i].read(stage, token + i * LaneShare<Shape>::kTokenLanes, column);
-      raw[1][i].read(stage, token + i * LaneShare<Shape>::kTokenLanes, column + Shape::kPairs);
+      const int row = token + i * LaneShare<Shape>::kTokenLanes;
+      raw[0][i].read(stage, row, head * Shape::kHeadWidth, at.first);
+      raw[1][i].read(stage, row, head * Shape::kHeadWidth, at.second);
     }
   }
 
-  __device__ __forceinline__ void convert(int column, Numbers& a, Numbers& b) const {
+  __device__ __forceinline__ void convert(const PairColumns<Shape>& at, int head, Numbers& a,
+                                          Numbers& b) const {
 #pragma unroll
     for (int i = 0; i < kTokens; ++i) {
-      raw[0][i].convert(column, a[i]);
-      raw[1][i].convert(column + Shape::kPairs, b[i]);
+      raw[0][i].convert(head * Shape::kHeadWidth, at.first, a[i]);
+      raw[1][i].convert(head * Shape::kHeadWidth, at.second, b[i]);
     }
   }
 };
@@ -206,16 +261,16 @@ __device__ __forceinline__ void score_parts(const DecodeBlock<Shape>& block,
                                             const LaneShare<Shape>& share, int warp) {
   constexpr int kTokens = LaneShare<Shape>::kTokens;
   const Stage<Shape> stage = block.stage();
+  const PairColumns<Shape> columns(block.arguments.rotations[0], share.first_pair);
   HeadNumbers<Shape> next;
-  next.read(stage, share.token, share.first_pair);
+  next.read(stage, share.token, columns, 0);
 #pragma unroll
   for (int head = 0; head < Shape::kHeads; ++head) {
-    const int column = head * Shape::kHeadWidth + share.first_pair;
     const HeadNumbers<Shape> now = next;
-    if (head + 1 < Shape::kHeads) next.read(stage, share.token, column + Shape::kHeadWidth);
+    if (head + 1 < Shape::kHeads) next.read(stage, share.token, columns, head + 1);
     typename HeadNumbers<Shape>::Numbers a;
     typename HeadNumbers<Shape>::Numbers b;
-    now.convert(column, a, b);
+    now.convert(columns, head, a, b);
     float sums[kTokens] = {};
 #pragma unroll
     for (int i = 0; i < LaneShare<Shape>::kPairs; ++i) {
@@ -266,7 +321,7 @@ __device__ __forceinline__ void score_pages(DecodeBlock<Shape> block, PageWalk w
       mine.fetch(a, walk.regime(), walk.turn());
     }
     block.wait_full();
-    mine.write(block.shared, block.stage());
+    mine.write(block);
     __syncwarp();
     begins = walk.last();
     walk.advance();

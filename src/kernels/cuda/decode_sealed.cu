@@ -13,23 +13,23 @@
 namespace slim::cuda {
 namespace {
 
-const DecodeEntry* find(int bits, int head_width, int head_tiles) {
-  switch (bits) {
+const DecodeEntry* find(const DecodeLaunch& launch) {
+  switch (launch.bits) {
     case 16:
-      return find_decode_16(head_width, head_tiles);
+      return find_decode_16(launch);
     case 12:
-      return find_decode_12(head_width, head_tiles);
+      return find_decode_12(launch);
     case 10:
-      return find_decode_10(head_width, head_tiles);
+      return find_decode_10(launch);
     case 8:
-      return find_decode_8(head_width, head_tiles);
+      return find_decode_8(launch);
     default:
       return nullptr;
   }
 }
 
 Grid grid_of(const DecodeLaunch& launch, int clusters, size_t shared_bytes) {
-  const auto cluster = static_cast<unsigned>(cluster_of(launch.head_width, launch.head_tiles));
+  const auto cluster = static_cast<unsigned>(cluster_of(launch.head_width, launch.heads));
   return {static_cast<unsigned>(clusters) * cluster, kDecodeThreads, shared_bytes, cluster};
 }
 
@@ -42,7 +42,7 @@ struct Fitted {
 };
 
 Fitted fit(const DecodeLaunch& launch, int spill) {
-  const DecodeEntry* const entry = find(launch.bits, launch.head_width, launch.head_tiles);
+  const DecodeEntry* const entry = find(launch);
   check(entry != nullptr, "there is a kernel for this shape");
   const int stage_bytes = entry->stage_bytes(spill);
   Fitted fitted;
@@ -56,10 +56,12 @@ Fitted fit(const DecodeLaunch& launch, int spill) {
 
 Fitted fitted(const DecodeLaunch& launch, int spill) {
   static std::mutex mutex;
-  static std::map<std::array<int, 5>, Fitted> known;
+  static std::map<std::array<int, 6>, Fitted> known;
   int device = 0;
   check_cuda(cudaGetDevice(&device), "be selected");
-  const std::array key = {device, launch.bits, launch.head_width, launch.head_tiles, spill};
+  const std::array key = {
+      device, launch.bits, launch.head_width, launch.heads, static_cast<int>(launch.partial),
+      spill};
   const std::lock_guard lock(mutex);
   const auto found = known.find(key);
   return found != known.end() ? found->second : known[key] = fit(launch, spill);
@@ -67,9 +69,7 @@ Fitted fitted(const DecodeLaunch& launch, int spill) {
 
 }  // namespace
 
-bool has_decode(int bits, int head_width, int head_tiles) {
-  return find(bits, head_width, head_tiles) != nullptr;
-}
+bool has_decode(const DecodeLaunch& launch) { return find(launch) != nullptr; }
 
 int resident_clusters(const DecodeLaunch& launch, int spill) {
   return fitted(launch, spill).clusters;

@@ -1,11 +1,11 @@
 // The one-read kernel over sealed keys, for sm_90: all heads' scores and the sum of whole rows that
-// they weigh, from one read of a page. A cluster of blocks shares the columns, 512 a block, which
-// are whole heads. In each block
-//   eight warps score, each an eighth of every head's pairs of columns;
+// they weigh, from one read of a page. A cluster of blocks shares the columns, up to 512 a block,
+// which are whole heads. In each block
+//   up to eight warps score, each its share of every head's pairs of columns;
 //     scores are f32 throughout, and rotation by the position within the page is part of them:
 //       with z = x_a + i x_b a pair of a key and w = conj(q) e^(-i angle of the page),
 //       score += Re(w z) cos(angle of the row) - Im(w z) sin(angle of the row)
-//     (scales and middles of the page go into w, once a page);
+//     (scales and middles of the page, gains and biases of keys go into w, once a page);
 //   four warps, each for its heads, take the exponentials, send them to all blocks of the cluster
 //     as f16 with 2^12 at the running maximum, and mix the spill columns in f32;
 //   eight warps mix: 64 columns each, all heads, integers as exact f16 (two addends of a byte or
@@ -25,17 +25,26 @@ namespace slim::cuda {
 constexpr int kBuffers = 2;  // of probabilities
 constexpr int kRows = 64;    // of a page
 
-template <int kBits_, int kHeadWidth_, int kHeadTiles_>
+// kPartial: rotations turn a part of a head's columns. (Else all or none.)
+template <int kBits_, int kHeadWidth_, int kAllHeads_, bool kPartial_ = false>
 struct DecodeShape {
   static constexpr int kBits = kBits_;
   static constexpr int kHeadWidth = kHeadWidth_;
-  static constexpr int kHeadTiles = kHeadTiles_;
-  static constexpr int kColumns = kDecodeColumns;
-  static constexpr int kHeads = kColumns / kHeadWidth;  // of a block
-  static constexpr int kAllHeads = 8 * kHeadTiles;
-  static constexpr int kCluster = kAllHeads / kHeads;
+  static constexpr int kAllHeads = kAllHeads_;
+  static constexpr int kHeadTiles = (kAllHeads + 7) / 8;  // of products, which take heads by eights
+  static constexpr bool kPartial = kPartial_;
+  static constexpr int kHeads = block_heads(kHeadWidth);
+  static constexpr int kColumns = kHeads * kHeadWidth;  // of a block
+  static constexpr int kCluster = cluster_of(kHeadWidth, kAllHeads);
   static constexpr int kPairs = kHeadWidth / 2;
-  static constexpr int kWarpPairs = kPairs / kScoreWarps;
+  static constexpr int kWarpPairs = 32 / kHeads;          // of a head, that a warp scores
+  static constexpr int kPairWarps = kPairs / kWarpPairs;  // that score
+  static constexpr int kHeadWarps =
+      kHeads < kSoftmaxWarps ? kHeads : kSoftmaxWarps;  // that take exponentials
+  // Registers of a lane that scores or mixes, 208 in all: forty heads have more sums, wide heads
+  // more pairs a lane.
+  static constexpr int kScoreRegisters = kHeadWidth == 256 ? 120 : kAllHeads > 32 ? 80 : 88;
+  static constexpr int kMixRegisters = 208 - kScoreRegisters;
   static constexpr int kHigh = kBits == 16 ? 16 : 8;  // bits of the first plane
   static constexpr int kLow = kBits - kHigh;
   static constexpr bool kCentred = kBits < 16;
@@ -44,18 +53,20 @@ struct DecodeShape {
   static constexpr int kScaleBytes = kColumns * 2 * (kCentred ? 2 : 1);
 };
 
-// Of a page, as f16: eight tokens of a head are neighbours, as products read them.
+// Of a page, as f16: eight tokens of a head are neighbours, as products read them. What there is
+// beyond the heads stays zero.
 template <class Shape>
-using Probabilities = uint4[kRows / 8][Shape::kAllHeads];
+using Probabilities = uint4[kRows / 8][8 * Shape::kHeadTiles];
 
 // What is in shared memory beside the stages.
 template <class Shape>
 struct DecodeShared {
   alignas(128) Probabilities<Shape> p[kBuffers];
-  alignas(16) float2 states[kBuffers][Shape::kAllHeads];  // the running maximum, and the page's sum
-  float4 products[Shape::kColumns / 2];  // w of each pair of columns; its warp's own
+  alignas(16)
+      float2 states[kBuffers][8 * Shape::kHeadTiles];  // the running maximum, and the page's sum
+  float4 products[Shape::kColumns / 2];                // w of each pair of columns; its warp's own
   float2 offsets[Shape::kColumns / 2];
-  float parts[kScoreWarps][Shape::kHeads][kRows];  // of scores
+  float parts[Shape::kPairWarps][Shape::kHeads][kRows];  // of scores
   Barrier p_full[kBuffers], p_free[kBuffers];
   Barrier parts_full, parts_free;
   Barrier full[kMostStages], free[kMostStages];
@@ -229,19 +240,32 @@ __device__ __forceinline__ void expect_probabilities(const DecodeBlock<Shape>& b
 }
 
 template <class Shape>
-__device__ __forceinline__ void init_barriers(DecodeBlock<Shape>& block) {
+__device__ __forceinline__ void clear_beyond_heads(DecodeShared<Shape>& shared) {
+  constexpr int kBeyond = 8 * Shape::kHeadTiles - Shape::kAllHeads;
+  if constexpr (kBeyond > 0) {
+    const int head = Shape::kAllHeads + static_cast<int>(threadIdx.x) % kBeyond;
+    const int row = static_cast<int>(threadIdx.x) / kBeyond;
+    if (row >= kBuffers * kRows / 8) return;
+    shared.p[row % kBuffers][row / kBuffers][head] = {0, 0, 0, 0};
+    if (row < kBuffers) shared.states[row][head] = {0.0F, 0.0F};
+  }
+}
+
+template <class Shape>
+__device__ __forceinline__ void init_shared(DecodeBlock<Shape>& block) {
+  clear_beyond_heads(block.shared);
   if (threadIdx.x == 0) {
     for (int i = 0; i < block.stage_count; ++i) {
       init_barrier(&block.shared.full[i], 1);
-      init_barrier(&block.shared.free[i], kMixWarps + kSoftmaxWarps);
+      init_barrier(&block.shared.free[i], kMixWarps + Shape::kHeadWarps);
     }
     for (int i = 0; i < kBuffers; ++i) {
       // A block alone writes its own buffers, head by head.
       init_barrier(&block.shared.p_full[i], Shape::kCluster == 1 ? Shape::kHeads : 1);
       init_barrier(&block.shared.p_free[i], kMixWarps * Shape::kCluster);
     }
-    init_barrier(&block.shared.parts_full, kScoreWarps);
-    init_barrier(&block.shared.parts_free, kSoftmaxWarps);
+    init_barrier(&block.shared.parts_full, Shape::kPairWarps);
+    init_barrier(&block.shared.parts_free, Shape::kHeadWarps);
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     for (int i = 0; i < kBuffers; ++i) expect_probabilities(block, i);
   }

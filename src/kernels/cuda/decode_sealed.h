@@ -16,9 +16,8 @@ class CudaDevice;
 
 namespace slim::cuda {
 
-constexpr int kDecodeColumns = 512;  // of keys, that one block holds
-constexpr int kMostSpill = 32;       // columns beside the keys
-constexpr int kMostStages = 8;       // pages that a block holds
+constexpr int kMostSpill = 32;  // columns beside the keys
+constexpr int kMostStages = 8;  // pages that a block holds
 constexpr int kScoreWarps = 8;
 constexpr int kMixWarps = 8;
 constexpr int kSoftmaxWarps = 4;
@@ -54,23 +53,33 @@ struct DecodeArguments {
   int32_t spill = 0;
   CudaRotation rotations[2];  // by regime; no pairs: keys are not turned
   float scale = 1.0F;
+  const float* key_gain = nullptr;  // [e] or none
+  const float* key_bias = nullptr;  // [e] or none
   const float* slopes = nullptr;
   float cap = 0.0F;
   int32_t window = 0;
 };
 
 struct DecodeLaunch {
-  int bits = 0;        // 16, 12, 10, 8
-  int head_width = 0;  // 64, 128
-  int head_tiles = 0;  // heads / 8: 1, 2, 4
+  int bits = 0;  // 16, 12, 10, 8
+  int head_width = 0;
+  int heads = 0;
+  bool partial = false;  // rotations turn a part of a head's columns
   int clusters = 0;
 };
 
-// Blocks in a cluster.
-constexpr int cluster_of(int head_width, int head_tiles) {
-  return 8 * head_tiles * head_width / kDecodeColumns;
+// Heads of a block: up to 512 columns.
+constexpr int block_heads(int head_width) {
+  return head_width == 64 ? 8 : head_width == 256 ? 2 : 4;
 }
-bool has_decode(int bits, int head_width, int head_tiles);
+// Blocks in a cluster.
+constexpr int cluster_of(int head_width, int heads) { return heads / block_heads(head_width); }
+// Whether heads of this width can be turned by so many pairs: what lanes read together, up to eight
+// pairs, is turned or not as one.
+constexpr bool turns_in_eights(int head_width, int64_t pairs) {
+  return pairs % 8 == 0 && 2 * pairs <= head_width && (head_width / 2 - pairs) % 8 == 0;
+}
+bool has_decode(const DecodeLaunch& launch);
 // How many clusters of this shape the card runs at once (CudaDevice: the current one).
 int resident_clusters(const DecodeLaunch& launch, int spill);
 void decode_sealed(CudaDevice& device, const DecodeLaunch& launch,
@@ -79,15 +88,16 @@ void decode_sealed(CudaDevice& device, const DecodeLaunch& launch,
 // A shape's kernel and what it needs of shared memory.
 struct DecodeEntry {
   int head_width = 0;
-  int head_tiles = 0;
+  int heads = 0;
+  bool partial = false;
   const void* kernel = nullptr;
   int (*stage_bytes)(int spill) = nullptr;
   int fixed_bytes = 0;
 };
 // By bits: decode_sealed_16.cu and its like. Null if there is no such shape.
-const DecodeEntry* find_decode_16(int head_width, int head_tiles);
-const DecodeEntry* find_decode_12(int head_width, int head_tiles);
-const DecodeEntry* find_decode_10(int head_width, int head_tiles);
-const DecodeEntry* find_decode_8(int head_width, int head_tiles);
+const DecodeEntry* find_decode_16(const DecodeLaunch& launch);
+const DecodeEntry* find_decode_12(const DecodeLaunch& launch);
+const DecodeEntry* find_decode_10(const DecodeLaunch& launch);
+const DecodeEntry* find_decode_8(const DecodeLaunch& launch);
 
 }  // namespace slim::cuda

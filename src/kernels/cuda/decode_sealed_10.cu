@@ -3,8 +3,6 @@
 
 namespace slim::cuda {
 
-const DecodeEntry* find_decode_10(int head_width, int head_tiles) {
-  return find_decode<10>(head_width, head_tiles);
-}
+const DecodeEntry* find_decode_10(const DecodeLaunch& launch) { return find_decode<10>(launch); }
 
 }  // namespace slim::cuda

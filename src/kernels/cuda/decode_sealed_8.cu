@@ -3,8 +3,6 @@
 
 namespace slim::cuda {
 
-const DecodeEntry* find_decode_8(int head_width, int head_tiles) {
-  return find_decode<8>(head_width, head_tiles);
-}
+const DecodeEntry* find_decode_8(const DecodeLaunch& launch) { return find_decode<8>(launch); }
 
 }  // namespace slim::cuda

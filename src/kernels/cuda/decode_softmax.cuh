@@ -52,7 +52,7 @@ struct SoftmaxHead {
     const DecodeArguments& a = block.arguments;
     float sum = 0.0F;
 #pragma unroll
-    for (int i = 0; i < kScoreWarps; ++i) sum += block.shared.parts[i][head][token];
+    for (int i = 0; i < Shape::kPairWarps; ++i) sum += block.shared.parts[i][head][token];
     if (a.factors >= 0) sum *= reinterpret_cast<const float*>(walk.address(a.factors))[token];
     if (a.cap != 0.0F) sum = a.cap / kLogTwo * tanhf(sum * kLogTwo / a.cap);
     const int distance = walk.turn() * kRows + token - walk.now.position;  // not above 0
@@ -85,7 +85,7 @@ struct SoftmaxHead {
     const uint32_t high = __half_as_ushort(__float2half_rn(probabilities[1]));
     float sum = __half2float(__ushort_as_half(low)) + __half2float(__ushort_as_half(high));
     for (int step = 1; step < 32; step *= 2) sum += __shfl_xor_sync(~0U, sum, step);
-    // Even lanes: two tokens in a word. Then eight tokens for each of up to eight blocks.
+    // Even lanes: two tokens in a word. Then eight tokens for each of eight blocks at a time.
     const uint32_t low_word = low | __shfl_down_sync(~0U, low, 1) << 16;
     const uint32_t high_word = high | __shfl_down_sync(~0U, high, 1) << 16;
     const int piece = lane % 4;
@@ -99,24 +99,25 @@ struct SoftmaxHead {
     };
     const uint4 first = gather(low_word);
     const uint4 second = gather(high_word);
-    const int to = lane / 4;
     const int buffer = block.buffer();
     const int of_all = block.rank * Shape::kHeads + head;
     Barrier* const full = &block.shared.p_full[buffer];
     if constexpr (Shape::kCluster == 1) {
-      if (to == 0) {
+      if (lane < 4) {
         block.shared.p[buffer][piece][of_all] = first;
         block.shared.p[buffer][4 + piece][of_all] = second;
         if (piece == 0) block.shared.states[buffer][of_all] = {top, sum};
       }
       __syncwarp();
       if (lane == 0) arrive(full);
-      return;
+    } else {
+#pragma unroll
+      for (int to = lane / 4; to < Shape::kCluster; to += 8) {
+        put(&block.shared.p[buffer][piece][of_all], full, to, first);
+        put(&block.shared.p[buffer][4 + piece][of_all], full, to, second);
+        if (piece == 0) put(&block.shared.states[buffer][of_all], full, to, float2{top, sum});
+      }
     }
-    if (to >= Shape::kCluster) return;
-    put(&block.shared.p[buffer][piece][of_all], full, to, first);
-    put(&block.shared.p[buffer][4 + piece][of_all], full, to, second);
-    if (piece == 0) put(&block.shared.states[buffer][of_all], full, to, float2{top, sum});
   }
 
   __device__ __forceinline__ void mix_spill(const DecodeBlock<Shape>& block,
@@ -163,11 +164,11 @@ struct SoftmaxHead {
 // A warp takes its heads one after another.
 template <class Shape>
 __device__ __forceinline__ void soften_pages(DecodeBlock<Shape> block, PageWalk walk) {
-  constexpr int kPasses = Shape::kHeads / kSoftmaxWarps;
+  constexpr int kPasses = Shape::kHeads / Shape::kHeadWarps;
   const int warp = threadIdx.x / 32 - kScoreWarps - kMixWarps;
   SoftmaxHead<Shape> heads[kPasses];
 #pragma unroll
-  for (int pass = 0; pass < kPasses; ++pass) heads[pass].head = pass * kSoftmaxWarps + warp;
+  for (int pass = 0; pass < kPasses; ++pass) heads[pass].head = pass * Shape::kHeadWarps + warp;
   for (; !walk.done(); block.advance()) {
     wait_barrier(&block.shared.parts_full, block.tile & 1);
     float scores[kPasses][2];
