@@ -233,8 +233,8 @@ testing::AssertionResult agrees(const TestMatrix& actual, const TestMatrix& expe
              1.0 - found.cosine_bound, found.first);
 }
 
-std::vector<Candidate> candidates() {
-  std::vector<Candidate> all;
+std::vector<Implementation> candidates() {
+  std::vector<Implementation> all;
   for (const std::string& name : test::test_device_names()) {
     // The island's own tests (staged_test.cpp) take seconds, these would take minutes there.
     if (name == "reference" || name == "island") continue;
@@ -244,11 +244,11 @@ std::vector<Candidate> candidates() {
   return all;
 }
 
-std::ostream& operator<<(std::ostream& stream, const Candidate& candidate) {
+std::ostream& operator<<(std::ostream& stream, const Implementation& candidate) {
   return stream << fmt::format("{} with {} threads", candidate.name, candidate.threads);
 }
 
-std::string candidate_name(const testing::TestParamInfo<Candidate>& info) {
+std::string candidate_name(const testing::TestParamInfo<Implementation>& info) {
   std::string name = fmt::format("{}_threads_{}", info.param.name, info.param.threads);
   std::replace(name.begin(), name.end(), ':', '_');
   return name;

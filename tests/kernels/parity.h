@@ -125,18 +125,18 @@ testing::AssertionResult agrees(const TestMatrix& actual, const TestMatrix& expe
                                 const TestMatrix& bounds);
 
 // One implementation as it is to be tested.
-struct Candidate {
+struct Implementation {
   std::string name;
   int threads = 1;
 };
-std::ostream& operator<<(std::ostream& stream, const Candidate& candidate);
+std::ostream& operator<<(std::ostream& stream, const Implementation& candidate);
 // All but the reference, with one thread; the CPU's also with three, once: how work is split does
 // not depend on the target. "cuda" is among them on every machine, and skipped without a card.
-std::vector<Candidate> candidates();
-std::string candidate_name(const testing::TestParamInfo<Candidate>& info);
+std::vector<Implementation> candidates();
+std::string candidate_name(const testing::TestParamInfo<Implementation>& info);
 
 // A test of one candidate. Derive one class an operation, and instantiate it over candidates().
-class ParityTest : public testing::TestWithParam<Candidate> {
+class ParityTest : public testing::TestWithParam<Implementation> {
  protected:
   void SetUp() override {
     if (kernels_ == nullptr) GTEST_SKIP() << test::kNoCard;
