@@ -54,13 +54,19 @@ void BeamSearch::keep_best() {
 }
 
 void BeamSearch::offer(size_t beam, std::span<const float> logprobs) {
-  const size_t count = static_cast<size_t>(setting_.beams) + setting_.ends.size();
-  const std::vector<int64_t> likeliest = largest(logprobs, count);
-  for (const int64_t token : likeliest) {
-    const double sum = live_[beam].sum_logprob + logprobs[static_cast<size_t>(token)];
-    offered_.push_back({beam, static_cast<int32_t>(token), sum});
+  std::vector<Candidate> likeliest;
+  for (const int64_t token : largest(logprobs, static_cast<size_t>(offered()))) {
+    likeliest.push_back({static_cast<int32_t>(token), logprobs[static_cast<size_t>(token)]});
   }
-  if (likeliest.empty()) offered_.push_back({beam, -1, kImpossible});
+  offer(beam, likeliest);
+}
+
+void BeamSearch::offer(size_t beam, std::span<const Candidate> candidates) {
+  const size_t before = offered_.size();
+  for (const auto& [token, logprob] : candidates) {
+    if (token >= 0) offered_.push_back({beam, token, live_[beam].sum_logprob + logprob});
+  }
+  if (offered_.size() == before) offered_.push_back({beam, -1, kImpossible});
 }
 
 std::vector<Continuation> BeamSearch::ranked() {

@@ -27,6 +27,8 @@
 #include <span>
 #include <vector>
 
+#include "kernels/kernels.h"
+
 namespace slim {
 
 enum class BeamEnding : uint8_t { first, best };
@@ -74,6 +76,9 @@ class BeamSearch {
   // What may follow this beam: a row of V log-probabilities. Where all are -infinity or NaN, the
   // text ends, and is the least likely of all. Cost: O(V), for rows in no order.
   void offer(size_t beam, std::span<const float> logprobs);
+  // The same of a row's likeliest tokens, offered() of them.
+  void offer(size_t beam, std::span<const Candidate> candidates);
+  int64_t offered() const noexcept { return setting_.beams + std::ssize(setting_.ends); }
   // What was offered since the last step, ranked.
   std::vector<Continuation> ranked();
   // A step: takes continuations in this order, as above. Those of ranked(); or drawn ones, which

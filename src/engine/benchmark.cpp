@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "base/stopwatch.h"
+#include "engine/logits.h"
 #include "slim/error.h"
 
 namespace slim {
@@ -39,6 +40,18 @@ int64_t peak_rss_bytes() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return int64_t{usage.ru_maxrss} * 1024;
+}
+
+std::vector<int32_t> run_greedily(StepBatch& batch) {
+  std::vector<int32_t> tokens;
+  const bool judged = batch.model().judges_logits();
+  judged ? batch.run_to_candidates({.x = {}}) : batch.run();
+  for (int64_t row = 0; row < batch.rows(); ++row) {
+    const int64_t token =
+        judged ? int64_t{batch.candidates(row).front().column} : argmax(batch.logits(row));
+    tokens.push_back(static_cast<int32_t>(std::max<int64_t>(0, token)));
+  }
+  return tokens;
 }
 
 double read_limit(Kernels& kernels, int64_t bytes) {

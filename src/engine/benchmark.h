@@ -4,12 +4,15 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/kernels.h"
+#include "engine/step_batch.h"
 
 namespace slim {
 
 double median(std::vector<double> values);  // of at least one
 int64_t peak_rss_bytes();                   // of the process so far
+
+// Runs a step: the likeliest token of each row that was asked for.
+std::vector<int32_t> run_greedily(StepBatch& batch);
 
 // Bytes a second of a plain read (Kernels::sum_words) of so much of the device's memory, which
 // holds them while it runs: the median of five rounds of at least 20 ms. Of half as much where

@@ -4,8 +4,6 @@
 
 #include "base/stopwatch.h"
 #include "engine/benchmark.h"
-#include "engine/logits.h"
-
 #include "engine/runtime.h"
 #include "engine/step_batch.h"
 
@@ -67,10 +65,7 @@ DecoderTimes time_decoder(const Model& model, const Tensor& encoded, int batch, 
     step.clear();
     const auto token = static_cast<int32_t>((1 + t) % model.spec().vocabulary);
     for (Sequence& sequence : sequences) step.add(sequence, std::span(&token, 1));
-    step.run();
-    // Sampling is part of a step: greedy over log-probabilities, as transcription does it.
-    step.log_softmax(step.rows());
-    for (int64_t i = 0; i < step.rows(); ++i) argmax(step.logits(i));
+    run_greedily(step);  // sampling is part of a step
   }
   times.step = clock.lap() / tokens;
   for (int i = 0; i < batch; ++i) {

@@ -84,9 +84,10 @@ class Run {
   bool gather(std::vector<Sample*>& ready);
   void enter_regime(Sample& sample) const;
   void report_prompts();
-  bool peaks_suffice(std::span<Sample* const> ready) const;
+  int64_t needed(std::span<Sample* const> ready) const;
   void accept(Sample& sample, const SampledToken& sampled);
-  void fork_samples(const Sample& first, std::span<const float> logits);
+  SampledToken choose(Sampler& sampler, int64_t row);
+  void fork_samples(const Sample& first, int64_t row);
   void describe(Sample& sample, const SampledToken& sampled) const;
   void end(Sample& sample, Finish reason);
   void retire();
@@ -96,6 +97,8 @@ class Run {
   std::shared_ptr<const Tokenizer> tokenizer_;
   const TextTokens& tokens_;
   StepBatch batch_;
+  int64_t needed_ = 0;      // of the pass: tokens of a row; 0: whole rows
+  std::vector<float> own_;  // of a sampler that changes its row
   std::vector<std::unique_ptr<Sample>> active_;
   GenerateStats stats_;
 };
@@ -179,18 +182,14 @@ void Run::pass() {
   std::vector<Sample*> ready;
   bool reads_prompt = gather(ready);
   for (const auto& sample : active_) reads_prompt |= sample->completion.tokens.empty();
-  const bool to_peaks = peaks_suffice(ready);
-  to_peaks ? batch_.run_to_peaks() : batch_.run();
+  needed_ = needed(ready);
+  needed_ > 0 ? batch_.run_to_candidates({.x = {}, .count = needed_}) : batch_.run();
   ++stats_.steps;
   for (size_t i = 0; i < ready.size(); ++i) {
     Sample& sample = *ready[i];
-    if (to_peaks) {
-      accept(sample, sample.sampler.take(batch_.peaks()[i]));
-      continue;
-    }
-    const std::span<float> logits = batch_.logits(static_cast<int64_t>(i));
-    if (sample.begins()) fork_samples(sample, logits);
-    accept(sample, sample.sampler.sample(logits));
+    const auto row = static_cast<int64_t>(i);
+    if (sample.begins()) fork_samples(sample, row);
+    accept(sample, choose(sample.sampler, row));
   }
   const auto chosen = std::ssize(ready);
   if (reads_prompt) report_prompts();
@@ -201,12 +200,24 @@ void Run::pass() {
   if (!reads_prompt) stats_.decoded_tokens += chosen;
 }
 
-// Rows are needed where samples are drawn from them, or begin at one.
-bool Run::peaks_suffice(std::span<Sample* const> ready) const {
-  return batch_.finds_peaks() && std::all_of(ready.begin(), ready.end(), [](const Sample* sample) {
-           return sample->sampler.needs_only_peaks() &&
-                  !(sample->begins() && sample->request->samples > 1);
-         });
+// How many of a row's likeliest tokens are enough for all who choose; 0: they need rows.
+int64_t Run::needed(std::span<Sample* const> ready) const {
+  if (!model_.judges_logits()) return 0;
+  int64_t most = 0;
+  for (const Sample* sample : ready) {
+    const int64_t count = sample->sampler.needed();
+    if (count == 0) return 0;
+    most = std::max(most, count);
+  }
+  return most;
+}
+
+// Several may choose from one row.
+SampledToken Run::choose(Sampler& sampler, int64_t row) {
+  if (needed_ > 0) return sampler.choose(batch_.candidates(row));
+  const std::span<const float> logits = batch_.logits(row);
+  own_.assign(logits.begin(), logits.end());
+  return sampler.sample(own_);
 }
 
 void Run::report_prompts() {
@@ -224,13 +235,12 @@ void Run::report_prompts() {
 }
 
 // The other samples of a request begin where the first has read the prompt.
-void Run::fork_samples(const Sample& first, std::span<const float> logits) {
+void Run::fork_samples(const Sample& first, int64_t row) {
   for (int number = 1; number < first.request->samples; ++number) {
     Sample sample = make_sample(*first.request, *first.generation, number);
     sample.sequence = first.sequence.fork();
     active_.push_back(std::make_unique<Sample>(std::move(sample)));
-    std::vector<float> own(logits.begin(), logits.end());
-    accept(*active_.back(), active_.back()->sampler.sample(own));
+    accept(*active_.back(), choose(active_.back()->sampler, row));
   }
 }
 

@@ -88,8 +88,8 @@ void check_logits(std::span<const float> logits) {
   if (!sound) refuse();
 }
 
-void check_peak(const Peak& peak) {
-  if (std::isnan(peak.log_probability)) refuse();
+void check_candidates(std::span<const Candidate> candidates) {
+  if (!(candidates.front().log_probability > kLowest)) refuse();
 }
 
 }  // namespace slim

@@ -26,6 +26,6 @@ double probability_of(std::span<const float> logits, int64_t index);
 // Throws Error{bad_file} if a logit is NaN or +infinity, or all are -infinity: what is computed
 // from such a row would mean nothing.
 void check_logits(std::span<const float> logits);
-void check_peak(const Peak& peak);  // the same, of the row that it is the peak of
+void check_candidates(std::span<const Candidate> candidates);  // the same, of their row
 
 }  // namespace slim

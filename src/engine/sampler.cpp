@@ -1,4 +1,4 @@
-// The chain. Candidates are kept in a heap and taken off it likeliest first, so that top-k and
+// The chain. Tokens are kept in a heap and taken off it likeliest first, so that top-k and
 // top-p sort only what they keep: with a vocabulary of 256,000 a full sort would take longer than
 // the rest of sampling.
 #include "engine/sampler.h"
@@ -14,13 +14,13 @@
 namespace slim {
 namespace {
 
-struct Candidate {
+struct Weighed {
   double weight;  // probability times a constant
   int32_t token;
 };
 
 // Whether b is to come before a: a total order, so that every library's heap gives the same.
-bool later(const Candidate& a, const Candidate& b) {
+bool later(const Weighed& a, const Weighed& b) {
   return a.weight != b.weight ? a.weight < b.weight : a.token > b.token;
 }
 
@@ -32,17 +32,17 @@ void check_range(double value, double low, double high, const char* name) {
   throw Error(ErrorCode::bad_request, "The option must be " + bounds + ".", name);
 }
 
-// Orders the likeliest of the candidates first, as far as top-k and top-p need it, and drops the
+// Orders the likeliest first, as far as top-k and top-p need it, and drops the
 // others. Returns the weight of what is left.
-double keep_likeliest(const SamplingOptions& options, std::vector<Candidate>& all) {
+double keep_likeliest(const SamplingOptions& options, std::vector<Weighed>& all) {
   double mass = 0;
-  for (const Candidate& one : all) mass += one.weight;
+  for (const Weighed& one : all) mass += one.weight;
   const auto limit = options.top_k > 0
                          ? std::min<size_t>(static_cast<size_t>(options.top_k), all.size())
                          : all.size();
   if (limit == all.size() && options.top_p >= 1) return mass;
   std::make_heap(all.begin(), all.end(), later);
-  std::vector<Candidate> kept;
+  std::vector<Weighed> kept;
   const auto take = [&] {
     std::pop_heap(all.begin(), all.end(), later);
     kept.push_back(all.back());
@@ -62,6 +62,29 @@ double keep_likeliest(const SamplingOptions& options, std::vector<Candidate>& al
   kept.resize(count);
   all = std::move(kept);
   return sum;
+}
+
+// Takes a token into account whose logit is by so much larger than the largest.
+void weigh(int32_t token, double larger, double temperature, std::vector<Weighed>& all) {
+  // exp(-745) is the least double above 0: what lies lower cannot be drawn.
+  if (larger < -745 * temperature) return;
+  all.push_back({std::exp(larger / temperature), token});
+}
+
+int32_t pick(const SamplingOptions& options, std::vector<Weighed> all, RandomNumbers& random) {
+  double mass = keep_likeliest(options, all);
+  if (options.min_p > 0) {
+    // The likeliest has weight 1.
+    std::erase_if(all, [&](const Weighed& one) { return one.weight < options.min_p; });
+    mass = 0;
+    for (const Weighed& one : all) mass += one.weight;
+  }
+  double rest = random.uniform() * mass;
+  for (const Weighed& one : all) {
+    rest -= one.weight;
+    if (rest < 0) return one.token;
+  }
+  return all.back().token;  // rounding left a little over
 }
 
 }  // namespace
@@ -97,28 +120,21 @@ void Sampler::penalise(std::span<float> logits) const {
 
 int32_t Sampler::draw(std::span<const float> logits) {
   const double largest = logits[static_cast<size_t>(argmax(logits))];
-  // exp(-745) is the least double above 0: what lies lower cannot be drawn.
-  const double least = largest - 745 * options_.temperature;
-  std::vector<Candidate> all;
+  std::vector<Weighed> all;
   all.reserve(logits.size());
   for (size_t i = 0; i < logits.size(); ++i) {
-    if (logits[i] < least) continue;
-    const double weight = std::exp((logits[i] - largest) / options_.temperature);
-    all.push_back({weight, static_cast<int32_t>(i)});
+    weigh(static_cast<int32_t>(i), logits[i] - largest, options_.temperature, all);
   }
-  double mass = keep_likeliest(options_, all);
-  if (options_.min_p > 0) {
-    // The likeliest has weight 1.
-    std::erase_if(all, [&](const Candidate& one) { return one.weight < options_.min_p; });
-    mass = 0;
-    for (const Candidate& one : all) mass += one.weight;
+  return pick(options_, std::move(all), random_);
+}
+
+int32_t Sampler::draw(std::span<const Candidate> likeliest) {
+  const double largest = likeliest.front().log_probability;
+  std::vector<Weighed> all;
+  for (const auto& [token, logprob] : likeliest) {
+    if (token >= 0) weigh(token, logprob - largest, options_.temperature, all);
   }
-  double rest = random_.uniform() * mass;
-  for (const Candidate& one : all) {
-    rest -= one.weight;
-    if (rest < 0) return one.token;
-  }
-  return all.back().token;  // rounding left a little over
+  return pick(options_, std::move(all), random_);
 }
 
 SampledToken Sampler::sample(std::span<float> logits) {
@@ -133,15 +149,26 @@ SampledToken Sampler::sample(std::span<float> logits) {
   return log_probabilities(as_they_came, token, logprobs_);
 }
 
-bool Sampler::needs_only_peaks() const {
-  return options_.temperature == 0 && options_.repeat_penalty == 1 &&
-         options_.presence_penalty == 0 && options_.frequency_penalty == 0 && logprobs_ <= 0;
+int64_t Sampler::needed() const {
+  const bool penalised = options_.repeat_penalty != 1 || options_.presence_penalty != 0 ||
+                         options_.frequency_penalty != 0;
+  const int64_t drawn_from = options_.temperature > 0 ? options_.top_k : 1;
+  if (penalised || drawn_from == 0) return 0;
+  const int64_t count = std::max<int64_t>(drawn_from, logprobs_);
+  return count <= kMostCandidates ? count : 0;
 }
 
-SampledToken Sampler::take(const Peak& peak) {
-  check_peak(peak);
-  ++in_text_[peak.column];
-  return {peak.column, logprobs_ < 0 ? 0 : static_cast<double>(peak.log_probability), {}};
+SampledToken Sampler::choose(std::span<const Candidate> likeliest) {
+  check_candidates(likeliest);
+  const int32_t token = options_.temperature > 0 ? draw(likeliest) : likeliest.front().column;
+  ++in_text_[token];
+  SampledToken chosen{token, 0, {}};
+  if (logprobs_ < 0) return chosen;
+  for (const auto& [column, logprob] : likeliest) {
+    if (column == token) chosen.logprob = logprob;
+    if (column >= 0 && std::ssize(chosen.top) < logprobs_) chosen.top.push_back({column, logprob});
+  }
+  return chosen;
 }
 
 SampledToken log_probabilities(std::span<const float> logits, int32_t token, int top) {

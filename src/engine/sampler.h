@@ -47,15 +47,17 @@ class Sampler {
   // Chooses, and counts the choice as text. Changes the logits. Throws what check_logits does.
   // Cost: O(V) plus O(log V) for each candidate that top-k or top-p keep.
   SampledToken sample(std::span<float> logits);
-  // Whether where a row is largest is all that sample() makes of it: the likeliest token is taken,
-  // nothing is penalised, and no other token's probability is reported.
-  bool needs_only_peaks() const;
-  // As sample(), if that is so.
-  SampledToken take(const Peak& peak);
+  // How many of a row's likeliest tokens are all that a choice needs: nothing is penalised, and the
+  // likeliest is taken, or one of the top_k is drawn. 0: it needs the row, sample().
+  int64_t needed() const;
+  // As sample(), from the likeliest tokens of a row, needed() at least. Throws what
+  // check_candidates does.
+  SampledToken choose(std::span<const Candidate> likeliest);
 
  private:
   void penalise(std::span<float> logits) const;
   int32_t draw(std::span<const float> logits);
+  int32_t draw(std::span<const Candidate> likeliest);
 
   SamplingOptions options_;
   int logprobs_;

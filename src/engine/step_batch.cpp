@@ -105,34 +105,55 @@ void StepBatch::add(Sequence& sequence, std::span<const int32_t> tokens,
   counts_.push_back(count);
 }
 
-void StepBatch::run(std::span<const HeadScores> cross_scores) {
-  const int64_t vocabulary = model_.spec().vocabulary;
-  if (logits_.empty() || logits_.size(0) < rows()) {
-    logits_ = Tensor::allocate(host_device(), DType::f32, {rows(), vocabulary});
-  }
-  model_.forward({.tokens = tokens_,
-                  .positions = positions_,
-                  .self = self_,
-                  .cross = cross_,
-                  .logits_for = logits_for_,
-                  .logits = all_logits(),
-                  .cross_scores = cross_scores});
-  advance();
+DecoderStep StepBatch::gathered() const {
+  return {.tokens = tokens_,
+          .positions = positions_,
+          .self = self_,
+          .cross = cross_,
+          .logits_for = logits_for_,
+          .logits = {}};
 }
 
-bool StepBatch::finds_peaks() const {
-  const ModelSpec& spec = model_.spec();
-  return !model_.kernels().device().host() && spec.logit_scale == 1.0F && spec.logit_cap == 0.0F;
-}
-
-void StepBatch::run_to_peaks() {
-  peaks_.resize(logits_for_.size());
-  model_.forward({tokens_, positions_, self_, cross_, logits_for_, {}, peaks_});
-  advance();
-}
-
-void StepBatch::advance() {
+void StepBatch::run_step(const DecoderStep& step) {
+  model_.forward(step);
   for (size_t i = 0; i < sequences_.size(); ++i) sequences_[i]->rows.advance(counts_[i]);
+}
+
+DecoderStep StepBatch::gathered_to_logits() {
+  if (logits_.empty() || logits_.size(0) < rows()) {
+    logits_ = Tensor::allocate(host_device(), DType::f32, {rows(), model_.spec().vocabulary});
+  }
+  DecoderStep step = gathered();
+  step.logits = all_logits();
+  return step;
+}
+
+void StepBatch::run(std::span<const HeadScores> cross_scores) {
+  DecoderStep step = gathered_to_logits();
+  step.cross_scores = cross_scores;
+  run_step(step);
+}
+
+void StepBatch::run_to_probabilities(std::span<const ForbiddenColumns> forbidden) {
+  DecoderStep step = gathered_to_logits();
+  step.forbidden = forbidden;
+  step.log_probabilities = true;
+  run_step(step);
+}
+
+void StepBatch::run_to_candidates(FindCandidates wanted,
+                                  std::span<const ForbiddenColumns> forbidden) {
+  candidates_.resize(logits_for_.size() * static_cast<size_t>(wanted.count));
+  wanted.candidates = candidates_;
+  DecoderStep step = gathered();
+  step.forbidden = forbidden;
+  step.candidates = &wanted;
+  run_step(step);
+}
+
+std::span<const Candidate> StepBatch::candidates(int64_t row) const {
+  const size_t count = candidates_.size() / logits_for_.size();
+  return std::span(candidates_).subspan(static_cast<size_t>(row) * count, count);
 }
 
 void StepBatch::log_softmax(int64_t rows) {

@@ -37,6 +37,7 @@ void raise_peak(const Model& model, std::span<const Sequence* const> sequences, 
 class StepBatch {
  public:
   explicit StepBatch(const Model& model) : model_(model) {}
+  const Model& model() const noexcept { return model_; }
 
   // Starts the next step.
   void clear();
@@ -49,12 +50,14 @@ class StepBatch {
   // Runs the pass; every sequence has its new rows afterwards. `cross_scores`: as in DecoderStep.
   void run(std::span<const HeadScores> cross_scores = {});
 
-  // As run(), for whoever needs no more than peaks(): where device memory is not the host's, the
-  // rows of logits stay there. finds_peaks() says whether that saves anything, and can be done.
-  void run_to_peaks();
-  bool finds_peaks() const;
-  // By row; valid until the next run_to_peaks().
-  std::span<const Peak> peaks() const { return peaks_; }
+  // As run(), but rows are log-probabilities of what is not forbidden. This and the next: if
+  // Model::judges_logits().
+  void run_to_probabilities(std::span<const ForbiddenColumns> forbidden);
+  // As run(), for whoever needs no more of rows than their candidates: of all else that `wanted`
+  // says. Where device memory is not the host's, the rows stay there.
+  void run_to_candidates(FindCandidates wanted, std::span<const ForbiddenColumns> forbidden = {});
+  // Of a row; valid until the next run_to_candidates().
+  std::span<const Candidate> candidates(int64_t row) const;
 
   // Makes log-probabilities of the first `rows` rows of logits.
   void log_softmax(int64_t rows);
@@ -66,7 +69,9 @@ class StepBatch {
   Matrix all_logits();
 
  private:
-  void advance();
+  DecoderStep gathered() const;
+  DecoderStep gathered_to_logits();
+  void run_step(const DecoderStep& step);
 
   const Model& model_;
   std::vector<Sequence*> sequences_;
@@ -76,7 +81,7 @@ class StepBatch {
   std::vector<int64_t> logits_for_;
   std::vector<Slice> self_;
   std::vector<Slice> cross_;
-  std::vector<Peak> peaks_;
+  std::vector<Candidate> candidates_;
   Tensor logits_;  // grows to the largest step seen
 };
 

@@ -2,7 +2,6 @@
 // and slim in turn, in one run; a converted model has slim alone.
 #include "base/stopwatch.h"
 #include "engine/benchmark.h"
-#include "engine/logits.h"
 #include "engine/runtime.h"
 #include "engine/step_batch.h"
 
@@ -20,21 +19,6 @@ std::vector<int32_t> made_up_tokens(const ModelSpec& spec, int count, int sequen
   std::vector<int32_t> tokens;
   for (int64_t i = 0; i < count; ++i) {
     tokens.push_back(static_cast<int32_t>((7919 * i + 13 + 31 * sequence) % spec.vocabulary));
-  }
-  return tokens;
-}
-
-// The likeliest token after each row that logits were asked for.
-std::vector<int32_t> run_greedily(StepBatch& batch) {
-  std::vector<int32_t> tokens;
-  if (batch.finds_peaks()) {
-    batch.run_to_peaks();
-    for (const Peak& peak : batch.peaks()) tokens.push_back(peak.column);
-    return tokens;
-  }
-  batch.run();
-  for (int64_t row = 0; row < batch.rows(); ++row) {
-    tokens.push_back(static_cast<int32_t>(std::max<int64_t>(0, argmax(batch.logits(row)))));
   }
   return tokens;
 }

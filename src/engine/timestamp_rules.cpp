@@ -10,66 +10,70 @@ namespace {
 
 constexpr float kForbidden = -std::numeric_limits<float>::infinity();
 
-void forbid(std::span<float> logits, int64_t begin, int64_t end) {
-  const auto size = static_cast<int64_t>(logits.size());
-  begin = std::clamp<int64_t>(begin, 0, size);
-  end = std::clamp<int64_t>(end, begin, size);
-  std::fill(logits.begin() + begin, logits.begin() + end, kForbidden);
+}  // namespace
+
+void ForbiddenTokens::forbid(int32_t row, int64_t begin, int64_t end) {
+  begin = std::clamp<int64_t>(begin, 0, vocabulary_);
+  end = std::clamp<int64_t>(end, begin, vocabulary_);
+  if (begin == end) return;
+  columns_.push_back({row, static_cast<int32_t>(begin), static_cast<int32_t>(end)});
 }
 
-void forbid_unpaired(const SpeechTokens& tokens, std::span<const int32_t> sampled,
-                     std::span<float> logits) {
-  const auto vocabulary = static_cast<int64_t>(logits.size());
+void ForbiddenTokens::forbid_unpaired(std::span<const int32_t> sampled, int32_t row) {
+  const SpeechTokens& tokens = *rules_.tokens;
   const auto is_timestamp = [&](int32_t id) { return id >= tokens.first_timestamp; };
   const size_t count = sampled.size();
   const bool last = count >= 1 && is_timestamp(sampled[count - 1]);
   const bool penultimate = count < 2 || is_timestamp(sampled[count - 2]);
   if (last && penultimate) {
-    forbid(logits, tokens.first_timestamp, vocabulary);
+    forbid(row, tokens.first_timestamp, vocabulary_);
   } else if (last) {
-    forbid(logits, 0, tokens.end);  // an end of segment: another timestamp or the end of text
+    forbid(row, 0, tokens.end);  // an end of segment: another timestamp or the end of text
   }
   const auto latest = std::find_if(sampled.rbegin(), sampled.rend(), is_timestamp);
   if (latest == sampled.rend()) return;
   // A segment that has just ended may be followed by one that starts at the same time.
   const int32_t lowest = last && !penultimate ? *latest : *latest + 1;
-  forbid(logits, tokens.first_timestamp, lowest);
+  forbid(row, tokens.first_timestamp, lowest);
 }
 
-}  // namespace
+void ForbiddenTokens::forbid_always(int32_t row) {
+  for (const int32_t id : rules_.suppressed) forbid(row, id, int64_t{id} + 1);
+  const int64_t none = rules_.tokens->no_timestamps;
+  if (rules_.timestamps) forbid(row, none, none + 1);
+}
 
-void apply_rules(const SamplingRules& rules, std::span<const int32_t> sampled,
-                 std::span<float> logits) {
-  const SpeechTokens& tokens = *rules.tokens;
-  const auto vocabulary = static_cast<int64_t>(logits.size());
-  for (const int32_t id : rules.suppressed) forbid(logits, id, id + 1);
-  if (sampled.empty() && rules.suppress_blank) {
-    if (tokens.blank >= 0) forbid(logits, tokens.blank, tokens.blank + 1);
-    forbid(logits, tokens.end, tokens.end + 1);
+void ForbiddenTokens::forbid_after(std::span<const int32_t> sampled, int32_t row) {
+  const SpeechTokens& tokens = *rules_.tokens;
+  if (sampled.empty() && rules_.suppress_blank) {
+    if (tokens.blank >= 0) forbid(row, tokens.blank, tokens.blank + 1);
+    forbid(row, tokens.end, tokens.end + 1);
   }
-  if (!rules.timestamps) return;
-  forbid(logits, tokens.no_timestamps, tokens.no_timestamps + 1);
-  forbid_unpaired(tokens, sampled, logits);
+  if (!rules_.timestamps) return;
+  forbid_unpaired(sampled, row);
   if (sampled.empty()) {
-    forbid(logits, 0, tokens.first_timestamp);
-    forbid(logits, int64_t{tokens.first_timestamp} + rules.max_initial + 1, vocabulary);
+    forbid(row, 0, tokens.first_timestamp);
+    forbid(row, int64_t{tokens.first_timestamp} + rules_.max_initial + 1, vocabulary_);
   }
 }
 
-void require_text(const SamplingRules& rules, std::span<const int32_t> sampled, int32_t before,
-                  std::span<float> logits) {
-  const SpeechTokens& tokens = *rules.tokens;
+void ForbiddenTokens::require_text(std::span<const int32_t> sampled, int32_t before, int32_t row) {
+  const SpeechTokens& tokens = *rules_.tokens;
   const size_t count = sampled.size();
   if (count < 2 || sampled[count - 2] < tokens.first_timestamp) return;
   const int32_t begun = sampled[count - 1] - tokens.first_timestamp;
-  if (begun >= 0 && begun < before) forbid(logits, tokens.end, tokens.end + 1);
+  if (begun >= 0 && begun < before) forbid(row, tokens.end, tokens.end + 1);
+}
+
+int64_t settled_tail(const SamplingRules& rules) {
+  return rules.timestamps ? rules.tokens->first_timestamp : kNoTail;
 }
 
 void settle_timestamps(const SamplingRules& rules, std::span<float> logprobs) {
-  const auto first = std::min(static_cast<size_t>(rules.tokens->first_timestamp), logprobs.size());
-  if (!rules.timestamps || first == logprobs.size()) return;
-  const std::span<float> others = logprobs.first(first);
-  const std::span<float> times = logprobs.subspan(first);
+  const int64_t first = settled_tail(rules);
+  if (first >= std::ssize(logprobs)) return;
+  const std::span<float> others = logprobs.first(static_cast<size_t>(first));
+  const std::span<float> times = logprobs.subspan(static_cast<size_t>(first));
   const int64_t likeliest = argmax(others);
   const auto together = static_cast<float>(log_sum_exp(times));
   if (!(together > (likeliest < 0 ? kForbidden : others[static_cast<size_t>(likeliest)]))) return;

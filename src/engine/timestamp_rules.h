@@ -1,5 +1,5 @@
-// What may be sampled next: openai-whisper's timestamp rules, blank rule and suppress list, as a
-// filter on one row of logits.
+// What may be sampled next: openai-whisper's timestamp rules, blank rule and suppress list, for one
+// row of logits.
 //
 //  * suppressed ids never; a blank and the end never first (unless that is allowed);
 //  <|notimestamps|> never
@@ -27,18 +27,37 @@ struct SamplingRules {
   std::vector<int32_t> suppressed;
 };
 
-// Sets forbidden logits to -infinity; `sampled` is what this window has produced so far.
-void apply_rules(const SamplingRules& rules, std::span<const int32_t> sampled,
-                 std::span<float> logits);
+// The tokens that may not come next in each row of a step, as data: whoever has the logits, on
+// whatever device, makes them -infinity (Kernels::forbid).
+class ForbiddenTokens {
+ public:
+  ForbiddenTokens(const SamplingRules& rules, int64_t vocabulary)
+      : rules_(rules), vocabulary_(vocabulary) {}
 
-// Forbids the end right after a segment's first timestamp (other than the text's first token), if
-// that is before `before`, in timestamp steps: for windows that end in a pause, where models say
-// all the same that a segment was cut off, and leave its text out.
-void require_text(const SamplingRules& rules, std::span<const int32_t> sampled, int32_t before,
-                  std::span<float> logits);
+  // What never comes; row -1: in any row.
+  void forbid_always(int32_t row);
+  // What may not follow `sampled`, which is what this window has produced so far.
+  void forbid_after(std::span<const int32_t> sampled, int32_t row);
+  // Forbids the end right after a segment's first timestamp (other than the text's first token), if
+  // that is before `before`, in timestamp steps: for windows that end in a pause, where models say
+  // all the same that a segment was cut off, and leave its text out.
+  void require_text(std::span<const int32_t> sampled, int32_t before, int32_t row);
 
-// The last rule, on a row of filtered log-probabilities: where the timestamps together are more
-// likely than any other token, forbids all others and makes the timestamps' sum to one.
+  std::span<const ForbiddenColumns> columns() const noexcept { return columns_; }
+
+ private:
+  void forbid(int32_t row, int64_t begin, int64_t end);
+  void forbid_unpaired(std::span<const int32_t> sampled, int32_t row);
+
+  const SamplingRules& rules_;
+  int64_t vocabulary_;
+  std::vector<ForbiddenColumns> columns_;
+};
+
+// The last rule, on a row of log-probabilities of what is not forbidden: where the timestamps
+// together are more likely than any other token, forbids all others and makes the timestamps' sum
+// to one. FindCandidates does so with the columns from `settled_tail` on.
+int64_t settled_tail(const SamplingRules& rules);
 void settle_timestamps(const SamplingRules& rules, std::span<float> logprobs);
 
 struct Choice {

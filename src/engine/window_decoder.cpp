@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "base/check.h"
 
@@ -16,7 +17,7 @@ struct Active {
   BeamSearch search;
   std::vector<Sequence> sequences;    // of the live texts
   std::vector<RandomNumbers> random;  // of the samples
-  int64_t row = 0;                    // of the first text's logits; the others' follow it
+  int64_t row = 0;                    // of the first text's next token; the others' follow it
   bool over = false;
 };
 
@@ -46,10 +47,31 @@ Active begin(const Model& model, const WindowRequest& request, const DecodeSetti
   return active;
 }
 
-// Prefill: the prompts of all windows in one pass, and what is begun. The row of a window's last
-// token comes to stand at the window's place in the batch's rows; the start token's row is read on
-// the way.
-void prefill(StepBatch& batch, const SpeechTokens& tokens, std::vector<Active>& active) {
+// A pass of what was added: to the likeliest tokens, or to rows to draw from.
+void run(StepBatch& batch, const DecodeSetting& setting, const ForbiddenTokens& forbidden,
+         std::span<const int32_t> asked) {
+  if (setting.temperature > 0) return batch.run_to_probabilities(forbidden.columns());
+  const FindCandidates wanted{.x = {},
+                              .count = int64_t{setting.candidates} + 1,  // as BeamSearch::offered
+                              .tail = settled_tail(setting.rules),
+                              .asked = asked};
+  batch.run_to_candidates(wanted, forbidden.columns());
+}
+
+// What may not follow the text of a window in this row.
+void forbid(const Active& window, size_t text, int64_t row, ForbiddenTokens& forbidden) {
+  const std::span<const int32_t> tokens = window.search.tokens(text);
+  forbidden.forbid_after(tokens, static_cast<int32_t>(row));
+  forbidden.require_text(tokens, window.request->whole_before, static_cast<int32_t>(row));
+}
+
+// Prefill: the prompts of all windows in one pass, and what is begun. A window has two rows, that
+// of its start token, which is read on the way and where nothing is forbidden, and that of its last
+// one.
+void prefill(StepBatch& batch, const DecodeSetting& setting, std::vector<Active>& active) {
+  const int32_t no_speech = setting.rules.tokens->no_speech;
+  ForbiddenTokens forbidden(setting.rules, batch.model().spec().vocabulary);
+  std::vector<int32_t> asked;
   batch.clear();
   for (Active& window : active) {
     const WindowRequest& request = *window.request;
@@ -59,39 +81,48 @@ void prefill(StepBatch& batch, const SpeechTokens& tokens, std::vector<Active>& 
     check(request.start_index >= 0 && request.start_index <= last,
           "the start token lies in the prompt");
     batch.add(window.sequences.front(), prompt, std::array{request.start_index, last});
+    window.row = batch.rows() - 1;
+    forbidden.forbid_always(static_cast<int32_t>(window.row));
+    forbid(window, 0, window.row, forbidden);
+    asked.insert(asked.end(), {no_speech, -1});
   }
-  batch.run();
-  for (size_t i = 0; i < active.size(); ++i) {
-    const auto row = static_cast<int64_t>(2 * i);
-    active[i].result->no_speech_prob = probability_of(batch.logits(row), tokens.no_speech);
-    const std::span<float> last = batch.logits(row + 1);
-    active[i].row = static_cast<int64_t>(i);
-    std::copy(last.begin(), last.end(), batch.logits(active[i].row).begin());
+  run(batch, setting, forbidden, asked);
+  for (const Active& window : active) {
+    const int64_t row = window.row - 1;
+    const float logprob = setting.temperature > 0
+                              ? batch.logits(row)[static_cast<size_t>(no_speech)]
+                              : batch.candidates(row).front().log_probability;
+    window.result->no_speech_prob = std::exp(static_cast<double>(logprob));
   }
 }
 
 // One more token of every text. Those of one window stand together, so that a kernel reads its
 // encoder rows once for all of them.
-void step(StepBatch& batch, std::vector<Active>& active) {
+void step(StepBatch& batch, const DecodeSetting& setting, std::vector<Active>& active) {
+  ForbiddenTokens forbidden(setting.rules, batch.model().spec().vocabulary);
+  forbidden.forbid_always(-1);
   batch.clear();
-  int64_t row = 0;
   for (Active& window : active) {
-    window.row = row;
-    for (size_t i = 0; i < window.search.live(); ++i, ++row) {
+    window.row = batch.rows();
+    for (size_t i = 0; i < window.search.live(); ++i) {
+      forbid(window, i, batch.rows(), forbidden);
       batch.add(window.sequences[i], window.search.tokens(i).last(1));
     }
   }
-  batch.run();
+  run(batch, setting, forbidden, {});
 }
 
 // Each sample draws from its text's row; all from the only one there is where none has drawn yet.
-void advance_samples(StepBatch& batch, double temperature, Active& window) {
+void advance_samples(StepBatch& batch, const DecodeSetting& setting, Active& window) {
+  for (size_t i = 0; i < window.search.live(); ++i) {
+    settle_timestamps(setting.rules, batch.logits(window.row + static_cast<int64_t>(i)));
+  }
   std::vector<Continuation> drawn;
   std::vector<RandomNumbers> left;
   for (size_t i = 0; i < window.random.size(); ++i) {
     const size_t text = window.search.length() == 0 ? 0 : i;
     const auto row = window.row + static_cast<int64_t>(text);
-    const Choice choice = draw(batch.logits(row), temperature, window.random[i]);
+    const Choice choice = draw(batch.logits(row), setting.temperature, window.random[i]);
     drawn.push_back({text, choice.token, window.search.sum_logprob(text) + choice.logprob});
     if (!window.search.ends(drawn.back())) left.push_back(window.random[i]);
   }
@@ -99,31 +130,11 @@ void advance_samples(StepBatch& batch, double temperature, Active& window) {
   window.random = std::move(left);
 }
 
-void advance_beams(StepBatch& batch, Active& window) {
+void advance_beams(const StepBatch& batch, Active& window) {
   for (size_t i = 0; i < window.search.live(); ++i) {
-    window.search.offer(i, batch.logits(window.row + static_cast<int64_t>(i)));
+    window.search.offer(i, batch.candidates(window.row + static_cast<int64_t>(i)));
   }
   window.search.advance(window.search.ranked());
-}
-
-void advance(StepBatch& batch, const DecodeSetting& setting, std::vector<Active>& active) {
-  int64_t rows = 0;
-  for (const Active& window : active) {
-    for (size_t i = 0; i < window.search.live(); ++i, ++rows) {
-      const std::span<const int32_t> tokens = window.search.tokens(i);
-      apply_rules(setting.rules, tokens, batch.logits(rows));
-      require_text(setting.rules, tokens, window.request->whole_before, batch.logits(rows));
-    }
-  }
-  batch.log_softmax(rows);
-  for (int64_t row = 0; row < rows; ++row) settle_timestamps(setting.rules, batch.logits(row));
-  for (Active& window : active) {
-    if (setting.temperature > 0) {
-      advance_samples(batch, setting.temperature, window);
-    } else {
-      advance_beams(batch, window);
-    }
-  }
 }
 
 void take_best(const Active& window) {
@@ -144,13 +155,17 @@ std::vector<WindowResult> decode_windows(const Model& model, std::span<const Win
     active.push_back(begin(model, windows[i], setting, &results[i]));
   }
   StepBatch batch(model);
-  prefill(batch, *setting.rules.tokens, active);
+  prefill(batch, setting, active);
   while (true) {
     ++counts->steps;
     raise_peak(model, active, &counts->peak);
-    advance(batch, setting, active);
     for (Active& window : active) {
       BeamSearch& search = window.search;
+      if (setting.temperature > 0) {
+        advance_samples(batch, setting, window);
+      } else {
+        advance_beams(batch, window);
+      }
       if (!search.over()) counts->tokens += static_cast<int64_t>(search.live());
       const bool full = window.sequences.front().rows.rows() >= model.spec().decoder.positions;
       window.over = search.over() || search.length() >= setting.max_tokens || full;
@@ -162,7 +177,7 @@ std::vector<WindowResult> decode_windows(const Model& model, std::span<const Win
     }
     std::erase_if(active, [](const Active& window) { return window.over; });
     if (active.empty()) return results;
-    step(batch, active);
+    step(batch, setting, active);
   }
 }
 

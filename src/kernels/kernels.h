@@ -16,6 +16,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -241,18 +242,42 @@ struct LogSoftmax {
   Matrix y;       // [T, V] f32; may be x itself
 };
 
-// Where a row is largest.
-struct Peak {
-  int32_t column = -1;           // the lowest of equals
-  float log_probability = 0.0F;  // under the row's softmax: -log(sum exp(x - largest))
+// Columns [begin, end) of a row of logits that may not come; row -1: of every row.
+struct ForbiddenColumns {
+  int32_t row = -1;
+  int32_t begin = 0;
+  int32_t end = 0;
 };
 
-// peaks[t] of row t. If a row has a NaN or +infinity, or nothing but -infinity, the logarithm is
-// NaN and the column means nothing. Returns when they are there: greedy decoding needs no more of
-// a row of logits than this.
-struct FindPeaks {
-  ConstMatrix x;          // [T, V] f32
-  std::span<Peak> peaks;  // [T], in the host's memory
+// They become -infinity.
+struct Forbid {
+  Matrix x;  // [T, V] f32
+  std::span<const ForbiddenColumns> columns;
+};
+
+// A column that may come, and its probability under its row's softmax.
+struct Candidate {
+  int32_t column = -1;
+  float log_probability = -std::numeric_limits<float>::infinity();
+};
+
+constexpr int64_t kMostCandidates = 128;
+constexpr int64_t kNoTail = std::numeric_limits<int64_t>::max();
+
+// candidates[t * count + i]: the likeliest columns of row t, the likeliest first, the lowest of
+// equals; {-1, -infinity} where fewer are above -infinity. Of a row with a NaN or +infinity all are
+// {-1, NaN}. Returns when they are there: decoding needs no more of a row of logits than these.
+//
+// Columns from `tail` on stand together: where the sum of their probabilities is above that of any
+// other column, they alone may come, and sum to one.
+struct FindCandidates {
+  ConstMatrix x;      // [T, V] f32
+  int64_t count = 1;  // of each row, 1 to kMostCandidates
+  int64_t tail = kNoTail;
+  // [T] or none: a column whose probability is asked for, and is the row's one candidate, or -1.
+  // `tail` does not apply to such rows.
+  std::span<const int32_t> asked = {};
+  std::span<Candidate> candidates = {};  // [T, count], in the host's memory
 };
 
 // *sum += words[0] + ... + words[count - 1], modulo 2^32. Reads every byte once and has next to
@@ -297,7 +322,8 @@ class Kernels {
   // new kind runs on every device the day it is written.
   virtual void attend_shared(const Attend& arguments) { attend_pair(arguments); }
   virtual void log_softmax(const LogSoftmax& arguments) = 0;
-  virtual void find_peaks(const FindPeaks& arguments) = 0;
+  virtual void forbid(const Forbid& arguments) = 0;
+  virtual void find_candidates(const FindCandidates& arguments) = 0;
   virtual void sum_words(const SumWords& arguments) = 0;
 
   // Runs `body`, the operations of one decoder step of so many tokens on the calling thread. A

@@ -235,28 +235,43 @@ void Decoder::write_logits(const DecoderStep& step, ConstMatrix x) const {
     kernels_.linear(linear_of(normed, weights_.embed_out, narrow));
     normed = narrow;
   }
-  if (!step.peaks.empty()) {
-    const Matrix logits = memory.matrix(scored, spec_.vocabulary);
-    kernels_.linear(linear_of(normed, weights_.head, logits));
-    return kernels_.find_peaks({logits, step.peaks});
+  judge_logits(step, normed);
+}
+
+// The product, and what is asked of it. Where the device's memory is not the host's, as little as
+// possible leaves it.
+void Decoder::judge_logits(const DecoderStep& step, ConstMatrix x) const {
+  StepScratch memory(kernels_.device());
+  const bool host = kernels_.device().host();
+  const bool in_place = host && step.candidates == nullptr;
+  const Matrix logits = in_place ? step.logits : memory.matrix(x.rows, spec_.vocabulary);
+  kernels_.linear(linear_of(x, weights_.head, logits));
+  if (host) finish_logits(spec_, logits);
+  if (!step.forbidden.empty()) kernels_.forbid({logits, step.forbidden});
+  if (step.log_probabilities) kernels_.log_softmax({logits, logits});
+  if (step.candidates != nullptr) {
+    FindCandidates find = *step.candidates;
+    find.x = logits;
+    return kernels_.find_candidates(find);
   }
-  // The host reads them; no other bytes of a step go there.
-  const bool direct = kernels_.device().host();
-  const Matrix logits = direct ? step.logits : memory.matrix(scored, spec_.vocabulary);
-  kernels_.linear(linear_of(normed, weights_.head, logits));
-  if (!direct) copy_matrix(kernels_.device(), logits, step.logits);
+  if (host) return;
+  copy_matrix(kernels_.device(), logits, step.logits);
   finish_logits(spec_, step.logits);
+}
+
+bool Decoder::judges_logits() const {
+  return kernels_.device().host() || (spec_.logit_scale == 1.0F && spec_.logit_cap == 0.0F);
 }
 
 void Decoder::check_step(const DecoderStep& step) const {
   const auto tokens = std::ssize(step.tokens);
   check(std::ssize(step.positions) == tokens, "each token has its position");
-  const int64_t scored = step.peaks.empty() ? step.logits.rows : std::ssize(step.peaks);
-  check(scored == std::ssize(step.logits_for) &&
-            (step.logits.rows == 0 || step.logits.columns == spec_.vocabulary),
+  const int64_t scored = step.candidates == nullptr ? std::ssize(step.logits_for) : 0;
+  check(step.logits.rows == scored && (scored == 0 || step.logits.columns == spec_.vocabulary),
         "logits are [tokens that need them, vocabulary]");
-  check(step.peaks.empty() || (spec_.logit_scale == 1.0F && spec_.logit_cap == 0.0F),
-        "logits whose peaks are asked for are plain");
+  const bool judged =
+      step.candidates != nullptr || step.log_probabilities || !step.forbidden.empty();
+  check(!judged || judges_logits(), "logits that are judged are finished where they are");
   check(step.cross_scores.empty() ||
             (step.cross_scores.size() == cross_.size() && step.cross.size() == 1),
         "scores are asked of every cross attention layer, over one window");

@@ -30,6 +30,7 @@ class Decoder {
   void reopen(PageTable& table) const;
   // Throws Error{bad_request} for a token outside the vocabulary or a position outside the context.
   void forward(const DecoderStep& step) const;
+  bool judges_logits() const;  // Model::judges_logits
   int64_t derived_bytes() const;
   // Model::step_weight_bytes, Model::step_row_bytes (step_bytes.cpp).
   int64_t step_weight_bytes() const;
@@ -46,6 +47,7 @@ class Decoder {
   void run_after(size_t index, const DecoderStep& step, const Scratch& scratch) const;
   void attend_encoded(size_t index, const DecoderStep& step, ConstMatrix in, Matrix x) const;
   void write_logits(const DecoderStep& step, ConstMatrix x) const;
+  void judge_logits(const DecoderStep& step, ConstMatrix x) const;
 
   const ModelSpec& spec_;
   const ModelWeights::Parts& weights_;

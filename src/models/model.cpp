@@ -187,6 +187,7 @@ int32_t Model::regime(int64_t tokens) const {
 }
 
 void Model::forward(const DecoderStep& step) const { layers_->decoder.forward(step); }
+bool Model::judges_logits() const { return layers_->decoder.judges_logits(); }
 
 PagePool& Model::self_pages() const noexcept { return layers_->self_pages; }
 PagePool* Model::hot_pages() const noexcept {

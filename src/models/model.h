@@ -48,9 +48,11 @@ struct DecoderStep {
   std::span<const Slice> cross;         // over encoder pages; none without an encoder
   std::span<const int64_t> logits_for;  // which of the T tokens need logits
   Matrix logits;  // [logits_for.size(), V] f32, in the host's memory whatever the device
-  // Instead of logits, which then have no rows: where each of them is largest. For models whose
-  // logits are neither scaled nor capped.
-  std::span<Peak> peaks = {};
+  // What of them may not come becomes -infinity. A row is one of `logits`.
+  std::span<const ForbiddenColumns> forbidden = {};
+  bool log_probabilities = false;  // of what may come, instead of logits
+  // Instead of logits, which then have no rows: what is to be found in them. `x` is theirs.
+  const FindCandidates* candidates = nullptr;
   // What heads of cross attention score, by decoder layer (no heads: nothing is wanted of it), in a
   // step of one window; or none.
   std::span<const HeadScores> cross_scores = {};
@@ -96,6 +98,9 @@ class Model {
   // to be computed anew (longrope: the rows of later layers came from other angles).
   int32_t regime(int64_t tokens) const;
   void forward(const DecoderStep& step) const;
+  // Whether a step may ask for more than logits. Those that are scaled or capped are finished in
+  // the host's memory.
+  bool judges_logits() const;
 
   PagePool& self_pages() const noexcept;
   PagePool* hot_pages() const noexcept;    // null if nothing is sealed

@@ -220,6 +220,30 @@ TEST(BeamSearch, EqualsGoByBeamThenByToken) {
   EXPECT_EQ(beams.length(), 2);
 }
 
+TEST(BeamSearch, TakesTheLikeliestTokensForARow) {
+  const std::vector<float> row = {-9, -1, -2, kImpossible, -1, -1};
+  BeamSearch rows({2, 1, {}, {kEnd}}, {});
+  BeamSearch tokens({2, 1, {}, {kEnd}}, {});
+  EXPECT_EQ(tokens.offered(), 3);
+  rows.offer(0, row);
+  tokens.offer(0, std::vector<Candidate>{{1, -1}, {4, -1}, {5, -1}});
+  const std::vector<Continuation> expected = rows.ranked();
+  const std::vector<Continuation> found = tokens.ranked();
+  ASSERT_EQ(found.size(), expected.size());
+  for (size_t i = 0; i < found.size(); ++i) {
+    EXPECT_EQ(found[i].token, expected[i].token);
+    EXPECT_EQ(found[i].sum_logprob, expected[i].sum_logprob);
+  }
+  tokens.offer(0, std::vector<Candidate>{{2, -0.5}, {}, {}});
+  EXPECT_EQ(tokens.ranked().size(), 1U) << "fewer were possible";
+  for (const float none : {kImpossible, std::nanf("")}) {
+    tokens.offer(0, std::vector<Candidate>{{-1, none}, {-1, none}, {-1, none}});
+    const std::vector<Continuation> last = tokens.ranked();
+    ASSERT_EQ(last.size(), 1U);
+    EXPECT_TRUE(tokens.ends(last[0]));
+  }
+}
+
 TEST(BeamSearch, IsOverWhenAllEnd) {
   BeamSearch beams({2, 3, {}, {kEnd, 1}}, {7});
   beams.offer(0, std::vector<float>{-1, -2, kImpossible});

@@ -225,43 +225,89 @@ TEST(Sampler, LogProbabilitiesAreTheModelsOwn) {
   EXPECT_EQ(log_probabilities(logits, 0, 1000).top.size(), logits.size());
 }
 
+// The likeliest tokens of a row, by the reference.
+std::vector<Candidate> likeliest(std::vector<float> row, int64_t count) {
+  std::vector<Candidate> candidates(static_cast<size_t>(count));
+  const auto columns = std::ssize(row);
+  make_kernels("reference", 1)
+      ->find_candidates(
+          {.x = {reinterpret_cast<const std::byte*>(row.data()), DType::f32, 1, columns, columns},
+           .count = count,
+           .candidates = candidates});
+  return candidates;
+}
+
 // What a device finds out is what sample() would have made of the whole row.
-TEST(Sampler, PeaksGiveWhatRowsGive) {
-  const auto kernels = make_kernels("reference", 1);
-  for (const int logprobs : {-1, 0}) {
-    SamplingOptions greedy;
-    greedy.temperature = 0;
-    greedy.seed = 1;
-    Sampler sampler(greedy, 0, logprobs);
-    EXPECT_TRUE(sampler.needs_only_peaks());
-    std::vector<float> row = made_up(1000, 5);
-    Peak peak;
-    const auto columns = std::ssize(row);
-    kernels->find_peaks(
-        {{reinterpret_cast<const std::byte*>(row.data()), DType::f32, 1, columns, columns},
-         {&peak, 1}});
-    const SampledToken taken = sampler.take(peak);
-    const SampledToken sampled = sampler.sample(row);
-    EXPECT_EQ(taken.token, sampled.token);
-    EXPECT_NEAR(taken.logprob, sampled.logprob, 1e-6);
-    EXPECT_TRUE(taken.top.empty());
+TEST(Sampler, TheLikeliestGiveWhatRowsGive) {
+  for (uint64_t seed = 0; seed < 60; ++seed) {
+    SamplingOptions options;
+    options.seed = seed;
+    options.temperature = std::array{0.0, 0.7, 1.5}[seed % 3];
+    options.top_k = std::array{1, 5, 40, 64}[seed % 4];
+    options.top_p = std::array{1.0, 0.9, 0.0, 0.4}[seed / 4 % 4];
+    options.min_p = std::array{0.0, 0.05}[seed / 2 % 2];
+    const int logprobs = std::array{-1, 0, 4, 50}[seed / 3 % 4];
+    Sampler of_rows(options, 3, logprobs);
+    Sampler of_likeliest(options, 3, logprobs);
+    const int64_t drawn_from = options.temperature > 0 ? options.top_k : 1;
+    EXPECT_EQ(of_likeliest.needed(), std::max<int64_t>(drawn_from, logprobs));
+    for (uint64_t i = 0; i < 50; ++i) {
+      std::vector<float> row = made_up(1000, 100 * seed + i, 3);
+      // Others of the batch may need more.
+      const auto count = std::min(kMostCandidates, of_likeliest.needed() + static_cast<int64_t>(i));
+      const SampledToken chosen = of_likeliest.choose(likeliest(row, count));
+      const SampledToken sampled = of_rows.sample(row);
+      ASSERT_EQ(chosen.token, sampled.token) << seed;
+      EXPECT_NEAR(chosen.logprob, sampled.logprob, 4e-6);
+      ASSERT_EQ(chosen.top.size(), sampled.top.size());
+      for (size_t j = 0; j < chosen.top.size(); ++j) {
+        EXPECT_EQ(chosen.top[j].token, sampled.top[j].token);
+        EXPECT_NEAR(chosen.top[j].value, sampled.top[j].value, 4e-6);
+      }
+    }
   }
-  const auto needs_rows = [](auto change, int logprobs = 0) {
+}
+
+TEST(Sampler, FewerMayBePossibleThanAreLookedAt) {
+  std::vector<float> row = {-kInfinity, 2, -kInfinity, 1};
+  SamplingOptions options = hot();
+  options.top_k = 10;
+  Sampler sampler(options, 0, 5);
+  std::array<int, 4> times{};
+  for (int i = 0; i < 200; ++i) {
+    const SampledToken chosen = sampler.choose(likeliest(row, 10));
+    EXPECT_EQ(chosen.top.size(), 2U);
+    ++times[static_cast<size_t>(chosen.token)];
+  }
+  EXPECT_EQ(times[0] + times[2], 0);
+  EXPECT_GT(times[1], times[3]);
+  EXPECT_GT(times[3], 0);
+}
+
+TEST(Sampler, SaysWhenItNeedsRows) {
+  const auto needed = [](auto change, int logprobs = 0) {
     SamplingOptions options;
     options.temperature = 0;
     options.seed = 1;
     change(options);
-    return !Sampler(options, 0, logprobs).needs_only_peaks();
+    return Sampler(options, 0, logprobs).needed();
   };
-  EXPECT_TRUE(needs_rows([](SamplingOptions& o) { o.temperature = 0.5; }));
-  EXPECT_TRUE(needs_rows([](SamplingOptions& o) { o.repeat_penalty = 1.1; }));
-  EXPECT_TRUE(needs_rows([](SamplingOptions& o) { o.presence_penalty = 0.1; }));
-  EXPECT_TRUE(needs_rows([](SamplingOptions& o) { o.frequency_penalty = 0.1; }));
-  EXPECT_TRUE(needs_rows([](SamplingOptions&) {}, 1));
-  Sampler sampler({.temperature = 0, .seed = 1}, 0, 0);
-  EXPECT_TRUE(fails_with(ErrorCode::bad_file, {"logits"}, [&] {
-    sampler.take({3, std::nanf("")});
-  }));
+  EXPECT_EQ(needed([](SamplingOptions&) {}, -1), 1);
+  EXPECT_EQ(needed([](SamplingOptions&) {}, 7), 7);
+  EXPECT_EQ(needed([](SamplingOptions&) {}, kMostCandidates), kMostCandidates);
+  EXPECT_EQ(needed([](SamplingOptions&) {}, kMostCandidates + 1), 0);
+  EXPECT_EQ(needed([](SamplingOptions& o) { o.temperature = 0.5; }), 0);
+  EXPECT_EQ(needed([](SamplingOptions& o) { o.temperature = 0.5, o.top_k = 40; }), 40);
+  EXPECT_EQ(needed([](SamplingOptions& o) { o.temperature = 0.5, o.top_k = 1000; }), 0);
+  EXPECT_EQ(needed([](SamplingOptions& o) { o.repeat_penalty = 1.1; }), 0);
+  EXPECT_EQ(needed([](SamplingOptions& o) { o.presence_penalty = 0.1; }), 0);
+  EXPECT_EQ(needed([](SamplingOptions& o) { o.frequency_penalty = 0.1; }), 0);
+  for (const float bad : {std::nanf(""), -kInfinity}) {
+    Sampler sampler({.temperature = 0, .seed = 1}, 0, 0);
+    EXPECT_TRUE(fails_with(ErrorCode::bad_file, {"logits"}, [&] {
+      sampler.choose(std::vector<Candidate>{{-1, bad}});
+    }));
+  }
 }
 
 TEST(Sampler, LogitsThatAreNotFiniteAreAnError) {

@@ -29,11 +29,20 @@ SpeechTokens made_up_tokens() {
 class Rules : public testing::Test {
  protected:
   std::vector<int32_t> allowed(const std::vector<int32_t>& sampled) {
-    std::vector<float> logits(40, 0.0F);
-    apply_rules(rules, sampled, logits);
-    std::vector<int32_t> ids;
-    for (size_t i = 0; i < logits.size(); ++i) {
-      if (logits[i] == 0) ids.push_back(static_cast<int32_t>(i));
+    ForbiddenTokens forbidden(rules, 40);
+    forbidden.forbid_always(-1);
+    forbidden.forbid_after(sampled, 7);
+    return left_by(forbidden, 7);
+  }
+  // What may come in a row of 40.
+  static std::vector<int32_t> left_by(const ForbiddenTokens& forbidden, int32_t row) {
+    std::vector<int32_t> ids = range(0, 40);
+    for (const ForbiddenColumns& columns : forbidden.columns()) {
+      EXPECT_LE(0, columns.begin);
+      EXPECT_LT(columns.begin, columns.end);
+      EXPECT_LE(columns.end, 40);
+      if (columns.row != -1 && columns.row != row) continue;
+      std::erase_if(ids, [&](int32_t id) { return id >= columns.begin && id < columns.end; });
     }
     return ids;
   }
@@ -92,9 +101,11 @@ TEST_F(Rules, AnOpeningTimestampIsFollowedByText) {
 
 TEST_F(Rules, ASegmentThatHasBegunMayNeedText) {
   const auto ends = [&](const std::vector<int32_t>& sampled, int32_t before) {
-    std::vector<float> logits(40, 0.0F);
-    require_text(rules, sampled, before, logits);
-    return logits[10] == 0;
+    ForbiddenTokens forbidden(rules, 40);
+    forbidden.require_text(sampled, before, 2);
+    EXPECT_EQ(left_by(forbidden, 1), range(0, 40)) << "other rows have texts of their own";
+    const std::vector<int32_t> left = left_by(forbidden, 2);
+    return std::count(left.begin(), left.end(), 10) == 1;
   };
   EXPECT_FALSE(ends({18, 0, 20, 20}, 10));
   EXPECT_TRUE(ends({18, 0, 20, 20}, 20 - rules.tokens->first_timestamp));

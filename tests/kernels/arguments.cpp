@@ -182,7 +182,9 @@ void visit_arguments(LogSoftmax& arguments, ArgumentVisitor& visitor) {
   visitor.matrix(arguments.y);
 }
 
-void visit_arguments(FindPeaks& arguments, ArgumentVisitor& visitor) {
+void visit_arguments(Forbid& arguments, ArgumentVisitor& visitor) { visitor.matrix(arguments.x); }
+
+void visit_arguments(FindCandidates& arguments, ArgumentVisitor& visitor) {
   visitor.matrix(arguments.x);
 }
 

@@ -62,7 +62,8 @@ void visit_arguments(SealPages& arguments, ArgumentVisitor& visitor);
 void visit_arguments(LoadRows& arguments, ArgumentVisitor& visitor);
 void visit_arguments(Attend& arguments, ArgumentVisitor& visitor);
 void visit_arguments(LogSoftmax& arguments, ArgumentVisitor& visitor);
-void visit_arguments(FindPeaks& arguments, ArgumentVisitor& visitor);
+void visit_arguments(Forbid& arguments, ArgumentVisitor& visitor);
+void visit_arguments(FindCandidates& arguments, ArgumentVisitor& visitor);
 void visit_arguments(SumWords& arguments, ArgumentVisitor& visitor);
 
 // Kernels around others: every operation goes through run(), which is shown its arguments.
@@ -92,7 +93,10 @@ class WrappedKernels : public Kernels {
   void attend_pair(const Attend& a) override { derived().run(a, &Kernels::attend_pair); }
   void attend_shared(const Attend& a) override { derived().run(a, &Kernels::attend_shared); }
   void log_softmax(const LogSoftmax& a) override { derived().run(a, &Kernels::log_softmax); }
-  void find_peaks(const FindPeaks& a) override { derived().run(a, &Kernels::find_peaks); }
+  void forbid(const Forbid& a) override { derived().run(a, &Kernels::forbid); }
+  void find_candidates(const FindCandidates& a) override {
+    derived().run(a, &Kernels::find_candidates);
+  }
   void sum_words(const SumWords& a) override { derived().run(a, &Kernels::sum_words); }
   std::unique_ptr<Session> begin_session() override { return inner_->begin_session(); }
 

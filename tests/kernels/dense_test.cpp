@@ -1,5 +1,5 @@
 // Parity of the operations on whole matrices that are not plain products: norm, embed,
-// convolve, log_softmax and find_peaks.
+// convolve and log_softmax.
 #include <algorithm>
 #include <limits>
 
@@ -258,72 +258,6 @@ TEST_P(LogSoftmaxParity, NaNFillsItsRow) {
 
 INSTANTIATE_TEST_SUITE_P(Kernels, LogSoftmaxParity, testing::ValuesIn(candidates()),
                          candidate_name);
-
-class PeakParity : public ParityTest {
- protected:
-  static std::vector<Peak> peaks_of(Kernels& kernels, const TestMatrix& x) {
-    std::vector<Peak> peaks(static_cast<size_t>(x.rows()));
-    kernels.find_peaks({x.view(), peaks});
-    return peaks;
-  }
-  // Columns are the same, since nothing is computed on the way to them. The logarithm strays as
-  // that of log_softmax does, but nothing is subtracted from it.
-  void expect_parity(const TestMatrix& x, const std::string& what) {
-    const std::vector<Peak> actual = peaks_of(*kernels_, x);
-    const std::vector<Peak> expected = peaks_of(*reference_, x);
-    const double bound = sum_tolerance(x.columns()) +
-                         12.0 * kUnit * (std::log(static_cast<double>(x.columns())) + 1.0);
-    for (size_t t = 0; t < actual.size(); ++t) {
-      EXPECT_EQ(actual[t].column, expected[t].column) << what << ", row " << t;
-      EXPECT_NEAR(actual[t].log_probability, expected[t].log_probability, bound)
-          << what << ", row " << t;
-    }
-  }
-};
-
-TEST_P(PeakParity, SizesAndSpreads) {
-  for (const int64_t rows : {0, 1, 3, 33}) {
-    for (const int64_t width : {1, 2, 31, 33, 100, 2048, 2049}) {
-      for (const float spread : {1.0F, 30.0F, 1e30F}) {
-        const auto x = TestMatrix::random(7, DType::f32, rows, width, width % 3).map([&](float v) {
-          return v * spread;
-        });
-        expect_parity(x, fmt::format("{} rows of {}, spread {}", rows, width, spread));
-      }
-    }
-  }
-  expect_parity(TestMatrix::random(8, DType::f32, 2, 51865), "a vocabulary");
-  expect_parity(TestMatrix::random(9, DType::f32, 1, 262144), "a large vocabulary");
-}
-
-TEST_P(PeakParity, OfEqualsTheFirst) {
-  for (const int64_t first : {0, 1, 40, 2047, 2048, 4500}) {
-    auto x = TestMatrix::random(1, DType::f32, 1, 5000);
-    for (const int64_t place : {first, first + 1, int64_t{4777}, int64_t{4999}}) {
-      x.set(0, place, 50.0F);
-    }
-    EXPECT_EQ(peaks_of(*kernels_, x).front().column, first);
-  }
-  EXPECT_EQ(peaks_of(*kernels_, TestMatrix(DType::f32, 1, 3000)).front().column, 0);
-}
-
-// Suppressed tokens, and what no token can be chosen from.
-TEST_P(PeakParity, NoFiniteNumbers) {
-  auto x = TestMatrix::random(1, DType::f32, 5, 3000);
-  for (int64_t i = 0; i < 3000; ++i) {
-    if (i != 2900) x.set(0, i, -kInfinity);
-    x.set(1, i, -kInfinity);
-  }
-  x.set(2, 2999, kNaN);
-  x.set(3, 7, kInfinity);
-  const std::vector<Peak> peaks = peaks_of(*kernels_, x);
-  EXPECT_EQ(peaks[0].column, 2900);
-  EXPECT_EQ(peaks[0].log_probability, 0.0F);
-  for (const size_t t : {1, 2, 3}) EXPECT_TRUE(std::isnan(peaks[t].log_probability)) << t;
-  EXPECT_FALSE(std::isnan(peaks[4].log_probability));
-}
-
-INSTANTIATE_TEST_SUITE_P(Kernels, PeakParity, testing::ValuesIn(candidates()), candidate_name);
 
 }  // namespace
 }  // namespace slim

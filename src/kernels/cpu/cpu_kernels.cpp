@@ -41,7 +41,10 @@ class CpuKernels final : public Kernels {
   void attend_pair(const Attend& arguments) override { run_attend_pair(context_, arguments); }
   void attend_shared(const Attend& arguments) override { run_attend_shared(context_, arguments); }
   void log_softmax(const LogSoftmax& arguments) override { run_log_softmax(context_, arguments); }
-  void find_peaks(const FindPeaks& arguments) override { run_find_peaks(context_, arguments); }
+  void forbid(const Forbid& arguments) override { run_forbid(arguments); }
+  void find_candidates(const FindCandidates& arguments) override {
+    run_find_candidates(context_, arguments);
+  }
   void sum_words(const SumWords& arguments) override { run_sum_words(context_, arguments); }
 
   std::unique_ptr<Session> begin_session() override {

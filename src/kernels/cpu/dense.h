@@ -17,7 +17,8 @@ void run_clamp(const CpuContext& context, const Clamp& arguments);
 void run_rotate(const CpuContext& context, const Rotate& arguments);
 void run_embed(const CpuContext& context, const Embed& arguments);
 void run_log_softmax(const CpuContext& context, const LogSoftmax& arguments);
-void run_find_peaks(const CpuContext& context, const FindPeaks& arguments);
+void run_forbid(const Forbid& arguments);
+void run_find_candidates(const CpuContext& context, const FindCandidates& arguments);
 void run_sum_words(const CpuContext& context, const SumWords& arguments);
 
 }  // namespace slim

@@ -317,15 +317,78 @@ void log_softmax(const LogSoftmax& softmax, int64_t begin, int64_t end) {
   }
 }
 
-void find_peaks(const FindPeaks& find, int64_t begin, int64_t end) {
-  const int64_t count = find.x.columns;
+// Of some columns: the largest, and the sum of exp(x - largest). Where all are -infinity the sum is
+// zero; NaN with a NaN or +infinity.
+struct Softmax {
+  float largest = -HUGE_VALF;
+  float sum = 0.0F;
+};
+
+Softmax softmax_of(const float* x, int64_t count) {
+  if (count == 0) return {};
+  const float largest = largest_of(x, count);
+  return {largest, sum_of_exponentials(x, count, largest == -HUGE_VALF ? 0.0F : largest)};
+}
+
+Softmax over_both(const Softmax& a, const Softmax& b) {
+  const float largest = HWY_MAX(a.largest, b.largest);
+  const auto share = [&](const Softmax& part) {
+    return part.largest == -HUGE_VALF ? part.sum : part.sum * std::exp(part.largest - largest);
+  };
+  return {largest, share(a) + share(b)};
+}
+
+// The largest of x[begin, end) and their values, in order, into `list`; how many of `count` there
+// are. Fast where few values exceed all before them: a block of columns is one comparison.
+int64_t list_largest(const float* x, int64_t begin, int64_t end, int64_t count, Candidate* list) {
+  constexpr int64_t kBlock = 256;
+  int64_t found = 0;
+  float least = -HUGE_VALF;  // what a value must exceed
+  const auto insert = [&](int64_t column) {
+    int64_t place = found < count ? found++ : count - 1;
+    for (; place > 0 && x[column] > list[place - 1].log_probability; --place) {
+      list[place] = list[place - 1];
+    }
+    list[place] = {static_cast<int32_t>(column), x[column]};
+    if (found == count) least = list[count - 1].log_probability;
+  };
+  for (; begin < end; begin += kBlock) {
+    const int64_t size = HWY_MIN(kBlock, end - begin);
+    if (!(largest_of(x + begin, size) > least)) continue;
+    for (int64_t i = begin; i < begin + size; ++i) {
+      if (x[i] > least) insert(i);
+    }
+  }
+  return found;
+}
+
+void find_in_row(const FindCandidates& find, int64_t t, Candidate* list) {
+  const float* x = find.x.row<float>(t);
+  const int64_t columns = find.x.columns;
+  const int64_t tail = HWY_MIN(find.tail, columns);
+  const Softmax others = softmax_of(x, tail);
+  const Softmax together = softmax_of(x + tail, columns - tail);
+  Softmax all = over_both(others, together);
+  const bool sound = !std::isnan(all.sum);
+  for (int64_t i = 0; i < find.count; ++i) list[i] = {-1, sound ? -HUGE_VALF : all.sum};
+  if (!sound) return;
+  const int32_t asked = find.asked.empty() ? -1 : find.asked[static_cast<size_t>(t)];
+  if (asked >= 0) {
+    if (x[asked] > -HUGE_VALF) list[0] = {asked, x[asked] - all.largest - std::log(all.sum)};
+    return;
+  }
+  const bool settled = together.largest - others.largest + std::log(together.sum) > 0.0F;
+  if (settled) all = together;
+  const int64_t found = list_largest(x, settled ? tail : 0, columns, find.count, list);
+  const float logarithm = std::log(all.sum);
+  for (int64_t i = 0; i < found; ++i) {
+    list[i].log_probability = list[i].log_probability - all.largest - logarithm;
+  }
+}
+
+void find_candidates(const FindCandidates& find, int64_t begin, int64_t end) {
   for (int64_t t = begin; t < end; ++t) {
-    const float* x = find.x.row<float>(t);
-    const float largest = largest_of(x, count);
-    int64_t column = 0;
-    while (column < count && x[column] != largest) ++column;
-    find.peaks[static_cast<size_t>(t)] = {static_cast<int32_t>(column),
-                                          -std::log(sum_of_exponentials(x, count, largest))};
+    find_in_row(find, t, &find.candidates[static_cast<size_t>(t * find.count)]);
   }
 }
 
@@ -365,7 +428,7 @@ RowOps row_ops() {
           .rotate = rotate,
           .embed = embed,
           .log_softmax = log_softmax,
-          .find_peaks = find_peaks,
+          .find_candidates = find_candidates,
           .exponentiate = exponentiate,
           .scale_row = scale_row};
 }

@@ -1,9 +1,11 @@
 // Operations on rows that know nothing of each other: shared out by rows.
 #include <algorithm>
 #include <atomic>
+#include <limits>
 #include <numeric>
 
 #include "base/check.h"
+#include "kernels/candidate_check.h"
 #include "kernels/cpu/dense.h"
 
 namespace slim {
@@ -75,13 +77,24 @@ void run_log_softmax(const CpuContext& context, const LogSoftmax& softmax) {
   over_rows(context, softmax, softmax.y, context.ops.log_softmax);
 }
 
-void run_find_peaks(const CpuContext& context, const FindPeaks& find) {
-  check(std::ssize(find.peaks) == find.x.rows && (find.x.rows == 0 || find.x.columns > 0),
-        "every row has its peak");
+void run_forbid(const Forbid& forbid) {
+  check_forbid(forbid);
+  const Matrix& x = forbid.x;
+  for (const auto& [row, begin, end] : forbid.columns) {
+    const int64_t last = row < 0 ? x.rows : row + 1;
+    for (int64_t t = std::max(row, 0); t < last; ++t) {
+      std::fill(x.row<float>(t) + begin, x.row<float>(t) + end,
+                -std::numeric_limits<float>::infinity());
+    }
+  }
+}
+
+void run_find_candidates(const CpuContext& context, const FindCandidates& find) {
+  check_candidates(find);
   if (find.x.rows == 0) return;
   context.pool.parallel_for(
       find.x.rows, rows_per_task(find.x.columns),
-      [&](int64_t begin, int64_t end, int) { context.ops.find_peaks(find, begin, end); });
+      [&](int64_t begin, int64_t end, int) { context.ops.find_candidates(find, begin, end); });
 }
 
 // Plain code: one addition for 16 bytes keeps up with any memory.

@@ -82,7 +82,7 @@ struct RowOps {
   void (*rotate)(const Rotate& arguments, int64_t begin, int64_t end) = nullptr;
   void (*embed)(const Embed& arguments, int64_t begin, int64_t end) = nullptr;
   void (*log_softmax)(const LogSoftmax& arguments, int64_t begin, int64_t end) = nullptr;
-  void (*find_peaks)(const FindPeaks& arguments, int64_t begin, int64_t end) = nullptr;
+  void (*find_candidates)(const FindCandidates& arguments, int64_t begin, int64_t end) = nullptr;
   // row[s] = exp(scale * row[s] - max(scale * row)); returns their sum. scale > 0.
   float (*exponentiate)(float* row, int64_t count, float scale) = nullptr;
   // out[c] = factor * row[c]

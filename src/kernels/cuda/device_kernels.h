@@ -44,8 +44,9 @@ class CudaKernels final : public Kernels {
   void rotate(const Rotate& arguments) override;
   void embed(const Embed& arguments) override;
   void log_softmax(const LogSoftmax& arguments) override;
-  // find_peaks.cu
-  void find_peaks(const FindPeaks& arguments) override;
+  // find_candidates.cu
+  void forbid(const Forbid& arguments) override;
+  void find_candidates(const FindCandidates& arguments) override;
   // sum_words.cu
   void sum_words(const SumWords& arguments) override;
   // encoder_ops.cu

@@ -228,27 +228,6 @@ void ReferenceKernels::log_softmax(const LogSoftmax& arguments) {
   }
 }
 
-void ReferenceKernels::find_peaks(const FindPeaks& arguments) {
-  const auto& [x, peaks] = arguments;
-  check(std::ssize(peaks) == x.rows, "every row has its peak");
-  for (int64_t t = 0; t < x.rows; ++t) {
-    const float* from = x.row<float>(t);
-    float largest = -std::numeric_limits<float>::infinity();
-    Peak peak;
-    for (int64_t i = 0; i < x.columns; ++i) {
-      if (!(from[i] > largest)) continue;
-      largest = from[i];
-      peak.column = static_cast<int32_t>(i);
-    }
-    double sum = 0.0;
-    for (int64_t i = 0; i < x.columns; ++i) {
-      sum += std::exp(static_cast<double>(from[i]) - static_cast<double>(largest));
-    }
-    peak.log_probability = static_cast<float>(-std::log(sum));
-    peaks[static_cast<size_t>(t)] = peak;
-  }
-}
-
 void ReferenceKernels::sum_words(const SumWords& arguments) {
   const auto& [words, count, sum] = arguments;
   check(reinterpret_cast<uintptr_t>(words) % 16 == 0, "words to be summed lie at 16 bytes");

@@ -29,8 +29,11 @@ class ReferenceKernels final : public Kernels {
   void embed(const Embed& arguments) override;
   void convolve(const Convolve& arguments) override;
   void log_softmax(const LogSoftmax& arguments) override;
-  void find_peaks(const FindPeaks& arguments) override;
   void sum_words(const SumWords& arguments) override;
+
+  // candidates.cpp
+  void forbid(const Forbid& arguments) override;
+  void find_candidates(const FindCandidates& arguments) override;
 
   // attention.cpp
   void attend_dense(const AttendDense& arguments) override;
