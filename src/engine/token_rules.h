@@ -16,6 +16,10 @@ struct TokenRules {
   std::vector<int32_t> ends;
   int64_t least = 0;  // tokens that a text has before it may end
 
+  // Whether there are any that would change the row after a text of which so many were written.
+  bool apply_to(int64_t written) const {
+    return repetition_penalty != 1 || no_repeat_ngram > 0 || !banned.empty() || written < least;
+  }
   // Changes the row of what may follow: logits, or log-probabilities. `tokens`: the decoder's, from
   // its start token on; `written`: how many of them the model wrote. Cost: O(tokens).
   void apply(std::span<const int32_t> tokens, int64_t written, std::span<float> row) const;

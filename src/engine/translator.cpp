@@ -46,6 +46,8 @@ class Run {
   Active begin(size_t index, PageTable encoded) const;
   void step();
   void advance();
+  bool needs_rows(const Active& text) const;
+  void settle_rows();
   void settle(Active& text, size_t live, std::span<float> row) const;
   void advance_beams(Active& text, int64_t row);
   void advance_samples(Active& text, int64_t row);
@@ -57,7 +59,8 @@ class Run {
   TranslateStats& stats_;
   StepBatch batch_;
   std::vector<Active> active_;
-  size_t next_ = 0;  // request
+  bool whole_rows_ = true;  // in this step; else their likeliest tokens
+  size_t next_ = 0;         // request
   ContextBytes peak_;
 };
 
@@ -117,8 +120,20 @@ void Run::step() {
       batch_.add(text.sequences[i], text.search.tokens(i).last(1));
     }
   }
-  batch_.run();
+  whole_rows_ =
+      !model_.judges_logits() || std::any_of(active_.begin(), active_.end(),
+                                             [&](const Active& text) { return needs_rows(text); });
+  if (whole_rows_) {
+    batch_.run();
+  } else {
+    batch_.run_to_candidates({.x = {}, .count = active_.front().search.offered()});
+  }
   ++stats_.steps;
+}
+
+bool Run::needs_rows(const Active& text) const {
+  return setting_.samples() || text.search.offered() > kMostCandidates ||
+         setting_.rules.apply_to(text.written()) || (text.ends_now() && setting_.forced_end);
 }
 
 // What may follow one text. Greedily the rules change logits, else log-probabilities.
@@ -133,7 +148,13 @@ void Run::settle(Active& text, size_t live, std::span<float> row) const {
 
 void Run::advance_beams(Active& text, int64_t row) {
   for (size_t i = 0; i < text.search.live(); ++i) {
-    text.search.offer(i, batch_.logits(row + static_cast<int64_t>(i)));
+    const int64_t own = row + static_cast<int64_t>(i);
+    if (whole_rows_) {
+      text.search.offer(i, batch_.logits(own));
+    } else {
+      check_candidates(batch_.candidates(own));
+      text.search.offer(i, batch_.candidates(own));
+    }
   }
   const std::vector<Continuation> ranked = text.search.ranked();
   text.ends_now() ? text.search.finish(ranked) : text.search.advance(ranked);
@@ -156,7 +177,7 @@ void Run::advance_samples(Active& text, int64_t row) {
   text.samplers = std::move(left);
 }
 
-void Run::advance() {
+void Run::settle_rows() {
   const bool logits_first = setting_.greedy() || setting_.samples();
   const int64_t rows = batch_.rows();
   for (int64_t row = 0; row < rows; ++row) check_logits(batch_.logits(row));
@@ -166,7 +187,11 @@ void Run::advance() {
     for (size_t i = 0; i < text.search.live(); ++i) settle(text, i, batch_.logits(row++));
   }
   if (setting_.greedy() || (setting_.renormalized && !setting_.samples())) batch_.log_softmax(rows);
-  row = 0;
+}
+
+void Run::advance() {
+  if (whole_rows_) settle_rows();
+  int64_t row = 0;
   for (Active& text : active_) {
     const int64_t first = row;
     row += static_cast<int64_t>(text.search.live());
