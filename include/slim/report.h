@@ -146,6 +146,11 @@ struct Conversion {
   int64_t written_bytes = 0;  // of the tensors written
   std::vector<LayerReport> layers;
   std::optional<Calibration> calibration;  // if the plan was measured
+  // Of convert_weights: the type asked for, and the largest change of a matrix by rounding (the
+  // root of its mean square over the matrix's own), with the matrix's name; 0 where none was.
+  std::string weights;
+  double rounding = 0;
+  std::string rounded;
 };
 
 }  // namespace slim

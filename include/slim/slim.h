@@ -57,6 +57,13 @@ Inspection inspect(const std::string& model, const EngineOptions& options);
 Conversion convert(const std::string& model, const std::string& directory,
                    const EngineOptions& options);
 
+// Writes a model directory with weights of another type, f32, f16, bf16 or i8 (a scale for each
+// output), from any form of a speech model: a directory of Hugging Face's or CTranslate2's, or a
+// ggml file. No plan is stored: all caches run. `directory` as above. Throws Error{bad_request} for
+// other models and types, and for a directory of safetensors whose weights are of that type.
+Conversion convert_weights(const std::string& model, const std::string& directory,
+                           const std::string& type);
+
 class Engine {
  public:
   // `model`: a directory (Hugging Face safetensors or CTranslate2, with tokenizer), a GGUF file, or

@@ -1,79 +1,14 @@
 // Conversion: a model directory with the weights that a plan needs: where a layer runs k, its value
 // weights are gone and the value map stands in their place, with spill and shaping beside it.
-// Everything is written to a folder beside the wanted one, which then takes its name: nothing
-// half-written is ever seen under it.
-#include <unistd.h>
-
-#include <array>
 #include <set>
 
 #include "attention/derived.h"
-#include "base/new_file.h"
+#include "engine/model_folder.h"
 #include "engine/plan_file.h"
 #include "engine/runtime.h"
-#include "weights/safetensors_writer.h"
 
 namespace slim {
 namespace {
-
-namespace fs = std::filesystem;
-
-// What stands beside the weights of a model, each if it is there.
-constexpr std::array kCopied = {"config.json",
-                                "generation_config.json",
-                                "tokenizer.json",
-                                "tokenizer.model",
-                                "spiece.model",
-                                "sentencepiece.bpe.model",
-                                "source.spm",
-                                "target.spm",
-                                "tokenizer_config.json",
-                                "special_tokens_map.json",
-                                "added_tokens.json",
-                                "vocab.json",
-                                "merges.txt",
-                                "chat_template.jinja",
-                                "chat_template.json",
-                                "preprocessor_config.json"};
-
-[[noreturn]] void fail(const fs::path& path, const std::error_code& reason) {
-  throw Error(ErrorCode::bad_file, "The directory cannot be written: " + reason.message() + ".",
-              path.string());
-}
-
-// A folder that is removed unless it is given its name.
-class NewFolder {
- public:
-  explicit NewFolder(fs::path path) : path_(std::move(path)) {
-    if (!path_.has_filename()) path_ = path_.parent_path();  // "dir/"
-    std::error_code reason;
-    if (fs::exists(path_, reason) && !fs::is_empty(path_, reason)) {
-      throw Error(ErrorCode::bad_request, "The directory is not empty: it is left as it is.",
-                  path_.string());
-    }
-    partial_ = path_;
-    partial_ += ".partial-" + std::to_string(getpid());
-    if (!fs::create_directories(partial_, reason) && reason) fail(path_, reason);
-  }
-  ~NewFolder() {
-    std::error_code ignored;
-    if (!partial_.empty()) fs::remove_all(partial_, ignored);
-  }
-  NewFolder(const NewFolder&) = delete;
-  NewFolder& operator=(const NewFolder&) = delete;
-
-  const fs::path& partial() const noexcept { return partial_; }
-  void finish() {
-    std::error_code reason;
-    fs::rename(partial_, path_, reason);  // over an empty folder too
-    if (reason) fail(path_, reason);
-    partial_.clear();
-  }
-
- private:
-  fs::path path_;
-  fs::path partial_;
-};
 
 void add(std::vector<NamedTensor>& tensors, const std::string& name, const Tensor& tensor) {
   if (!tensor.empty()) tensors.push_back({name, tensor});
@@ -119,20 +54,6 @@ std::vector<NamedTensor> converted(const Checkpoint& checkpoint, const ModelWeig
   return tensors;
 }
 
-void copy_beside(const fs::path& from, const fs::path& to) {
-  for (const char* name : kCopied) {
-    if (!fs::exists(from / name)) continue;
-    std::error_code reason;
-    if (!fs::copy_file(from / name, to / name, reason)) fail(to / name, reason);
-  }
-}
-
-int64_t bytes_of(const std::vector<NamedTensor>& tensors) {
-  int64_t bytes = 0;
-  for (const NamedTensor& one : tensors) bytes += one.tensor.bytes();
-  return bytes;
-}
-
 }  // namespace
 
 Conversion convert(const std::string& model, const std::string& directory,
@@ -144,24 +65,11 @@ Conversion convert(const std::string& model, const std::string& directory,
                 model);
   }
   const PlannedModel planned = plan_model(model, files, options);
-  NewFolder folder(directory);
-  const std::vector<NamedTensor> tensors =
-      converted(*files.checkpoint, *planned.weights, planned.plan);
-  write_safetensors(folder.partial() / "model.safetensors", tensors,
-                    {{"format", "slim"}, {"slim_version", version()}});
-  copy_beside(files.directory, folder.partial());
-  const std::string text = write_plan(planned.plan);
-  NewFile plan_file(folder.partial() / kPlanFile);
-  plan_file.write(std::as_bytes(std::span(text)));
-  plan_file.finish();
-  folder.finish();
-
-  Conversion result;
-  result.directory = directory;
-  for (const std::string& name : files.checkpoint->names()) {
-    result.source_bytes += files.checkpoint->get(name).bytes();
-  }
-  result.written_bytes = bytes_of(tensors);
+  ModelFolder folder(directory);
+  folder.copy_from(files.directory);
+  folder.write(kPlanFile, write_plan(planned.plan));
+  Conversion result = folder.finish(*files.checkpoint,
+                                    converted(*files.checkpoint, *planned.weights, planned.plan));
   result.layers = layer_reports(planned.plan);
   result.calibration = planned.calibration;
   return result;

@@ -82,10 +82,13 @@ void check_filters(const Tensor& stored, const std::string& place) {
               "The file's mel filters are not those that spectrograms are made with here.", place);
 }
 
-}  // namespace
+struct SpeechVocabulary {
+  std::span<const std::string_view> tokens;  // by id
+  std::vector<AddedToken> added;
+};
 
-std::shared_ptr<const Tokenizer> read_ggml_tokenizer(const GgmlExtras& extras, int64_t vocabulary,
-                                                     const std::string& place) {
+SpeechVocabulary read_vocabulary(const GgmlExtras& extras, int64_t vocabulary,
+                                 const std::string& place) {
   check_filters(extras.mel_filters, place);
   // Some converters list the tokens from the first steering token on.
   const auto listed_end = std::find(extras.tokens.begin(), extras.tokens.end(), kEnd);
@@ -99,8 +102,21 @@ std::shared_ptr<const Tokenizer> read_ggml_tokenizer(const GgmlExtras& extras, i
                     ", but the file lists another.",
                 place);
   }
-  return ranked_tokenizer(std::span(extras.tokens).first(static_cast<size_t>(first)),
-                          std::move(added), place);
+  return {std::span(extras.tokens).first(static_cast<size_t>(first)), std::move(added)};
+}
+
+}  // namespace
+
+std::shared_ptr<const Tokenizer> read_ggml_tokenizer(const GgmlExtras& extras, int64_t vocabulary,
+                                                     const std::string& place) {
+  SpeechVocabulary read = read_vocabulary(extras, vocabulary, place);
+  return ranked_tokenizer(read.tokens, std::move(read.added), place);
+}
+
+std::string ggml_tokenizer_json(const GgmlExtras& extras, int64_t vocabulary,
+                                const std::string& place) {
+  const SpeechVocabulary read = read_vocabulary(extras, vocabulary, place);
+  return ranked_tokenizer_json(read.tokens, read.added, place);
 }
 
 }  // namespace slim

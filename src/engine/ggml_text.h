@@ -19,5 +19,8 @@ namespace slim {
 // mel filters are not the ones that spectrograms here are made with.
 std::shared_ptr<const Tokenizer> read_ggml_tokenizer(const GgmlExtras& extras, int64_t vocabulary,
                                                      const std::string& place);
+// The same tokenizer as Hugging Face's tokenizer.json. Throws likewise.
+std::string ggml_tokenizer_json(const GgmlExtras& extras, int64_t vocabulary,
+                                const std::string& place);
 
 }  // namespace slim

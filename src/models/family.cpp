@@ -235,7 +235,7 @@ ModelFiles open_model(const std::filesystem::path& path) {
   const Family& family = typed ? family_of(*stored) : family_of(*config);
   files.spec = typed ? family.read_checkpoint(*stored, *config) : family.read_config(*config);
   files.converted = std::filesystem::exists(path / kPlanFile, ignored);
-  const bool canonical = typed || files.converted;
+  const bool canonical = typed || stored->scalar(kCanonicalNames) == 1;
   files.checkpoint =
       stored->renamed(canonical ? Checkpoint::Renames{} : family.renames, family.ignored);
   SpecCheck(files.spec, typed ? stored->path() : config_path).run();

@@ -39,7 +39,7 @@ struct Family {
 
 std::span<const Family> families();
 
-// The plan that a converted model was stored for; its tensors have canonical names.
+// The plan that a converted model was stored for.
 constexpr const char* kPlanFile = "slim_plan.json";
 
 // A model on disk: directory with config.json and weights, a GGUF or ggml file, or a config.json

@@ -18,4 +18,9 @@ std::shared_ptr<const Tokenizer> ranked_tokenizer(std::span<const std::string_vi
                                                   std::vector<AddedToken> added,
                                                   const std::string& place);
 
+// The same as Hugging Face's tokenizer.json, with every pair that may merge listed: by the rank of
+// what it becomes, as Transformers' own converters list them. Throws likewise.
+std::string ranked_tokenizer_json(std::span<const std::string_view> tokens,
+                                  std::span<const AddedToken> added, const std::string& place);
+
 }  // namespace slim

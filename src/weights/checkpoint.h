@@ -35,6 +35,9 @@ namespace slim {
 class GgufMetadata;
 struct GgmlExtras;
 
+// A scalar that is 1 in safetensors of our own making: their names are canonical.
+constexpr const char* kCanonicalNames = "canonical names";
+
 class Checkpoint {
  public:
   // Opens the weights of a model directory: model.safetensors, model.safetensors.index.json with
@@ -43,7 +46,7 @@ class Checkpoint {
   // with overflow checks, offsets inside the file, no overlap (two names over the same bytes would
   // make K equal V and slim look perfect), no duplicates, dtypes known. Throws Error{bad_file}
   // naming file and tensor. Names are canonical for CTranslate2, GGUF and ggml, and the file's own
-  // for safetensors: a family then uses renamed().
+  // for safetensors, where kCanonicalNames does not say otherwise: a family then uses renamed().
   static std::shared_ptr<const Checkpoint> open(const std::filesystem::path& path);
 
   // The format's name ("safetensors", "ctranslate2", "gguf", "ggml").

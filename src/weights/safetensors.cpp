@@ -14,6 +14,7 @@ namespace slim {
 namespace {
 
 constexpr size_t kPrefix = 8;
+constexpr const char* kMetadata = "__metadata__";
 constexpr std::pair<std::string_view, DType> kTypes[] = {
     {"F32", DType::f32}, {"F16", DType::f16}, {"BF16", DType::bf16},
     {"I8", DType::i8},   {"I16", DType::i16}, {"I32", DType::i32}};
@@ -82,6 +83,13 @@ TensorEntry read_entry(const WeightsFile& file, const std::string& name, const J
   return entry;
 }
 
+// Whether write_safetensors made it, for a model of our own.
+bool is_own(const JsonObject& header) {
+  if (!header.is_object(kMetadata)) return false;
+  const JsonObject metadata = header.object(kMetadata);
+  return metadata.is_string("format") && metadata.string("format") == "slim";
+}
+
 bool plain_name(const std::string& name) {
   return !name.empty() && name.front() != '.' && name.find_first_of("/\\") == std::string::npos &&
          name.find('\0') == std::string::npos;
@@ -113,7 +121,7 @@ std::vector<std::string> read_safetensors(const WeightsFile& file, CheckpointBui
   const auto [text, data] = sections(file);
   const JsonObject header = JsonObject::parse(text, file.path.string());
   std::vector<std::string> names = header.fields();
-  std::erase(names, "__metadata__");
+  std::erase(names, kMetadata);
   if (names.size() > kMaxTensors) {
     fail_file(file.path, "A model may have at most " + std::to_string(kMaxTensors) + " tensors.");
   }
@@ -128,6 +136,7 @@ std::vector<std::string> read_safetensors(const WeightsFile& file, CheckpointBui
     if (buffer_size(header.object(tensor.name).string("dtype")) > 0) continue;
     builder.add(file, tensor.name, take_tensor(file, tensor.entry));
   }
+  if (is_own(header)) builder.add_scalar(file, kCanonicalNames, 1);
   return names;
 }
 

@@ -76,6 +76,26 @@ TEST_F(Cli, TranscribesEveryFormToStdoutAndFiles) {
   }
 }
 
+TEST_F(Cli, ConvertedWeightsRunEverywhere) {
+  for (const std::string type : {"f16", "i8"}) {
+    const Outcome made = run("convert -m model -o made-" + type + " --weights " + type);
+    EXPECT_EQ(made.status, 0) << made.err;
+    EXPECT_NE(made.out.find("rounding changes"), std::string::npos) << made.out;
+    for (const std::string cache : {"auto", "kv"}) {
+      const std::string model = " -m made-" + type + " --cache " + cache;
+      EXPECT_EQ(run("transcribe speech.wav" + model).status, 0) << model;
+      EXPECT_EQ(run("verify speech.wav" + model).status, 0) << model;
+    }
+    EXPECT_EQ(run("bench -b 1 -n 2 --repeats 1 --read-bytes 65536 -m made-" + type).status, 0);
+  }
+  const std::string convert = "convert -m model -o again ";
+  expect_failure(convert + "--weights i4", 2, "f32, f16, bf16 or i8");
+  expect_failure(convert + "--weights f32", 2, "already");
+  expect_failure(convert + "--weights i8 --cache kv", 2, "--weights");
+  expect_failure("convert -m model -o made-i8 --weights f16", 2, "not empty");
+  expect_failure("convert -m missing -o again --weights f16", 4, "missing");
+}
+
 TEST_F(Cli, DetectsLanguagesAlone) {
   const Outcome outcome = run("transcribe -m model speech.wav --detect-language -f all -o none");
   EXPECT_EQ(outcome.status, 0) << outcome.err;

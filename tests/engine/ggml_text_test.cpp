@@ -8,7 +8,7 @@
 #include <fstream>
 #include <utility>
 
-#include "audio/mel_filters.h"
+#include "engine/ggml_file.h"
 #include "error_matchers.h"
 #include "slim/slim.h"
 #include "temporary_folder.h"
@@ -82,71 +82,6 @@ TEST(GgmlTokenizer, RefusesVocabulariesAndFiltersItDoesNotKnow) {
   GgmlExtras narrow = golden_extras();
   narrow.mel_filters = Tensor::from(std::vector<float>(80 * 100), {80, 100});
   EXPECT_TRUE(refuses(narrow, "mel filters"));
-}
-
-std::string ggml_name(std::string name) {
-  const std::pair<std::string_view, std::string_view> table[] = {
-      {".layers.", ".blocks."},
-      {".self.norm.", ".attn_ln."},
-      {".self.", ".attn."},
-      {".cross.norm.", ".cross_attn_ln."},
-      {".cross.", ".cross_attn."},
-      {".q.", ".query."},
-      {".k.", ".key."},
-      {".v.", ".value."},
-      {".mlp.norm.", ".mlp_ln."},
-      {".up.", ".0."},
-      {".down.", ".2."},
-      {"encoder.norm.", "encoder.ln_post."},
-      {"decoder.norm.", "decoder.ln."},
-      {".positions.weight", ".positional_embedding"},
-      {".embed.", ".token_embedding."}};
-  for (const auto& [from, to] : table) {
-    if (const size_t at = name.find(from); at != std::string::npos) {
-      name.replace(at, from.size(), to);
-    }
-  }
-  return name;
-}
-
-// The model of a CTranslate2 directory as whisper.cpp's converter writes it, f16 where it is f16.
-std::string ggml_of(const fs::path& directory) {
-  const auto weights = Checkpoint::open(directory);
-  const auto tokenizer = Tokenizer::load(directory);
-  const auto rows = [&](const char* name) {
-    return static_cast<int32_t>(weights->get(name).size(0));
-  };
-  const int32_t width = rows("encoder.conv1.weight");
-  const int32_t vocabulary = rows("decoder.embed.weight");
-  GgmlText text;
-  text.sizes = {vocabulary, 1500, width, width / 64, 4, 448, width, width / 64, 4, 80};
-  text.type = 1;
-  text.bins = 80;
-  text.frequencies = 201;
-  text.filters.assign(size_t{80} * 201, 0);
-  const auto filters = mel_filters(80);
-  for (size_t bin = 0; bin < 80; ++bin) {
-    for (size_t i = 0; i < filters[bin].weights.size(); ++i) {
-      text.filters[bin * 201 + filters[bin].first + i] = filters[bin].weights[i];
-    }
-  }
-  for (int32_t id = 0; id < *tokenizer->id("<|endoftext|>"); ++id) text.token(tokenizer->bytes(id));
-  for (const std::string& name : weights->names()) {
-    // A key has no bias; the head is the embedding.
-    if (name.starts_with("head.") || name.ends_with(".k.bias") || name.find('/') != name.npos) {
-      continue;
-    }
-    const Tensor& tensor = weights->get(name);
-    const bool half = tensor.type() == DType::f16 && tensor.shape().size() > 1;
-    const Tensor floats = tensor.to_f32();
-    const Tensor& written = half ? tensor : floats;
-    std::vector<int32_t> sizes(tensor.shape().rbegin(), tensor.shape().rend());
-    if (name.starts_with("encoder.conv") && sizes.size() == 1) sizes.insert(sizes.begin(), 1);
-    text.tensor(
-        ggml_name(name), sizes, half ? 1 : 0,
-        {reinterpret_cast<const char*>(written.data()), static_cast<size_t>(written.bytes())});
-  }
-  return text.text();
 }
 
 TEST(GgmlTranscription, EqualsThatOfTheDirectory) {

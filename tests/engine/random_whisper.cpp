@@ -48,8 +48,10 @@ void write_random_whisper(const std::filesystem::path& directory, const RandomWh
   std::filesystem::create_directories(directory);
   const auto tokenizer =
       std::filesystem::path(SLIM_TEST_DATA) / "golden/text/tiny_whisper_tokenizer.json";
-  std::filesystem::copy_file(tokenizer, directory / "tokenizer.json");
-  const int vocabulary = tokenizer_size(tokenizer);
+  if (shape.vocabulary == 0) {
+    std::filesystem::copy_file(tokenizer, directory / "tokenizer.json");
+  }
+  const int vocabulary = shape.vocabulary != 0 ? shape.vocabulary : tokenizer_size(tokenizer);
   const nlohmann::json config = {{"architectures", {"WhisperForConditionalGeneration"}},
                                  {"model_type", "whisper"},
                                  {"activation_function", "gelu"},

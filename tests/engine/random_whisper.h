@@ -15,9 +15,10 @@ struct RandomWhisper {
   int positions = 100;
   int text_positions = 64;
   bool multilingual = false;
+  int vocabulary = 0;  // 0: the tokenizer's; else there is no tokenizer.json
 };
 
-// Writes config.json, generation_config.json, model.safetensors and tokenizer.json.
+// Writes config.json, generation_config.json, model.safetensors and tokenizer.json (in f32).
 void write_random_whisper(const std::filesystem::path& directory, const RandomWhisper& shape);
 
 }  // namespace slim

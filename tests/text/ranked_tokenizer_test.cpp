@@ -3,8 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+
 #include "error_matchers.h"
 #include "golden_texts.h"
+#include "temporary_folder.h"
 
 namespace slim {
 namespace {
@@ -23,11 +26,16 @@ TEST_P(RankedTokenizer, GivesTheIdsOfTheListOfMerges) {
     added.push_back({std::string(listed->bytes(id)), id, listed->special(id)});
   }
   const auto ranked = ranked_tokenizer(tokens, added, "file");
+  const TemporaryFolder folder;
+  const auto written =
+      Tokenizer::load(folder.write("tokenizer.json", ranked_tokenizer_json(tokens, added, "file")));
+  EXPECT_EQ(written->size(), listed->size());
   const auto texts = golden_texts();
   const auto golden = golden_ids(GetParam());
   for (size_t i = 0; i < texts.size(); ++i) {
     ASSERT_EQ(ranked->encode(texts[i]), golden[i].plain) << i << ": " << texts[i];
     ASSERT_EQ(ranked->encode(texts[i], true), golden[i].specials) << i << ": " << texts[i];
+    ASSERT_EQ(written->encode(texts[i], true), golden[i].specials) << i << ": " << texts[i];
     ASSERT_EQ(ranked->decode(golden[i].specials, true), texts[i]);
   }
   EXPECT_EQ(ranked->size(), listed->size());
@@ -57,6 +65,9 @@ TEST(RankedTokenizerLists, RefusesWhatIsMalformed) {
   EXPECT_TRUE(refuses({"a", "b", "a"}, {}, "twice"));
   EXPECT_TRUE(refuses({"", ""}, {}, "twice"));
   EXPECT_TRUE(refuses({longest}, {}, "1025 bytes"));
+  EXPECT_TRUE(fails_with(ErrorCode::bad_file, {"file", "1025 bytes"}, [&] {
+    ranked_tokenizer_json(std::array{std::string_view(longest)}, {}, "file");
+  }));
   EXPECT_TRUE(refuses({"a"}, {{"a", 1, true}}, "contradicts"));
 }
 
