@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <numeric>
@@ -135,6 +136,17 @@ TEST(Device, AlignsAndCounts) {
   }
   EXPECT_EQ(device.allocated_bytes(), before);
   EXPECT_GE(device.peak_bytes(), before + 1100);
+}
+
+TEST(Device, LargeBlocksEndWhereNothingCanBeTouched) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  for (const size_t bytes : {size_t{1} << 20, (size_t{1} << 20) + 4096, (size_t{3} << 20) - 64}) {
+    const auto block = host_device().allocate(bytes);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(block->data()) % 64, 0U);
+    std::memset(block->data(), 1, bytes);
+    const volatile std::byte* const end = block->data() + bytes;
+    EXPECT_DEATH(std::exit(static_cast<int>(*end)), "") << bytes;
+  }
 }
 
 TEST(Device, CountsFromManyThreads) {
