@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <cmath>
 #include <cstring>
 
 #include "slim/error.h"
@@ -123,7 +124,13 @@ std::vector<float> SoundPipe::read() {
                      : static_cast<double>(static_cast<int16_t>(number(at, 2))) / 32768;
     }
     samples[frame] = static_cast<float>(sum / static_cast<double>(channels));
+    if (!std::isfinite(samples[frame])) {
+      const auto before = static_cast<double>(frames_ + static_cast<int64_t>(frame));
+      fail("The sample at " + std::to_string(before / kRate) +
+           " s is infinite or no number, which is not sound.");
+    }
   }
+  frames_ += static_cast<int64_t>(samples.size());
   pending_.erase(pending_.begin(),
                  pending_.begin() + static_cast<ptrdiff_t>(samples.size() * width));
   return samples;

@@ -33,6 +33,7 @@ class SoundPipe {
   int descriptor_ = -1;
   int64_t channels_ = 1;
   bool floats_ = false;
+  int64_t frames_ = 0;          // read so far
   uint64_t left_ = UINT64_MAX;  // bytes of samples that the header promises
   std::vector<unsigned char> pending_;
 };
