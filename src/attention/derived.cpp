@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <optional>
+#include <utility>
 
 #include "attention/k_attention.h"
 #include "attention/k_choices.h"
@@ -19,50 +20,6 @@
 namespace slim {
 namespace {
 
-// The errors of keys with some number of spill columns, whatever their bits and shaping.
-class KeyErrors {
- public:
-  KeyErrors(const ExactValueMap& exact, const Tensor& key_weight, const Tensor& value_weight) {
-    const int64_t spill = exact.spill.rows;
-    map_ = Dense(exact.map.rows, exact.map.columns + spill);
-    for (int64_t i = 0; i < map_.rows; ++i) {
-      std::copy_n(exact.map.row(i), exact.map.columns, map_.row(i));
-      if (spill > 0) std::copy_n(exact.spill_map.row(i), spill, map_.row(i) + exact.map.columns);
-    }
-    ValueMap stored;
-    if (spill > 0) stored.spill = to_tensor(exact.spill, DType::f16);
-    powers_ = row_powers(key_weight, value_weight, stored);
-  }
-
-  // Every type at one rank: factoring is the dear part.
-  void append(const AttentionSpec& spec, int64_t spill, int64_t rank,
-              std::vector<KeyError>& errors) const {
-    const std::vector<RowChoice> choices = key_choices();
-    const bool known = std::any_of(choices.begin(), choices.end(), [&](const RowChoice& rows) {
-      return rows.spill == spill && rows.rank == rank;
-    });
-    if (rank > map_.columns || !known) return;
-    ExactShaping shaping;
-    if (rank > 0) shaping = exact_shaping(map_, powers_, {.rank = rank});
-    const double standard = predicted_divergence(predict_pair({DType::bf16, kGroupSize}));
-    std::optional<double> of_noise;  // an error is as large as the noise of the format
-    for (const RowChoice& rows : choices) {
-      if (rows.spill != spill || rows.rank != rank) continue;
-      const RowFormat format = KAttention::format(spec, rows);
-      if (!of_noise) {
-        const RowError error = predict_keys(format, map_, powers_, rank > 0 ? &shaping : nullptr);
-        // A divergence grows with the square of the errors it comes from.
-        of_noise = std::sqrt(predicted_divergence(error) / standard) / relative_noise(format);
-      }
-      errors.push_back({rows, *of_noise * relative_noise(format)});
-    }
-  }
-
- private:
-  Dense map_;  // [M^T, B^T]
-  RowPowers powers_;
-};
-
 std::vector<int64_t> distinct(int64_t RowChoice::*field) {
   std::vector<int64_t> values;
   for (const RowChoice& rows : key_choices()) values.push_back(rows.*field);
@@ -71,57 +28,155 @@ std::vector<int64_t> distinct(int64_t RowChoice::*field) {
   return values;
 }
 
+// Of key_choices(), rising, those that leave something of so many inputs.
+std::vector<int64_t> spills_of(int64_t width) {
+  std::vector<int64_t> spills = distinct(&RowChoice::spill);
+  std::erase_if(spills, [&](int64_t spill) { return spill >= width; });
+  return spills;
+}
+
+bool is_choice(int64_t spill, int64_t rank) {
+  const std::vector<RowChoice> choices = key_choices();
+  return std::any_of(choices.begin(), choices.end(), [&](const RowChoice& rows) {
+    return rows.spill == spill && rows.rank == rank;
+  });
+}
+
 }  // namespace
 
-Conditioning find_conditioning(const AttentionSpec& spec, const AttentionWeights& weights) {
-  Conditioning found;
-  const Tensor key_weight = plain_weight(weights.k);
+// The factors of a layer, whatever the rows, and what came of them so far.
+class LayerTransforms::Maps {
+ public:
+  Maps(const AttentionWeights& weights, int64_t most)
+      : key_weight_(plain_weight(weights.k)), maps_(factors(weights, most)) {}
+
+  double condition() const { return maps_.condition(); }
+
+  // What is known of rows with these spill columns, whatever their type and rank.
+  void predict(const AttentionSpec& spec, int64_t spill, std::vector<KeyError>& errors) {
+    const ExactValueMap exact = maps_.at(spill);
+    const DenseF32 map = row_map(exact);
+    const RowPowers powers = with_spill(powers_, exact.spill);
+    for (const int64_t rank : distinct(&RowChoice::rank)) {
+      if (rank > map.columns || !is_choice(spill, rank)) continue;
+      const ExactShaping* shaping = nullptr;
+      if (rank > 0) {
+        shapings_.push_back({spill, rank, exact_shaping(map, powers, {.rank = rank})});
+        shaping = &shapings_.back().factor;
+      }
+      append(spec, {.spill = spill, .rank = rank}, predicted(map, powers, shaping), errors);
+    }
+  }
+
+  DerivedWeights derive(const RowChoice& rows) const {
+    const ExactValueMap exact = maps_.at(rows.spill);
+    DerivedWeights derived;
+    if (rows.rank > 0) {
+      const ShapingFactor factor = shaping_factor(shaping(exact, rows));
+      derived.shaping_u = factor.u;
+      derived.shaping_g = factor.g;
+      derived.shaping_order = factor.order;
+    }
+    std::optional<Dense> moments;
+    if (!is_float(rows.type)) moments = output_moments(to_dense(key_weight_, "key"), nullptr);
+    const ValueMap map = to_stored(exact, std::move(moments));
+    derived.value_map.weight = map.map;
+    derived.value_map.scale = map.scale;
+    derived.spill = map.spill;
+    derived.spill_map = map.spill_map;
+    return derived;
+  }
+
+ private:
+  struct KnownShaping {
+    int64_t spill = 0;
+    int64_t rank = 0;
+    ExactShaping factor;
+  };
+
+  // Leaves powers_ on its way, so that weights are unpacked once.
+  ValueMaps factors(const AttentionWeights& weights, int64_t most) {
+    Dense keys = to_dense(key_weight_, "key");
+    Dense values = to_dense(plain_weight(weights.v), "value");
+    powers_ = row_powers(keys, values, nullptr);
+    return {std::move(keys), std::move(values), most};
+  }
+
+  // The error of rows in terms of kv in bf16, over the noise of their format: the one is as large
+  // as the other.
+  double predicted(const DenseF32& map, const RowPowers& powers,
+                   const ExactShaping* shaping) const {
+    const RowFormat format{DType::f32, map.columns, 16, Scaling::channel};
+    const double standard = predicted_divergence(predict_pair({DType::bf16, kGroupSize}));
+    const RowError error = predict_keys(format, map, powers, shaping);
+    // A divergence grows with the square of the errors it comes from.
+    return std::sqrt(predicted_divergence(error) / standard) / relative_noise(format);
+  }
+
+  // For every type.
+  static void append(const AttentionSpec& spec, const RowChoice& like, double of_noise,
+                     std::vector<KeyError>& errors) {
+    for (const RowChoice& rows : key_choices()) {
+      if (rows.spill != like.spill || rows.rank != like.rank) continue;
+      errors.push_back({rows, of_noise * relative_noise(KAttention::format(spec, rows))});
+    }
+  }
+
+  ExactShaping shaping(const ExactValueMap& exact, const RowChoice& rows) const {
+    const auto known = std::find_if(shapings_.begin(), shapings_.end(), [&](const auto& one) {
+      return one.spill == rows.spill && one.rank == rows.rank;
+    });
+    if (known != shapings_.end()) return known->factor;
+    return exact_shaping(row_map(exact), with_spill(powers_, exact.spill), {.rank = rows.rank});
+  }
+
+  Tensor key_weight_;
+  RowPowers powers_;  // without spill
+  ValueMaps maps_;
+  std::vector<KnownShaping> shapings_;
+};
+
+LayerTransforms::LayerTransforms(const AttentionSpec& spec, const AttentionWeights& weights)
+    : weights_(weights) {
   const bool sealable =
       spec.rotary && !weights.v.weight.empty() && k_kind().fit(spec, {}, kUnknownKeys).possible;
   if (!sealable) {
-    found.condition_k = condition_number(key_weight);
-    return found;
+    conditioning_.condition_k = condition_number(plain_weight(weights.k));
+    return;
   }
-  const Tensor value_weight = plain_weight(weights.v);
-  std::vector<int64_t> spills = distinct(&RowChoice::spill);
-  std::erase_if(spills, [&](int64_t spill) { return spill >= spec.width; });
-  const ValueMaps maps(to_dense(key_weight, "key"), to_dense(value_weight, "value"), spills.back());
-  found.condition_k = maps.condition();
+  const std::vector<int64_t> spills = spills_of(spec.width);
+  auto maps = std::make_unique<Maps>(weights, spills.back());
+  conditioning_.condition_k = maps->condition();
   for (const int64_t spill : spills) {
     try {
-      const KeyErrors errors(maps.at(spill), key_weight, value_weight);
-      for (const int64_t rank : distinct(&RowChoice::rank)) {
-        errors.append(spec, spill, rank, found.key_errors);
-      }
+      maps->predict(spec, spill, conditioning_.key_errors);
     } catch (const Error& error) {
       // So many columns do not make up for what W_K loses: not an error, an answer.
       if (error.code() != ErrorCode::unsupported_model) throw;
       for (const RowChoice& rows : key_choices()) {
         if (rows.spill != spill) continue;
-        found.key_errors.push_back({rows, std::numeric_limits<double>::infinity()});
+        conditioning_.key_errors.push_back({rows, std::numeric_limits<double>::infinity()});
       }
     }
   }
-  return found;
+  maps_ = std::move(maps);
 }
 
+LayerTransforms::~LayerTransforms() = default;
+
+DerivedWeights LayerTransforms::derive(const RowChoice& rows) const {
+  const bool factored = maps_ && rows.spill <= spills_of(weights_.k.weight.size(1)).back();
+  return factored ? maps_->derive(rows) : derive_weights(weights_, rows);
+}
+
+Conditioning find_conditioning(const AttentionSpec& spec, const AttentionWeights& weights) {
+  return LayerTransforms(spec, weights).conditioning();
+}
+
+// With as many directions as planning takes, so that the same comes of both.
 DerivedWeights derive_weights(const AttentionWeights& weights, const RowChoice& rows) {
-  const Tensor key_weight = plain_weight(weights.k);
-  const Tensor value_weight = plain_weight(weights.v);
-  const ValueMap map =
-      value_map(key_weight, value_weight, {.spill = rows.spill, .rounded = !is_float(rows.type)});
-  DerivedWeights derived;
-  derived.value_map.weight = map.map;
-  derived.value_map.scale = map.scale;
-  derived.spill = map.spill;
-  derived.spill_map = map.spill_map;
-  if (rows.rank == 0) return derived;
-  const ShapingFactor factor =
-      shaping_factor(map, row_powers(key_weight, value_weight, map), {.rank = rows.rank});
-  derived.shaping_u = factor.u;
-  derived.shaping_g = factor.g;
-  derived.shaping_order = factor.order;
-  return derived;
+  const int64_t planned = spills_of(weights.k.weight.size(1)).back();
+  return LayerTransforms::Maps(weights, std::max(rows.spill, planned)).derive(rows);
 }
 
 }  // namespace slim

@@ -6,6 +6,7 @@
 #include "engine/model_folder.h"
 #include "engine/plan_file.h"
 #include "engine/runtime.h"
+#include "models/parallel.h"
 
 namespace slim {
 namespace {
@@ -22,11 +23,10 @@ void add_linear(std::vector<NamedTensor>& tensors, const std::string& name,
 }
 
 void add_keys(std::vector<NamedTensor>& tensors, const std::string& name,
-              const AttentionWeights& weights, const RowChoice& rows) {
+              const AttentionWeights& weights, const DerivedWeights& derived) {
   add_linear(tensors, name + ".q", weights.q);
   add_linear(tensors, name + ".k", weights.k);
   add(tensors, name + ".v.bias", weights.v.bias);
-  const DerivedWeights derived = derive_weights(weights, rows);
   add_linear(tensors, name + ".value_map", derived.value_map);
   add(tensors, name + ".spill.weight", derived.spill);
   add(tensors, name + ".spill_map.weight", derived.spill_map);
@@ -39,14 +39,20 @@ std::vector<NamedTensor> converted(const Checkpoint& checkpoint, const ModelWeig
                                    const std::vector<LayerPlan>& plan) {
   std::vector<NamedTensor> tensors;
   std::set<std::string> replaced;
-  for (const LayerPlan& layer : plan) {
+  std::vector<DerivedWeights> derived(plan.size());
+  in_parallel(plan.size(), [&](size_t i) {
+    if (plan[i].kind != "k") return;
+    derived[i] = derive_weights(weights.attention(plan[i].layer, plan[i].cross), plan[i].rows);
+  });
+  for (size_t i = 0; i < plan.size(); ++i) {
+    const LayerPlan& layer = plan[i];
     if (layer.kind != "k") continue;
     const std::string name =
         "decoder.layers." + std::to_string(layer.layer) + (layer.cross ? ".cross" : ".self");
     for (const char* part : {".q.", ".k.", ".v.", ".qkv."}) {
       for (const char* what : {"weight", "bias", "scale"}) replaced.insert(name + part + what);
     }
-    add_keys(tensors, name, weights.attention(layer.layer, layer.cross), layer.rows);
+    add_keys(tensors, name, weights.attention(layer.layer, layer.cross), derived[i]);
   }
   for (const std::string& name : checkpoint.names()) {
     if (!replaced.contains(name)) tensors.push_back({name, checkpoint.get(name)});

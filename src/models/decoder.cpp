@@ -43,9 +43,10 @@ struct Decoder::Scratch {
 };
 
 Decoder::Decoder(const ModelSpec& spec, const ModelWeights::Parts& weights, Kernels& kernels,
-                 std::span<const LayerPlan> plan, int64_t context)
+                 const LayerChoices& choices, int64_t context)
     : spec_(spec), weights_(weights), kernels_(kernels), context_(context) {
   std::vector<AttentionSpec> layers = attention_layers(spec);
+  const std::span<const LayerPlan> plan = choices.plan;
   check(plan.size() == layers.size(), "the plan has an entry for each attention layer");
   std::vector<std::shared_ptr<const Rotation>> regimes;
   if (spec.decoder.position_kind == Positions::rotary) {
@@ -55,10 +56,12 @@ Decoder::Decoder(const ModelSpec& spec, const ModelWeights::Parts& weights, Kern
   in_parallel(layers.size(), [&](size_t i) {
     if (!layers[i].cross) layers[i].rotations = regimes;
     const DecoderLayer& layer = weights.decoder.at(static_cast<size_t>(plan[i].layer));
-    built[i] =
-        scheme(plan[i].kind)
-            .build(layers[i], layers[i].cross ? layer.cross : layer.self, plan[i].rows, kernels);
+    AttentionWeights own = layers[i].cross ? layer.cross : layer.self;
+    const bool known = !choices.derived.empty() && choices.derived[i].bytes() > 0;
+    if (known) own.derived = choices.derived[i];
+    built[i] = scheme(plan[i].kind).build(layers[i], own, plan[i].rows, kernels);
   });
+  for (const DerivedWeights& derived : choices.derived) given_bytes_ += derived.bytes();
   for (size_t i = 0; i < layers.size(); ++i) {
     (layers[i].cross ? cross_ : self_).push_back(std::move(built[i]));
   }
@@ -292,7 +295,7 @@ void Decoder::check_step(const DecoderStep& step) const {
 }
 
 int64_t Decoder::derived_bytes() const {
-  int64_t bytes = 0;
+  int64_t bytes = given_bytes_;
   for (const auto& attention : self_) bytes += attention->derived_bytes();
   for (const auto& attention : cross_) bytes += attention->derived_bytes();
   return bytes;

@@ -13,12 +13,19 @@
 
 namespace slim {
 
+// How layers keep their context: self (and cross, with an encoder) of layer 0, 1, ...; and what of
+// their weights that takes, where it is known already: one each that may be empty, or none.
+struct LayerChoices {
+  std::span<const LayerPlan> plan;
+  std::span<const DerivedWeights> derived;
+};
+
 class Decoder {
  public:
-  // `weights`: in the device's memory (Parts::on). plan: self (and cross, with an encoder) of layer
-  // 0, 1, ...; `context`: positions that steps may have. The arguments must outlive it.
+  // `weights`: in the device's memory (Parts::on). `context`: positions that steps may have. The
+  // arguments but `choices` must outlive it.
   Decoder(const ModelSpec& spec, const ModelWeights::Parts& weights, Kernels& kernels,
-          std::span<const LayerPlan> plan, int64_t context);
+          const LayerChoices& choices, int64_t context);
 
   // A page of a sequence's own rows, and one of what cross attention reads.
   const PageLayout& self_layout() const noexcept { return self_layout_; }
@@ -53,6 +60,7 @@ class Decoder {
   const ModelWeights::Parts& weights_;
   Kernels& kernels_;
   int64_t context_;
+  int64_t given_bytes_ = 0;  // of weights derived before
   std::vector<std::unique_ptr<Attention>> self_;
   std::vector<std::unique_ptr<Attention>> cross_;  // none without an encoder
   PageLayout self_layout_;

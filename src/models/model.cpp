@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "attention/derived.h"
 #include "base/check.h"
 #include "models/decoder.h"
 #include "models/encoder.h"
@@ -32,31 +33,20 @@ int64_t context_of(const ModelSpec& spec, int64_t wanted) {
   return wanted == 0 ? stack.positions : wanted;
 }
 
-std::vector<LayerPlan> plan_layers(const ModelSpec& spec, const ModelWeights& weights,
-                                   const CacheChoice& choice) {
-  const std::vector<AttentionSpec> attentions = attention_layers(spec);
-  std::vector<LayerRequest> requests(attentions.size());
-  // Singular values take seconds, and only "k" depends on them.
-  // A stored plan was made with a look at the weights: another takes seconds a layer of 4,096
-  // columns.
-  const bool decompose = choice.stored.empty() &&
-                         (choice.kind == "k" || (choice.kind == "auto" &&
-                                                 spec.decoder.position_kind == Positions::rotary));
-  for (size_t i = 0; i < attentions.size(); ++i) {
-    requests[i].layer = static_cast<int64_t>(i) / (spec.has_encoder() ? 2 : 1);
-    requests[i].spec = attentions[i];
-    if (decompose) requests[i].conditioning = weights.conditioning()[i];
-  }
-  return slim::plan(requests, choice);
-}
-
 }  // namespace
+
+// A plan, and by layer what it derives from weights, where planning did so on its way: empty, or
+// one each.
+struct Model::Planned {
+  std::vector<LayerPlan> plan;
+  std::vector<DerivedWeights> derived = {};
+};
 
 struct Model::Layers {
   Layers(const ModelSpec& spec, const ModelWeights& weights, Kernels& kernels,
-         std::span<const LayerPlan> plan, int64_t context)
+         const Planned& planned, int64_t context)
       : placed(weights.parts().on(kernels.device())),
-        decoder(spec, placed, kernels, plan, context),
+        decoder(spec, placed, kernels, {planned.plan, planned.derived}, context),
         self_pages(kernels.device(), decoder.self_layout().page_bytes()) {
     if (decoder.self_layout().hot_bytes() > 0) {
       hot_pages.emplace(kernels.device(), decoder.self_layout().hot_bytes());
@@ -74,18 +64,55 @@ struct Model::Layers {
   std::optional<PagePool> cross_pages;
 };
 
+Model::Planned Model::plan_layers(const ModelSpec& spec, const ModelWeights& weights,
+                                  const CacheChoice& choice) {
+  const std::vector<AttentionSpec> attentions = attention_layers(spec);
+  std::vector<LayerRequest> requests(attentions.size());
+  for (size_t i = 0; i < attentions.size(); ++i) {
+    requests[i].layer = static_cast<int64_t>(i) / (spec.has_encoder() ? 2 : 1);
+    requests[i].spec = attentions[i];
+  }
+  // Factoring takes seconds a layer of 4,096 columns, and only "k" depends on it. A stored plan was
+  // made with a look at the weights.
+  const bool decompose = choice.stored.empty() &&
+                         (choice.kind == "k" || (choice.kind == "auto" &&
+                                                 spec.decoder.position_kind == Positions::rotary));
+  if (!decompose) return {slim::plan(requests, choice)};
+  // Layers that run k are chosen for one by one, so what they derive can be had while their factors
+  // are there. What is refused here, the whole plan refuses.
+  std::vector<DerivedWeights> derived(requests.size());
+  const auto derive = [&](size_t i, const LayerTransforms& transforms) {
+    LayerRequest request = requests[i];
+    request.conditioning = transforms.conditioning();
+    try {
+      const LayerPlan chosen = slim::plan({&request, 1}, choice).front();
+      if (chosen.kind == "k") derived[i] = transforms.derive(chosen.rows);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::bad_request) throw;
+    }
+  };
+  const std::vector<Conditioning>& known = weights.conditioning(derive);
+  for (size_t i = 0; i < requests.size(); ++i) requests[i].conditioning = known[i];
+  return {slim::plan(requests, choice), std::move(derived)};
+}
+
 Model::Model(const ModelSpec& spec, std::shared_ptr<const ModelWeights> weights, Kernels& kernels,
              const CacheChoice& choice, int64_t context)
     : Model(spec, weights, kernels, plan_layers(spec, *weights, choice), context) {}
 
 Model::Model(const ModelSpec& spec, std::shared_ptr<const ModelWeights> weights, Kernels& kernels,
              std::vector<LayerPlan> plan, int64_t context)
+    : Model(spec, std::move(weights), kernels, Planned{std::move(plan)}, context) {}
+
+Model::Model(const ModelSpec& spec, std::shared_ptr<const ModelWeights> weights, Kernels& kernels,
+             Planned planned, int64_t context)
     : spec_(spec),
       weights_(std::move(weights)),
       kernels_(kernels),
-      plan_(std::move(plan)),
       context_(context_of(spec_, context)),
-      layers_(std::make_unique<Layers>(spec_, *weights_, kernels_, plan_, context_)) {}
+      layers_(std::make_unique<Layers>(spec_, *weights_, kernels_, planned, context_)) {
+  plan_ = std::move(planned.plan);
+}
 
 Model::~Model() = default;
 

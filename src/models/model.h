@@ -11,10 +11,13 @@
 
 #include "attention/pages.h"
 #include "attention/plan.h"
+#include "base/function_ref.h"
 #include "models/spec.h"
 #include "weights/checkpoint.h"
 
 namespace slim {
+
+class LayerTransforms;
 
 // The tensors of a model, checked against its spec once (names, shapes; an extra or missing tensor
 // is Error{bad_file}). Matrices stay in the file's type, mapped; vectors are f32.
@@ -25,8 +28,12 @@ class ModelWeights {
 
   // In the host's memory.
   AttentionWeights attention(int64_t decoder_layer, bool cross) const;
-  // One per attention_layers(spec), computed on first use (SVD: seconds), then kept. Thread-safe.
+  // One per attention_layers(spec), computed on first use (seconds a layer of 4,096 columns, one
+  // layer a processor), then kept. Thread-safe. On first use `look`, from any of the threads, sees
+  // what each was computed from, which is not kept: its factors are several times its weights.
   const std::vector<Conditioning>& conditioning() const;
+  using Look = FunctionRef<void(size_t layer, const LayerTransforms& transforms)>;
+  const std::vector<Conditioning>& conditioning(Look look) const;
   int64_t bytes() const noexcept;
 
   struct Parts;
@@ -114,6 +121,12 @@ class Model {
 
  private:
   struct Layers;
+  struct Planned;
+
+  Model(const ModelSpec& spec, std::shared_ptr<const ModelWeights> weights, Kernels& kernels,
+        Planned planned, int64_t context);
+  static Planned plan_layers(const ModelSpec& spec, const ModelWeights& weights,
+                             const CacheChoice& choice);
 
   void check_source(int64_t length) const;
 

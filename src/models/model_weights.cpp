@@ -206,13 +206,19 @@ AttentionWeights ModelWeights::attention(int64_t decoder_layer, bool cross) cons
 }
 
 const std::vector<Conditioning>& ModelWeights::conditioning() const {
-  std::call_once(conditioned_, [this] {
+  return conditioning([](size_t, const LayerTransforms&) {});
+}
+
+const std::vector<Conditioning>& ModelWeights::conditioning(Look look) const {
+  std::call_once(conditioned_, [&] {
     const std::vector<AttentionSpec>& layers = attentions_;
     const size_t each = layers.size() / parts_->decoder.size();
     std::vector<Conditioning> found(layers.size());
     in_parallel(layers.size(), [&](size_t i) {
-      found[i] =
-          find_conditioning(layers[i], attention(static_cast<int64_t>(i / each), layers[i].cross));
+      const LayerTransforms transforms(layers[i],
+                                       attention(static_cast<int64_t>(i / each), layers[i].cross));
+      found[i] = transforms.conditioning();
+      look(i, transforms);
     });
     conditioning_ = std::move(found);
   });

@@ -27,11 +27,11 @@ double dot(const double* a, const double* b, int64_t count) {
 }
 
 // What plain rounding leaves: E |e^T N|^2.
-double plain_damage(const Dense& row_map, const std::vector<double>& errors) {
+double plain_damage(const DenseF32& row_map, const std::vector<double>& errors) {
   double sum = 0;
   for (int64_t i = 0; i < row_map.rows; ++i) {
     for (int64_t j = 0; j < row_map.columns; ++j) {
-      sum += square(row_map.at(i, j)) * errors[static_cast<size_t>(j)];
+      sum += square(double{row_map.at(i, j)}) * errors[static_cast<size_t>(j)];
     }
   }
   return sum;
@@ -83,7 +83,7 @@ RowError predict_pair(const RowFormat& format) {
   return {noise, noise};
 }
 
-RowError predict_keys(const RowFormat& format, const Dense& row_map, const RowPowers& powers,
+RowError predict_keys(const RowFormat& format, const DenseF32& row_map, const RowPowers& powers,
                       const ExactShaping* shaping) {
   check(powers.row.size() == static_cast<size_t>(row_map.columns), "powers are of whole rows");
   std::vector<double> errors;

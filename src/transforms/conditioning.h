@@ -29,7 +29,7 @@ RowError predict_pair(const RowFormat& format);
 
 // Keys and spill cached, values computed (k). `row_map`: row_map(ValueMap) or its exact parts.
 // `shaping`: none for plain rounding.
-RowError predict_keys(const RowFormat& format, const Dense& row_map, const RowPowers& powers,
+RowError predict_keys(const RowFormat& format, const DenseF32& row_map, const RowPowers& powers,
                       const ExactShaping* shaping = nullptr);
 
 // The KL divergence in nats that such errors in every layer lead to; of errors that differ between

@@ -28,6 +28,21 @@ bool keep_blas_to_one_thread() {
   return found != nullptr;
 }
 
+template <typename Gemm, typename T>
+DenseOf<T> multiply(Gemm gemm, BlockOf<T> a, BlockOf<T> b, Transposed transposed) {
+  const bool first = transposed == Transposed::first;
+  const bool second = transposed == Transposed::second;
+  const int64_t depth = first ? a.rows : a.columns;
+  check(depth == (second ? b.columns : b.rows), "the sizes of a product fit");
+  DenseOf<T> result(first ? a.columns : a.rows, second ? b.rows : b.columns);
+  if (result.values.empty() || depth == 0) return result;
+  gemm(CblasRowMajor, first ? CblasTrans : CblasNoTrans, second ? CblasTrans : CblasNoTrans,
+       to_lapack(result.rows), to_lapack(result.columns), to_lapack(depth), T{1}, a.data,
+       to_lapack(a.stride), b.data, to_lapack(b.stride), T{0}, result.values.data(),
+       to_lapack(result.columns));
+  return result;
+}
+
 }  // namespace
 
 static_assert(sizeof(lapack_int) == sizeof(int32_t));
@@ -76,19 +91,25 @@ Tensor to_tensor(const Dense& matrix, DType type) {
   return tensor;
 }
 
+DenseF32 narrow(const Dense& matrix) {
+  DenseF32 result(matrix.rows, matrix.columns);
+  std::transform(matrix.values.begin(), matrix.values.end(), result.values.begin(),
+                 [](double value) { return static_cast<float>(value); });
+  return result;
+}
+
+Dense widen(const DenseF32& matrix) {
+  Dense result(matrix.rows, matrix.columns);
+  std::copy(matrix.values.begin(), matrix.values.end(), result.values.begin());
+  return result;
+}
+
 Dense copy(DenseBlock block) {
   Dense result(block.rows, block.columns);
   for (int64_t i = 0; i < block.rows; ++i) {
     std::copy_n(block.data + i * block.stride, block.columns, result.row(i));
   }
   return result;
-}
-
-void subtract(Dense& from, const Dense& other) {
-  check(from.rows == other.rows && from.columns == other.columns,
-        "the sizes of a difference agree");
-  std::transform(from.values.begin(), from.values.end(), other.values.begin(), from.values.begin(),
-                 std::minus<>());
 }
 
 Dense transpose(DenseBlock block) {
@@ -109,16 +130,38 @@ Dense stack(DenseBlock above, DenseBlock below) {
 }
 
 Dense product(DenseBlock a, DenseBlock b, Transposed transposed) {
-  const bool first = transposed == Transposed::first;
-  const bool second = transposed == Transposed::second;
-  const int64_t depth = first ? a.rows : a.columns;
-  check(depth == (second ? b.columns : b.rows), "the sizes of a product fit");
-  Dense result(first ? a.columns : a.rows, second ? b.rows : b.columns);
-  if (result.values.empty() || depth == 0) return result;
-  cblas_dgemm(CblasRowMajor, first ? CblasTrans : CblasNoTrans, second ? CblasTrans : CblasNoTrans,
-              to_lapack(result.rows), to_lapack(result.columns), to_lapack(depth), 1.0, a.data,
-              to_lapack(a.stride), b.data, to_lapack(b.stride), 0.0, result.values.data(),
-              to_lapack(result.columns));
+  return multiply(cblas_dgemm, a, b, transposed);
+}
+
+DenseF32 product(BlockF32 a, BlockF32 b, Transposed transposed) {
+  return multiply(cblas_sgemm, a, b, transposed);
+}
+
+void subtract_product(Dense& from, DenseBlock a, DenseBlock b) {
+  check(a.columns == b.rows && from.rows == a.rows && from.columns == b.columns,
+        "the sizes of a product fit");
+  if (from.values.empty() || a.columns == 0) return;
+  cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, to_lapack(a.rows), to_lapack(b.columns),
+              to_lapack(a.columns), -1.0, a.data, to_lapack(a.stride), b.data, to_lapack(b.stride),
+              1.0, from.values.data(), to_lapack(from.columns));
+}
+
+Dense gram(DenseBlock a) {
+  Dense result(a.rows, a.rows);
+  if (result.values.empty() || a.columns == 0) return result;
+  cblas_dsyrk(CblasRowMajor, CblasLower, CblasNoTrans, to_lapack(a.rows), to_lapack(a.columns), 1.0,
+              a.data, to_lapack(a.stride), 0.0, result.values.data(), to_lapack(a.rows));
+  // In squares that stay in a cache.
+  constexpr int64_t kSquare = 64;
+  for (int64_t top = 0; top < a.rows; top += kSquare) {
+    for (int64_t left = 0; left <= top; left += kSquare) {
+      for (int64_t i = top; i < std::min(a.rows, top + kSquare); ++i) {
+        for (int64_t j = left; j < std::min(i, left + kSquare); ++j) {
+          result.at(j, i) = result.at(i, j);
+        }
+      }
+    }
+  }
   return result;
 }
 
@@ -162,14 +205,18 @@ void orthonormalize(Dense& rows) {
                kFailure);
 }
 
-LargestSingular largest_singular(const Dense& matrix, int64_t count, double tolerance) {
+LargestSingular largest_singular(const DenseF32& matrix, int64_t count, double tolerance,
+                                 const Dense& start) {
   const int64_t rank = std::min(matrix.rows, matrix.columns);
   check(count >= 0 && count <= rank, "a matrix has as many singular values as its smaller side");
+  check(start.rows == 0 || start.columns == matrix.columns, "vectors to start from are rows");
   Dense right = random_rows(std::min(rank, count + kSpareVectors), matrix.columns);
+  std::copy_n(start.values.begin(), std::min(start.values.size(), right.values.size()),
+              right.values.begin());
   orthonormalize(right);
   double before = 0;
   for (int i = 0;; ++i) {
-    const Dense left = product(right, matrix, Transposed::second);
+    Dense left = widen(product(narrow(right), matrix, Transposed::second));
     double sum = 0;
     for (const double value : left.values) sum += value * value;
     if (sum - before <= tolerance * sum || i == kMostIterations) {
@@ -181,15 +228,37 @@ LargestSingular largest_singular(const Dense& matrix, int64_t count, double tole
       return result;
     }
     before = sum;
-    right = product(left, matrix);
+    // The squares of small or large values might not be floats.
+    for (double& value : left.values) value /= std::sqrt(sum);
+    right = widen(product(narrow(left), matrix));
     orthonormalize(right);
   }
 }
 
-Dense cholesky(const Dense& symmetric) {
+double largest_value(const DenseF32& matrix) {
+  constexpr int64_t kBlock = 4;
+  constexpr int64_t kSteps = 12;
+  const int64_t rank = std::min(matrix.rows, matrix.columns);
+  const int64_t block = std::min(kBlock, rank);
+  const int64_t steps = std::min(kSteps, rank / block);
+  // What rows span, for there may be few.
+  Dense basis = widen(product(narrow(random_rows(block, matrix.rows)), matrix));
+  orthonormalize(basis);
+  Dense images(0, matrix.rows);  // of the basis: they lose nothing where its rows change signs
+  for (int64_t step = 0;; ++step) {
+    const DenseF32 last = narrow(copy(DenseBlock(basis, step * block, block, 0, matrix.columns)));
+    const DenseF32 left = product(last, matrix, Transposed::second);
+    images = stack(images, widen(left));
+    if (step + 1 == steps) return svd(images).values.front();
+    basis = stack(basis, widen(product(left, matrix)));
+    orthonormalize(basis);
+  }
+}
+
+Dense cholesky(Dense symmetric) {
   check(symmetric.rows == symmetric.columns, "a symmetric matrix is square");
-  Dense lower = symmetric;
-  const lapack_int size = to_lapack(symmetric.rows);
+  Dense lower = std::move(symmetric);
+  const lapack_int size = to_lapack(lower.rows);
   // By columns LAPACK's upper triangle R, a = R^T R, is by rows our lower L = R^T.
   check_lapack(LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'U', size, lower.values.data(), size),
                "A matrix of second moments is not positive definite.");

@@ -8,9 +8,8 @@
 namespace slim {
 namespace {
 
-// w S.
+// w S, of moments that are given.
 Dense times_moments(const Dense& weight, InputMoments moments) {
-  if (moments == nullptr) return weight;
   const int64_t width = weight.columns;
   if (moments->shape().size() == 2) {
     check(moments->size(0) == width && moments->size(1) == width, "moments are of a layer's input");
@@ -28,11 +27,13 @@ Dense times_moments(const Dense& weight, InputMoments moments) {
 }  // namespace
 
 Dense output_moments(const Dense& weight, InputMoments moments) {
+  if (moments == nullptr) return gram(weight);
   return product(times_moments(weight, moments), weight, Transposed::second);
 }
 
 std::vector<double> output_powers(const Dense& weight, InputMoments moments) {
-  const Dense weighted = times_moments(weight, moments);
+  const Dense given = moments == nullptr ? Dense() : times_moments(weight, moments);
+  const Dense& weighted = moments == nullptr ? weight : given;
   std::vector<double> powers;
   for (int64_t i = 0; i < weight.rows; ++i) {
     powers.push_back(

@@ -33,15 +33,15 @@ std::vector<double> score_weights(const std::vector<double>& powers, int64_t key
 
 // U: the strongest part of weight * N^T N once its channels are scaled to the errors that rounding
 // makes in them. `row_map` is N^T; which vectors stand for values close together hardly matters.
-Dense strongest_part(const Dense& row_map, double weight, const std::vector<double>& powers,
+Dense strongest_part(const DenseF32& row_map, double weight, const std::vector<double>& powers,
                      int64_t rank) {
   constexpr double kTolerance = 1e-3;
   std::vector<double> range;
   for (const double power : powers) range.push_back(std::sqrt(std::max(power, 0.0)));
-  Dense scaled = row_map;
+  DenseF32 scaled = row_map;
   for (int64_t i = 0; i < scaled.rows; ++i) {
     std::transform(scaled.row(i), scaled.row(i) + scaled.columns, range.begin(), scaled.row(i),
-                   std::multiplies<>());
+                   [](double value, double by) { return static_cast<float>(value * by); });
   }
   const int64_t found = std::min(rank, row_map.rows);
   const LargestSingular parts = largest_singular(scaled, found, kTolerance);
@@ -57,11 +57,11 @@ Dense strongest_part(const Dense& row_map, double weight, const std::vector<doub
 }
 
 // The diagonal of N^T N.
-std::vector<double> column_squares(const Dense& matrix) {
+std::vector<double> column_squares(const DenseF32& matrix) {
   std::vector<double> squares(static_cast<size_t>(matrix.columns));
   for (int64_t i = 0; i < matrix.rows; ++i) {
-    const double* row = matrix.row(i);
-    for (size_t j = 0; j < squares.size(); ++j) squares[j] += row[j] * row[j];
+    const float* row = matrix.row(i);
+    for (size_t j = 0; j < squares.size(); ++j) squares[j] += double{row[j]} * double{row[j]};
   }
   return squares;
 }
@@ -131,17 +131,26 @@ void balance(Dense& u, Dense& g) {
 
 }  // namespace
 
-RowPowers row_powers(const Tensor& key_weight, const Tensor& value_weight, const ValueMap& map,
-                     InputMoments moments) {
-  RowPowers powers{output_powers(to_dense(key_weight, "key"), moments), key_weight.size(0), 0};
-  if (!map.spill.empty()) {
-    const std::vector<double> spill = output_powers(to_dense(map.spill, "spill"), moments);
-    powers.row.insert(powers.row.end(), spill.begin(), spill.end());
-  }
-  const std::vector<double> values = output_powers(to_dense(value_weight, "value"), moments);
+RowPowers row_powers(const Dense& key_weight, const Dense& value_weight, InputMoments moments) {
+  RowPowers powers{output_powers(key_weight, moments), key_weight.rows, 0};
+  const std::vector<double> values = output_powers(value_weight, moments);
   powers.value =
       std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
   return powers;
+}
+
+RowPowers with_spill(RowPowers powers, const Dense& spill, InputMoments moments) {
+  const std::vector<double> added = output_powers(spill, moments);
+  powers.row.insert(powers.row.end(), added.begin(), added.end());
+  return powers;
+}
+
+RowPowers row_powers(const Tensor& key_weight, const Tensor& value_weight, const ValueMap& map,
+                     InputMoments moments) {
+  RowPowers powers =
+      row_powers(to_dense(key_weight, "key"), to_dense(value_weight, "value"), moments);
+  if (map.spill.empty()) return powers;
+  return with_spill(std::move(powers), to_dense(map.spill, "spill"), moments);
 }
 
 Shaping ShapingFactor::view() const {
@@ -152,7 +161,7 @@ Shaping ShapingFactor::view() const {
           .order = order.values<int32_t>()};
 }
 
-ExactShaping exact_shaping(const Dense& row_map, const RowPowers& powers,
+ExactShaping exact_shaping(const DenseF32& row_map, const RowPowers& powers,
                            const ShapingOptions& options) {
   const int64_t width = row_map.columns;
   check(powers.row.size() == static_cast<size_t>(width), "powers are of whole rows");
@@ -178,7 +187,10 @@ ExactShaping exact_shaping(const Dense& row_map, const RowPowers& powers,
 
 ShapingFactor shaping_factor(const ValueMap& map, const RowPowers& powers,
                              const ShapingOptions& options) {
-  ExactShaping shaping = exact_shaping(row_map(map), powers, options);
+  return shaping_factor(exact_shaping(row_map(map), powers, options));
+}
+
+ShapingFactor shaping_factor(ExactShaping shaping) {
   balance(shaping.low_rank, shaping.gains);
   ShapingFactor factor{
       to_tensor(shaping.low_rank, DType::f16), to_tensor(shaping.gains, DType::f16),

@@ -22,6 +22,9 @@ struct RowPowers {
 };
 RowPowers row_powers(const Tensor& key_weight, const Tensor& value_weight, const ValueMap& map,
                      InputMoments moments = nullptr);
+// Of rows without spill columns, and with those that P^T [r, D] adds.
+RowPowers row_powers(const Dense& key_weight, const Dense& value_weight, InputMoments moments);
+RowPowers with_spill(RowPowers powers, const Dense& spill, InputMoments moments = nullptr);
 
 struct ShapingOptions {
   int64_t rank = 32;    // q
@@ -38,11 +41,7 @@ struct ShapingFactor {
   int64_t bytes() const { return u.bytes() + g.bytes() + order.bytes(); }
 };
 
-// Cost: an iteration of largest_singular() on N, about 10 times.
-ShapingFactor shaping_factor(const ValueMap& map, const RowPowers& powers,
-                             const ShapingOptions& options);
-
-// The same before it is rounded, with what it makes of H.
+// Before it is rounded, with what it makes of H.
 struct ExactShaping {
   double lambda = 0;
   std::vector<double> diagonal;  // D
@@ -52,7 +51,12 @@ struct ExactShaping {
   std::vector<double> pivots;    // L_jj^2
   std::vector<int32_t> order;
 };
-ExactShaping exact_shaping(const Dense& row_map, const RowPowers& powers,
+// Cost: an iteration of largest_singular() on N, about 10 times.
+ExactShaping exact_shaping(const DenseF32& row_map, const RowPowers& powers,
                            const ShapingOptions& options);
+
+ShapingFactor shaping_factor(ExactShaping shaping);
+ShapingFactor shaping_factor(const ValueMap& map, const RowPowers& powers,
+                             const ShapingOptions& options);
 
 }  // namespace slim

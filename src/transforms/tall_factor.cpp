@@ -1,4 +1,5 @@
-// By columns the bytes of A are those of A^T: so LAPACK factors A^T = L Q', and L^T is R.
+// By columns the bytes of A are those of A^T: so LAPACK factors P A^T = L U; or A^T = L Q', and L^T
+// is R.
 #include "transforms/tall_factor.h"
 
 #include <cblas.h>
@@ -14,6 +15,8 @@ namespace slim {
 namespace {
 
 constexpr int kIterations = 6;
+constexpr const char* kNotFactored = "A weight matrix could not be factored.";
+constexpr const char* kNotInverted = "A weight matrix could not be inverted.";
 
 // z = sum over i of values_i u_i^T v_i, u_i and v_i rows, of a matrix whose rows fall in size by
 // any factor, as iteration leaves them: one-sided Jacobi gets every triple to full relative
@@ -36,13 +39,22 @@ Svd graded_svd(Dense z) {
 
 }  // namespace
 
-TallFactor::TallFactor(Dense matrix)
-    : packed_(std::move(matrix)), tau_(static_cast<size_t>(packed_.columns)) {
+TallFactor::TallFactor(Dense matrix) : packed_(std::move(matrix)) {
   check(packed_.rows >= packed_.columns && packed_.columns > 0, "a tall matrix has rows enough");
   const lapack_int width = to_lapack(packed_.columns);
-  check_lapack(LAPACKE_dgelqf(LAPACK_COL_MAJOR, width, to_lapack(packed_.rows),
-                              packed_.values.data(), width, tau_.data()),
-               "A weight matrix could not be factored.");
+  if (square()) {
+    pivots_.resize(static_cast<size_t>(width));
+    // Positive where a pivot is zero, which is seen to below.
+    check_lapack(
+        std::min<lapack_int>(0, LAPACKE_dgetrf(LAPACK_COL_MAJOR, width, width,
+                                               packed_.values.data(), width, pivots_.data())),
+        kNotFactored);
+  } else {
+    tau_.resize(static_cast<size_t>(width));
+    check_lapack(LAPACKE_dgelqf(LAPACK_COL_MAJOR, width, to_lapack(packed_.rows),
+                                packed_.values.data(), width, tau_.data()),
+                 kNotFactored);
+  }
   // A pivot of zero has no inverse; one of a rounding error stands in for it.
   double largest = 0;
   for (int64_t i = 0; i < packed_.columns; ++i) {
@@ -54,32 +66,42 @@ TallFactor::TallFactor(Dense matrix)
   }
 }
 
+// By columns y A = x reads A^T y^T = x^T, and A^T is what was factored.
 void TallFactor::divide(Dense& rows, bool transposed) const {
   if (rows.rows == 0) return;
+  const lapack_int count = to_lapack(rows.rows);
+  const lapack_int width = to_lapack(packed_.columns);
+  if (square()) {
+    // Without LAPACKE's search for NaNs in the factors, which takes as long as a few vectors do.
+    check_lapack(LAPACKE_dgetrs_work(LAPACK_COL_MAJOR, transposed ? 'T' : 'N', width, count,
+                                     packed_.values.data(), width, pivots_.data(),
+                                     rows.values.data(), width),
+                 kNotInverted);
+    return;
+  }
   cblas_dtrsm(CblasRowMajor, CblasRight, CblasUpper, transposed ? CblasTrans : CblasNoTrans,
-              CblasNonUnit, to_lapack(rows.rows), to_lapack(rows.columns), 1.0,
-              packed_.values.data(), to_lapack(packed_.columns), rows.values.data(),
-              to_lapack(rows.columns));
+              CblasNonUnit, count, width, 1.0, packed_.values.data(), width, rows.values.data(),
+              width);
 }
 
-Dense TallFactor::onto_columns(const Dense& rows) const {
+Dense TallFactor::onto_columns(Dense rows) const {
+  if (square() || rows.rows == 0) return rows;
   Dense result(rows.rows, packed_.rows);
   for (int64_t i = 0; i < rows.rows; ++i) {
     std::copy_n(rows.row(i), rows.columns, result.row(i));
   }
-  if (rows.rows == 0) return result;
   const lapack_int width = to_lapack(packed_.columns);
   check_lapack(LAPACKE_dormlq(LAPACK_COL_MAJOR, 'L', 'T', to_lapack(packed_.rows),
                               to_lapack(rows.rows), width, packed_.values.data(), width,
                               tau_.data(), result.values.data(), to_lapack(packed_.rows)),
-               "A weight matrix could not be inverted.");
+               kNotInverted);
   return result;
 }
 
 Dense TallFactor::through_inverse(Dense rows) const {
   check(rows.columns == packed_.columns, "rows are those of the matrix");
   divide(rows, false);
-  return onto_columns(rows);
+  return onto_columns(std::move(rows));
 }
 
 TallFactor::Triples TallFactor::smallest(int64_t count) const {

@@ -1,4 +1,4 @@
-// The value map by SVD, and the rearrangement that absorbs W_K into queries.
+// The value map by factors of W_K, and the rearrangement that absorbs W_K into queries.
 #include "transforms/value_map.h"
 
 #include <fmt/format.h>
@@ -14,10 +14,9 @@ namespace slim {
 namespace {
 
 constexpr int64_t kSpare = 8;  // singular values beyond the spill that are looked at
-
-double largest_value(const Dense& matrix) {
-  return largest_singular(matrix, 1, 1e-10).values.front();
-}
+// Of the largest value looked at: what iteration has made exact ((1/32)^12 is 2^-60), and what
+// dividing by would magnify errors more than others do.
+constexpr double kTiny = 1.0 / 32;
 
 // Singular values up to this are zero to double precision.
 double zero_beside(double largest, int64_t size) {
@@ -33,7 +32,7 @@ double condition(double largest, double smallest, int64_t size) {
 // Rows less what they have along an orthonormal basis; returns that, [rows, basis].
 Dense project_out(const Dense& basis, Dense& rows) {
   Dense along = product(rows, basis, Transposed::second);
-  subtract(rows, product(along, basis));
+  subtract_product(rows, along, basis);
   return along;
 }
 
@@ -50,13 +49,17 @@ const Dense& check_tall(const Dense& key_weight) {
 double condition_number(const Tensor& weight) {
   Dense matrix = to_dense(weight, "key");
   if (matrix.rows < matrix.columns) matrix = transpose(matrix);
-  const double smallest = TallFactor(matrix).smallest(1).values.front();
-  return condition(largest_value(matrix), smallest, matrix.rows);
+  const double largest = largest_value(narrow(matrix));
+  const int64_t size = matrix.rows;
+  const double smallest = TallFactor(std::move(matrix)).smallest(1).values.front();
+  return condition(largest, smallest, size);
 }
 
-ValueMaps::ValueMaps(const Dense& key_weight, const Dense& value_weight, int64_t most)
-    : keys_(check_tall(key_weight)), most_(most) {
-  const int64_t width = key_weight.columns;
+ValueMaps::ValueMaps(Dense key_weight, Dense value_weight, int64_t most)
+    : largest_(largest_value(narrow(check_tall(key_weight)))),
+      keys_(std::move(key_weight)),
+      most_(most) {
+  const int64_t width = keys_.width();
   check(width == value_weight.columns && most >= 0, "W_K and W_V have one input");
   if (most > width) {
     throw Error(
@@ -64,17 +67,29 @@ ValueMaps::ValueMaps(const Dense& key_weight, const Dense& value_weight, int64_t
         fmt::format("The spill of a layer with {} inputs cannot have {} columns.", width, most));
   }
   small_ = keys_.smallest(std::min(width, most + kSpare));
-  const double largest = largest_value(key_weight);
-  condition_ = slim::condition(largest, small_.values.front(), key_weight.rows);
-  const double zero = zero_beside(largest, key_weight.rows);
+  condition_ = slim::condition(largest_, small_.values.front(), small_.left.columns);
+  const double zero = zero_beside(largest_, small_.left.columns);
   nullity_ = std::count_if(small_.values.begin(), small_.values.end(),
                            [&](double value) { return value <= zero; });
-  small_.left = copy(DenseBlock(small_.left, 0, most, 0, key_weight.rows));
+  tiny_ = std::count_if(small_.values.begin(), small_.values.begin() + most,
+                        [&](double value) { return value <= kTiny * small_.values.back(); });
+  small_.left = copy(DenseBlock(small_.left, 0, most, 0, small_.left.columns));
   small_.right = copy(DenseBlock(small_.right, 0, most, 0, width));
-  Dense rest = value_weight;
-  along_ = project_out(small_.right, rest);
-  rest_ = keys_.through_inverse(std::move(rest));
-  project_out(small_.left, rest_);
+  along_ = project_out(small_.right, value_weight);
+  rest_ = through_inverse(std::move(value_weight));
+  if (most == 0) return;
+  inverse_ = through_inverse(small_.right);
+  for (int64_t i = 0; i < tiny_; ++i) {
+    std::transform(small_.left.row(i), small_.left.row(i) + small_.left.columns, inverse_.row(i),
+                   [&](double value) { return value / small_.values[static_cast<size_t>(i)]; });
+  }
+}
+
+// Rows that have nothing along the tiny directions.
+Dense ValueMaps::through_inverse(Dense rows) const {
+  Dense through = keys_.through_inverse(std::move(rows));
+  project_out(copy(DenseBlock(small_.left, 0, tiny_, 0, small_.left.columns)), through);
+  return through;
 }
 
 void ValueMaps::check_spill(int64_t spill) const {
@@ -88,10 +103,11 @@ void ValueMaps::check_spill(int64_t spill) const {
                           seen ? "" : "at most ", width - nullity_, width, spill, nullity_));
 }
 
-// With the rows u_i of small_.right, v_i of small_.left, i = 1 the smallest:
+// With the rows u_i of small_.right, whatever they are, y_i = u_i^T A^+:
 //   M_r^T = rest - B^T P^T (without u_1 .. u_most) A^+ + sum over r < i <= most of
-//           (W_V^T u_i - B^T P^T u_i) v_i^T / s_i
-// which divides by no singular value that is left out; the first two are small as s_(most + 1).
+//           (W_V^T u_i - B^T P^T u_i) y_i
+// which divides by no singular value that is left out. Errors of u_i would be along others that are
+// smaller; where those are tiny, nothing is left of them in y_i and the first two.
 ExactValueMap ValueMaps::at(int64_t spill) const {
   check_spill(spill);
   const int64_t width = keys_.width();
@@ -104,20 +120,13 @@ ExactValueMap ValueMaps::at(int64_t spill) const {
     const Dense right = transpose(DenseBlock(along_, 0, along_.rows, 0, spill));  // U_r^T W_V
     result.spill_map = transpose(solve(product(left_out, result.spill, Transposed::second), right));
     Dense spilled = result.spill;
-    subtract(carried, product(result.spill_map, project_out(small_.right, spilled)));
-    spilled = keys_.through_inverse(std::move(spilled));
-    project_out(small_.left, spilled);
-    subtract(result.map, product(result.spill_map, spilled));
+    subtract_product(carried, result.spill_map, project_out(small_.right, spilled));
+    subtract_product(result.map, result.spill_map, through_inverse(std::move(spilled)));
   }
   if (spill == most_) return result;
-  for (int64_t i = 0; i < carried.rows; ++i) {
-    for (int64_t j = spill; j < most_; ++j) {
-      carried.at(i, j) /= -small_.values[static_cast<size_t>(j)];
-    }
-  }
-  subtract(result.map,
-           product(DenseBlock(carried, 0, carried.rows, spill, most_ - spill),
-                   DenseBlock(small_.left, spill, most_ - spill, 0, small_.left.columns)));
+  for (double& value : carried.values) value = -value;
+  subtract_product(result.map, DenseBlock(carried, 0, carried.rows, spill, most_ - spill),
+                   DenseBlock(inverse_, spill, most_ - spill, 0, inverse_.columns));
   return result;
 }
 
@@ -125,41 +134,59 @@ ExactValueMap exact_value_map(const Dense& key_weight, const Dense& value_weight
   return ValueMaps(key_weight, value_weight, spill).at(spill);
 }
 
-ValueMap value_map(const Tensor& key_weight, const Tensor& value_weight,
-                   const ValueMapOptions& options) {
-  const Dense keys = to_dense(key_weight, "key");
-  ExactValueMap exact = exact_value_map(keys, to_dense(value_weight, "value"), options.spill);
+ValueMap to_stored(const ExactValueMap& exact, std::optional<Dense> moments) {
   ValueMap result;
-  if (options.rounded) {
-    RoundedMatrix rounded = round_rows(exact.map, output_moments(keys, options.moments));
+  if (moments) {
+    RoundedMatrix rounded = round_rows(exact.map, *std::move(moments));
     result.map = std::move(rounded.integers);
     result.scale = std::move(rounded.scale);
   } else {
     result.map = to_tensor(exact.map, DType::f32);
   }
-  if (options.spill > 0) {
+  if (exact.spill.rows > 0) {
     result.spill = to_tensor(exact.spill, DType::f16);
     result.spill_map = to_tensor(exact.spill_map, DType::f32);
   }
   return result;
 }
 
+ValueMap value_map(const Tensor& key_weight, const Tensor& value_weight,
+                   const ValueMapOptions& options) {
+  const ExactValueMap exact =
+      ValueMaps(to_dense(key_weight, "key"), to_dense(value_weight, "value"), options.spill)
+          .at(options.spill);
+  if (!options.rounded) return to_stored(exact, std::nullopt);
+  return to_stored(exact, output_moments(to_dense(key_weight, "key"), options.moments));
+}
+
 Tensor value_map(const Tensor& key_weight, const Tensor& value_weight) {
   return value_map(key_weight, value_weight, ValueMapOptions{}).map;
 }
 
-Dense row_map(const ValueMap& map) {
-  const Dense keys = to_dense(map.map, "value map");
-  const Dense spill =
-      map.spill_map.empty() ? Dense(keys.rows, 0) : to_dense(map.spill_map, "spill map");
-  Dense result(keys.rows, keys.columns + spill.columns);
-  for (int64_t i = 0; i < keys.rows; ++i) {
-    const double scale = map.scale.empty() ? 1.0 : double{map.scale.values<float>()[i]};
-    std::transform(keys.row(i), keys.row(i) + keys.columns, result.row(i),
-                   [scale](double value) { return value * scale; });
-    std::copy_n(spill.row(i), spill.columns, result.row(i) + keys.columns);
+DenseF32 row_map(const ExactValueMap& map) {
+  const int64_t keys = map.map.columns;
+  const int64_t spill = map.spill_map.columns;
+  DenseF32 result(map.map.rows, keys + spill);
+  const auto to_float = [](double value) { return static_cast<float>(value); };
+  for (int64_t i = 0; i < result.rows; ++i) {
+    std::transform(map.map.row(i), map.map.row(i) + keys, result.row(i), to_float);
+    if (spill == 0) continue;
+    const double* from = map.spill_map.row(i);
+    std::transform(from, from + spill, result.row(i) + keys, to_float);
   }
   return result;
+}
+
+DenseF32 row_map(const ValueMap& map) {
+  ExactValueMap exact;
+  exact.map = to_dense(map.map, "value map");
+  for (int64_t i = 0; i < exact.map.rows && !map.scale.empty(); ++i) {
+    const double scale = map.scale.values<float>()[i];
+    std::for_each(exact.map.row(i), exact.map.row(i) + exact.map.columns,
+                  [scale](double& value) { value *= scale; });
+  }
+  if (!map.spill_map.empty()) exact.spill_map = to_dense(map.spill_map, "spill map");
+  return row_map(exact);
 }
 
 Tensor absorb_key(const Tensor& key_weight, int64_t heads) {

@@ -4,10 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <random>
 
 #include "attention/derived.h"
 #include "attention/harness.h"
+#include "attention/k_choices.h"
 #include "attention/plan.h"
 #include "attention/row_fit.h"
 #include "attention/textbook.h"
@@ -115,6 +117,35 @@ TEST_F(IllConditioned, ExactlySingular) {
   EXPECT_LT(error_of("k", {RowType::i16, 8}), 1e-4);
   EXPECT_THROW(planned({.kind = "k", .spill = 0}), Error);
   EXPECT_THROW(planned({.kind = "k", .row_type = RowType::i16, .spill = 0, .forced = true}), Error);
+}
+
+bool same_bytes(const Tensor& a, const Tensor& b) {
+  if (a.empty() || b.empty()) return a.empty() == b.empty();
+  return a.type() == b.type() && a.shape() == b.shape() &&
+         std::memcmp(a.data(), b.data(), static_cast<size_t>(a.bytes())) == 0;
+}
+
+// A layer that is run by the thread that planned it is the one that a stored plan gives. f32 rows
+// and spill that planning does not look at included.
+TEST_F(IllConditioned, DerivesTheSameWithAndWithoutAPlan) {
+  squash(weights_.k.weight, 3, 1e-6);
+  const LayerTransforms planned(spec_, weights_);
+  EXPECT_EQ(planned.conditioning().key_errors.size(), key_choices().size());
+  for (const RowChoice rows : {RowChoice{RowType::i16, 8, 0}, RowChoice{RowType::i8, 16, 64},
+                               RowChoice{RowType::i12, 8, 16}, RowChoice{RowType::i12, 40, 8},
+                               RowChoice{RowType::f32, 0, 0}}) {
+    const DerivedWeights a = planned.derive(rows);
+    const DerivedWeights b = derive_weights(weights_, rows);
+    EXPECT_TRUE(same_bytes(a.value_map.weight, b.value_map.weight)) << rows.spill;
+    EXPECT_TRUE(same_bytes(a.value_map.scale, b.value_map.scale)) << rows.spill;
+    EXPECT_TRUE(same_bytes(a.spill, b.spill)) << rows.spill;
+    EXPECT_TRUE(same_bytes(a.spill_map, b.spill_map)) << rows.spill;
+    EXPECT_TRUE(same_bytes(a.shaping_u, b.shaping_u)) << rows.spill;
+    EXPECT_TRUE(same_bytes(a.shaping_g, b.shaping_g)) << rows.spill;
+    EXPECT_TRUE(same_bytes(a.shaping_order, b.shaping_order)) << rows.spill;
+    EXPECT_EQ(a.spill.empty(), rows.spill == 0);
+    EXPECT_EQ(a.shaping_u.empty(), rows.rank == 0);
+  }
 }
 
 TEST_F(IllConditioned, MoreThanSpillCanCarry) {

@@ -22,7 +22,7 @@ struct Layer {
 
 TEST(Shaping, IsTheCholeskyFactorOfItsDamage) {
   const Layer layer;
-  const Dense map = row_map(layer.map);
+  const DenseF32 map = row_map(layer.map);
   const ExactShaping shaping = exact_shaping(map, layer.powers, {.rank = 12, .lambda = 0.5});
   const auto width = static_cast<int64_t>(shaping.order.size());
   ASSERT_EQ(width, kWidth + kSpill);
@@ -56,9 +56,41 @@ TEST(Shaping, IsTheCholeskyFactorOfItsDamage) {
     const int32_t j = shaping.order[static_cast<size_t>(a)];
     double whole = j < kWidth ? 1 / layer.powers.row[static_cast<size_t>(j)] : 0;
     for (int64_t i = 0; i < kWidth; ++i) {
-      whole += 0.5 * map.at(i, j) * map.at(i, j) / layer.powers.value;
+      whole += 0.5 * double{map.at(i, j)} * map.at(i, j) / layer.powers.value;
     }
     EXPECT_NEAR(expected.at(a, a), whole, 1e-5 * whole);
+  }
+}
+
+// Iterations in single precision, on maps that amplify by up to cond(W_K), against an SVD in
+// double: as much of the damage is in the factor, to the 1e-3 that iterations stop at.
+TEST(Shaping, HoldsTheStrongestPartOfIllConditionedMaps) {
+  constexpr int64_t kWide = 160;
+  constexpr int64_t kRank = 24;
+  for (const double condition : {1e2, 1e4, 1e6}) {
+    const Dense keys = with_singular_values(kWide, geometric(kWide, condition), 11);
+    const Dense values = random_matrix(kWide, kWide, 12);
+    const ExactValueMap exact = exact_value_map(keys, values, kSpill);
+    const RowPowers powers = with_spill(row_powers(keys, values, nullptr), exact.spill);
+    const ExactShaping shaping = exact_shaping(row_map(exact), powers, {.rank = kRank});
+    Dense scaled = widen(row_map(exact));
+    for (int64_t i = 0; i < scaled.rows; ++i) {
+      for (int64_t j = 0; j < scaled.columns; ++j) {
+        scaled.at(i, j) *= std::sqrt(powers.row[static_cast<size_t>(j)]);
+      }
+    }
+    const std::vector<double> strengths = svd(scaled).values;
+    double expected = 0;
+    for (int64_t c = 0; c < kRank; ++c) {
+      expected += std::pow(strengths[static_cast<size_t>(c)], 2) * 0.5 / powers.value;
+    }
+    double found = 0;
+    for (int64_t j = 0; j < shaping.low_rank.rows; ++j) {
+      for (int64_t c = 0; c < kRank; ++c) {
+        found += std::pow(shaping.low_rank.at(j, c), 2) * powers.row[static_cast<size_t>(j)];
+      }
+    }
+    EXPECT_NEAR(found / expected, 1, 3e-3) << condition;
   }
 }
 
@@ -86,7 +118,7 @@ RowError measure(const Layer& layer, const RowFormat& format, const Shaping* sha
       result.scores += error.at(t, j) * error.at(t, j) / layer.powers.row[static_cast<size_t>(j)];
     }
   }
-  const Dense through = naive_product(error, transpose(row_map(layer.map)));
+  const Dense through = naive_product(error, transpose(widen(row_map(layer.map))));
   for (const double value : through.values) result.values += value * value / layer.powers.value;
   result.scores = std::sqrt(result.scores / static_cast<double>(kTokens * kWidth));
   result.values = std::sqrt(result.values / static_cast<double>(kTokens * kWidth));
@@ -117,7 +149,7 @@ TEST(Shaping, LowersTheDamageOfSealedRows) {
 // covers that scales may be made with or without a middle (2.37 or 2.65 deviations).
 TEST(Conditioning, PredictsWhatSealingDoes) {
   const Layer layer;
-  const Dense map = row_map(layer.map);
+  const DenseF32 map = row_map(layer.map);
   const ShapingOptions options{.rank = 72};
   const ExactShaping exact = exact_shaping(map, layer.powers, options);
   const ShapingFactor factor = shaping_factor(layer.map, layer.powers, options);
