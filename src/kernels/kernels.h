@@ -132,8 +132,8 @@ struct DistanceBias {
 };
 
 // Full (unmasked) self-attention within each of `batch` runs of rows / batch rows; nothing cached.
-// out[t, h*C + c] = sum_s softmax_s(scale * q[t, h] . k[s, h] + bias[h, s - t]) * v[s, h*C + c]
-// Working memory grows with S, never with its square.
+// out[t, h*C + c] = sum_s softmax_s(scale * q[t, h] . k[s, h] + bias[h, p[s] - p[t]]) * v[s, h*C +
+// c] Working memory grows with S, never with its square.
 struct AttendDense {
   ConstMatrix q;  // [batch * S, H * C] f32
   ConstMatrix k;  // [batch * S, H * C] f32
@@ -143,6 +143,9 @@ struct AttendDense {
   int64_t batch = 1;
   float scale = 1.0F;
   DistanceBias bias = {};
+  // p: [batch * S], where each row stands in its run, which has gaps (Chronos: values that are
+  // missing); or none: row after row.
+  std::span<const int32_t> places = {};
 };
 
 // Where one plane of paged rows lies: it starts at `offset` in each page. Row s that stands alone

@@ -49,11 +49,19 @@ struct DenseCase {
       return 3.0F * value;
     });
   }
+  // Gaps of 0 to 4 rows, and a long one, that differ from run to run.
+  void add_gaps() {
+    for (int64_t row = 0, place = 0; row < q.rows(); ++row) {
+      if (row % (q.rows() / batch) == 0) place = row % 7;
+      places.push_back(static_cast<int32_t>(place));
+      place += 1 + row * row % 5 + (row % 31 == 30 ? 90 : 0);
+    }
+  }
   // The result where q was.
   TestMatrix run_in_place(Kernels& kernels) const {
     TestMatrix both = q;
     kernels.attend_dense(
-        {both.view(), k.view(), v.view(), both.view(), heads, batch, scale(), bias()});
+        {both.view(), k.view(), v.view(), both.view(), heads, batch, scale(), bias(), places});
     return both;
   }
 
@@ -61,13 +69,14 @@ struct DenseCase {
   int64_t reach = 0;
   TestMatrix q, k, v;
   TestMatrix biases{DType::f32, 1, 1};
+  std::vector<int32_t> places;
 
  private:
   DistanceBias bias() const { return {reach == 0 ? nullptr : biases.floats(), reach}; }
   TestMatrix run(Kernels& kernels, const TestMatrix& values) const {
     TestMatrix out(DType::f32, q.rows(), q.columns(), 2);
     kernels.attend_dense(
-        {q.view(), k.view(), values.view(), out.view(), heads, batch, scale(), bias()});
+        {q.view(), k.view(), values.view(), out.view(), heads, batch, scale(), bias(), places});
     return out;
   }
 };
@@ -103,6 +112,22 @@ TEST_P(AttendDenseParity, BiasesByDistance) {
       DenseCase dense(2, rows, 3, 20);
       dense.add_bias(reach);
       expect_parity(dense, fmt::format("reach {}, S {}", reach, rows));
+    }
+  }
+}
+
+TEST_P(AttendDenseParity, BiasesByPlacesWithGaps) {
+  for (const int64_t reach : {1, 16, 128}) {
+    for (const int64_t rows : {1, 33, 70, 300}) {
+      DenseCase dense(2, rows, 3, 20);
+      dense.add_bias(reach);
+      const TestMatrix without = dense.run(*kernels_);
+      dense.add_gaps();
+      expect_parity(dense, fmt::format("reach {}, S {}", reach, rows));
+      // Beyond a reach of 1 all distances are one.
+      if (rows > 1 && reach > 1) {
+        EXPECT_NE(dense.run(*kernels_), without);
+      }
     }
   }
 }

@@ -23,6 +23,7 @@ struct Head {
   Matrix out;
   float scale;
   HeadBias bias;
+  std::span<const int32_t> places;  // of the run's rows, or none
 };
 
 Head head_of(const AttendDense& dense, int64_t index) {
@@ -36,7 +37,10 @@ Head head_of(const AttendDense& dense, int64_t index) {
           .out = dense.out.rows_from(first, rows).columns_from(column, width),
           .scale = dense.scale,
           .bias = {dense.bias.values == nullptr ? nullptr : dense.bias.of_head(index % dense.heads),
-                   dense.bias.reach}};
+                   dense.bias.reach},
+          .places = dense.places.empty() ? dense.places
+                                         : dense.places.subspan(static_cast<size_t>(first),
+                                                                static_cast<size_t>(rows))};
 }
 
 // Where a task's arrays lie in its scratch, in floats.
@@ -83,7 +87,12 @@ void attend_queries(const CpuContext& context, const Head& head, const Layout& l
   const float unscaled = 1.0F / head.scale;
   for (int64_t i = 0; i < count; ++i) {
     float* row = scores + i * layout.score_stride;
-    add_distance_bias(row, rows, head.bias, unscaled, -(first + i));
+    if (head.places.empty()) {
+      add_distance_bias(row, rows, head.bias, unscaled, -(first + i));
+    } else {
+      const int64_t place = head.places[static_cast<size_t>(first + i)];
+      add_distance_bias(row, head.places, head.bias, unscaled, place);
+    }
     sums[i] = context.ops.exponentiate(row, rows, head.scale);
   }
   context.ops.multiply_panels({.a = scores,
@@ -111,6 +120,7 @@ void run_attend_dense(const CpuContext& context, const AttendDense& dense) {
   };
   check(same_shape(dense.k) && same_shape(dense.v) && same_shape(dense.out),
         "q, k, v and out have one shape");
+  check(dense.places.empty() || std::ssize(dense.places) == dense.q.rows, "each row has a place");
   if (dense.q.rows == 0 || dense.q.columns == 0) return;
   const int64_t rows = dense.q.rows / dense.batch;
   const int64_t heads = dense.heads * dense.batch;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <span>
 
 namespace slim {
 
@@ -24,6 +25,16 @@ inline void add_distance_bias(float* scores, int64_t rows, const HeadBias& head,
   for (int64_t s = 0; s < begin; ++s) scores[s] += before;
   for (int64_t s = begin; s < end; ++s) scores[s] += factor * head.bias[distance + s];
   for (int64_t s = end; s < rows; ++s) scores[s] += after;
+}
+
+// The same where rows stand at `places`: scores[s] += factor * bias[places[s] - place, held within
+// reach].
+inline void add_distance_bias(float* scores, std::span<const int32_t> places, const HeadBias& head,
+                              float factor, int64_t place) {
+  if (head.bias == nullptr) return;
+  for (size_t s = 0; s < places.size(); ++s) {
+    scores[s] += factor * head.bias[std::clamp(places[s] - place, -head.reach, head.reach)];
+  }
 }
 
 }  // namespace slim

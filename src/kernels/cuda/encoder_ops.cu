@@ -52,6 +52,7 @@ struct DenseAttention {
   int tiles;  // of queries, of a run
   float scale;
   DistanceBias bias;
+  const int32_t* places;  // of all rows, or null
 };
 
 // A block of 256 threads takes kQueries queries of one head and walks over the keys kKeys at a
@@ -129,10 +130,21 @@ __device__ inline void score_keys(const float* queries, const float* keys, int s
 
 // Keys that are scored together.
 struct KeyBlock {
-  const float* biases;  // of the head, or null
-  int distance;         // from the thread's first query to the first key
-  int left;             // keys from the first on that there are
+  const float* biases;    // of the head, or null
+  const int32_t* places;  // of the run's rows, or null
+  int query;              // the thread's first
+  int first;              // the first key
+  int left;               // keys from it on that there are
 };
+
+// From a query of the thread to a key; of rows past the end of the run, anything.
+__device__ inline int distance_of(const DenseAttention& a, const KeyBlock& keys, int query,
+                                  int key) {
+  const int to = keys.first + key;
+  const int from = keys.query + query;
+  if (keys.places == nullptr) return to - from;
+  return keys.places[min(to, a.rows - 1)] - keys.places[min(from, a.rows - 1)];
+}
 
 // Scores become weights, in shared memory; what was mixed before is scaled to the new maximum.
 template <int kWidth>
@@ -147,7 +159,9 @@ __device__ inline void weigh_keys(const DenseAttention& a, const KeyBlock& keys,
     for (int s = 0; s < kScores; ++s) {
       const int key = share + s * kShare;
       float score = scores[i][s] * a.scale;
-      if (keys.biases != nullptr) score += bias_at(a.bias, keys.biases, keys.distance + key - i);
+      if (keys.biases != nullptr) {
+        score += bias_at(a.bias, keys.biases, distance_of(a, keys, i, key));
+      }
       scores[i][s] = key < keys.left ? score : -INFINITY;
       largest = fmaxf(largest, scores[i][s]);
     }
@@ -249,6 +263,7 @@ __global__ void __launch_bounds__(kAttendThreads) attend_rows(const DenseAttenti
                               a.width, queries);
   const float* const biases =
       a.bias.values == nullptr ? nullptr : biases_of(a.bias, static_cast<int>(head));
+  const int32_t* const places = a.places == nullptr ? nullptr : a.places + row;
   State<kWidth> state{};
 #pragma unroll
   for (float& largest : state.largest) largest = -INFINITY;
@@ -264,7 +279,8 @@ __global__ void __launch_bounds__(kAttendThreads) attend_rows(const DenseAttenti
     score_keys<kWidth>(queries + own * Shape::kPitch, keys, share, scores);
     float* const own_weights = weights + own * pitch_of(Shape::kKeys);
     __syncwarp();  // the weights of four queries are written and read by the same half warp
-    weigh_keys<kWidth>(a, {biases, begin - first - own, left}, share, scores, own_weights, state);
+    weigh_keys<kWidth>(a, {biases, places, first + own, begin, left}, share, scores, own_weights,
+                       state);
     __syncwarp();
     mix_values<kWidth>(own_weights, values, share, state);
   }
@@ -315,11 +331,12 @@ void CudaKernels::convolve(const Convolve& arguments) {
 }
 
 // The same as attention of prompts: each run is a slice over pages that lie in k and v themselves.
-// False if rows of keys and of values are not equally far apart, or heads are too wide.
+// False if rows of keys and of values are not equally far apart or have gaps between them, or heads
+// are too wide.
 static bool attend_as_prompts(CudaDevice& device, const AttendDense& a) {
   const int64_t rows = a.q.rows / a.batch;
   const int64_t width = a.q.columns / a.heads;
-  if (a.k.stride != a.v.stride || !is_prompt(rows)) return false;
+  if (a.k.stride != a.v.stride || !a.places.empty() || !is_prompt(rows)) return false;
   PromptCall call{{}, {DType::f32, a.k.stride}, {DType::f32, a.v.stride}, SliceTables({}), {}};
   for (int64_t run = 0; run < a.batch; ++run) {
     std::vector<std::byte*> pages;
@@ -374,7 +391,8 @@ void CudaKernels::attend_dense(const AttendDense& arguments) {
                              .heads = static_cast<int>(a.heads),
                              .tiles = static_cast<int>(tiles),
                              .scale = a.scale,
-                             .bias = a.bias};
+                             .bias = a.bias,
+                             .places = a.places.empty() ? nullptr : device_.upload(a.places)};
   const int64_t blocks = tiles * a.heads * a.batch;
   if (width <= 64) {
     launch_attention<64>(device_, dense, blocks);

@@ -183,12 +183,16 @@ class SliceAttention {
 }  // namespace
 
 void ReferenceKernels::attend_dense(const AttendDense& arguments) {
-  const auto& [q, k, v, out, heads, batch, scale, bias] = arguments;
+  const auto& [q, k, v, out, heads, batch, scale, bias, places] = arguments;
   check(heads > 0 && q.columns % heads == 0, "heads divide the columns");
   check(batch > 0 && q.rows % batch == 0, "runs divide the rows");
   for (const ConstMatrix& other : {k, v, ConstMatrix(out)}) {
     check(other.rows == q.rows && other.columns == q.columns, "q, k, v and out have one shape");
   }
+  check(places.empty() || std::ssize(places) == q.rows, "each row has a place");
+  const auto place = [&given = arguments.places](int64_t row) {
+    return given.empty() ? row : int64_t{given[static_cast<size_t>(row)]};
+  };
   const int64_t rows = q.rows / batch;
   const int64_t width = q.columns / heads;
   std::vector<double> weights(static_cast<size_t>(rows));
@@ -200,7 +204,7 @@ void ReferenceKernels::attend_dense(const AttendDense& arguments) {
         const float* key = k.row<float>(first + s) + column;
         weights[static_cast<size_t>(s)] =
             static_cast<double>(scale) * dot_in_double(q.row<float>(t) + column, key, width) +
-            bias_of(bias, head, first + s - t);
+            bias_of(bias, head, place(first + s) - place(t));
       }
       softmax(weights);
       mix(weights, {v.row<float>(first) + column, v.stride, width}, out.row<float>(t) + column);
