@@ -121,7 +121,7 @@ void StepBatch::run_step(const DecoderStep& step) {
 
 DecoderStep StepBatch::gathered_to_logits() {
   if (logits_.empty() || logits_.size(0) < rows()) {
-    logits_ = Tensor::allocate(host_device(), DType::f32, {rows(), model_.spec().vocabulary});
+    logits_ = Tensor::allocate(host_device(), DType::f32, {rows(), model_.spec().outputs()});
   }
   DecoderStep step = gathered();
   step.logits = all_logits();
@@ -168,8 +168,8 @@ void StepBatch::log_softmax(int64_t rows) {
 }
 
 std::span<float> StepBatch::logits(int64_t row) {
-  const int64_t vocabulary = model_.spec().vocabulary;
-  return {logits_.writable<float>() + row * vocabulary, static_cast<size_t>(vocabulary)};
+  const int64_t outputs = model_.spec().outputs();
+  return {logits_.writable<float>() + row * outputs, static_cast<size_t>(outputs)};
 }
 
 Matrix StepBatch::all_logits() { return logits_.writable_matrix().rows_from(0, rows()); }

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "attention/step_scratch.h"
+
 namespace slim {
 namespace {
 
@@ -62,6 +64,19 @@ void run_mlp(Kernels& kernels, const StackSpec& stack, const MlpWeights& weights
     down.accumulate = true;
     kernels.linear(down);
   }
+}
+
+void run_patches(Kernels& kernels, Activation activation, const PatchWeights& weights,
+                 ConstMatrix x, Matrix y) {
+  StepScratch memory(kernels.device());
+  const Matrix hidden = memory.matrix(x.rows, weights.up.weight.size(0));
+  Linear up = linear_of(x, weights.up, hidden);
+  up.activation = activation;
+  kernels.linear(up);
+  kernels.linear(linear_of(x, weights.skip, y));
+  Linear down = linear_of(hidden, weights.down, y);
+  down.accumulate = true;
+  kernels.linear(down);
 }
 
 }  // namespace slim

@@ -37,9 +37,17 @@ struct DecoderLayer {
   MlpWeights mlp;
 };
 
+// Into and out of a model of patches, each with a bias.
+struct PatchWeights {
+  LinearWeights up;    // [F, inputs]
+  LinearWeights down;  // [outputs, F]
+  LinearWeights skip;  // [outputs, inputs]
+};
+
 struct ModelWeights::Parts {
   // With an encoder.
   LinearWeights conv1, conv2;      // that hears; weight tap-major: [D, 3 * inputs]
+  PatchWeights patch_in;           // of patches: from 2 * patch to D
   Tensor encoder_embed;            // that reads: [V, D], often the decoder's own bytes
   NormWeights encoder_embed_norm;  // of ModelSpec::embed_norm
   Tensor encoder_positions;        // [P, D] from position 0 on; absolute positions only
@@ -53,7 +61,8 @@ struct ModelWeights::Parts {
   Tensor decoder_positions;  // [P, D] from position 0 on; absolute positions only
   std::vector<DecoderLayer> decoder;
   NormWeights decoder_norm;
-  LinearWeights head;  // [V, E]; the embedding's own bytes where it is tied
+  LinearWeights head;      // [V, E]; the embedding's own bytes where it is tied
+  PatchWeights patch_out;  // instead, of patches: from D to ModelSpec::outputs
 
   // As the kernels of a device take them; but the attention of decoder layers stays in the host's
   // memory: each kind brings along what it reads.
@@ -76,5 +85,8 @@ int64_t mlp_rows(const StackSpec& stack, int64_t tokens);
 // hidden.rows tokens at a time. hidden: [at least 1, mlp_columns()]. y may be x.
 void run_mlp(Kernels& kernels, const StackSpec& stack, const MlpWeights& weights, ConstMatrix x,
              Matrix hidden, Matrix y);
+// y = down(activation(up(x))) + skip(x), with scratch of the device.
+void run_patches(Kernels& kernels, Activation activation, const PatchWeights& weights,
+                 ConstMatrix x, Matrix y);
 
 }  // namespace slim

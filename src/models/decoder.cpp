@@ -247,8 +247,12 @@ void Decoder::judge_logits(const DecoderStep& step, ConstMatrix x) const {
   StepScratch memory(kernels_.device());
   const bool host = kernels_.device().host();
   const bool in_place = host && step.candidates == nullptr;
-  const Matrix logits = in_place ? step.logits : memory.matrix(x.rows, spec_.vocabulary);
-  kernels_.linear(linear_of(x, weights_.head, logits));
+  const Matrix logits = in_place ? step.logits : memory.matrix(x.rows, spec_.outputs());
+  if (spec_.series.patch > 0) {
+    run_patches(kernels_, spec_.decoder.activation, weights_.patch_out, x, logits);
+  } else {
+    kernels_.linear(linear_of(x, weights_.head, logits));
+  }
   if (host) finish_logits(spec_, logits);
   if (!step.forbidden.empty()) kernels_.forbid({logits, step.forbidden});
   if (step.log_probabilities) kernels_.log_softmax({logits, logits});
@@ -270,11 +274,12 @@ void Decoder::check_step(const DecoderStep& step) const {
   const auto tokens = std::ssize(step.tokens);
   check(std::ssize(step.positions) == tokens, "each token has its position");
   const int64_t scored = step.candidates == nullptr ? std::ssize(step.logits_for) : 0;
-  check(step.logits.rows == scored && (scored == 0 || step.logits.columns == spec_.vocabulary),
-        "logits are [tokens that need them, vocabulary]");
+  check(step.logits.rows == scored && (scored == 0 || step.logits.columns == spec_.outputs()),
+        "logits are [tokens that need them, outputs]");
   const bool judged =
       step.candidates != nullptr || step.log_probabilities || !step.forbidden.empty();
-  check(!judged || judges_logits(), "logits that are judged are finished where they are");
+  check(!judged || (judges_logits() && spec_.series.patch == 0),
+        "logits that are judged are finished where they are");
   check(step.cross_scores.empty() ||
             (step.cross_scores.size() == cross_.size() && step.cross.size() == 1),
         "scores are asked of every cross attention layer, over one window");

@@ -23,6 +23,11 @@ std::vector<int32_t> counting(int64_t count) {
   return numbers;
 }
 
+// Of what is there for each row, or not at all.
+std::span<const int32_t> part_of(std::span<const int32_t> all, int64_t first, int64_t count) {
+  return all.empty() ? all : all.subspan(static_cast<size_t>(first), static_cast<size_t>(count));
+}
+
 }  // namespace
 
 // Of `rows` rows.
@@ -80,7 +85,7 @@ void Encoder::hear_windows(ConstMatrix mel, int64_t batch, Matrix out) const {
     kernels_.embed(add);
   }
   const std::vector<int64_t> lengths(static_cast<size_t>(batch), per_window);
-  run_layers(lengths, out, scratch);
+  run_layers({.lengths = lengths}, out, scratch);
 }
 
 // Into scratch.normed.
@@ -101,8 +106,8 @@ void Encoder::convolve(ConstMatrix mel, int64_t batch, const Scratch& scratch) c
   kernels_.convolve(convolve);
 }
 
-void Encoder::read(std::span<const int32_t> tokens, std::span<const int64_t> lengths,
-                   Matrix out) const {
+void Encoder::read(const Sources& sources, Matrix out) const {
+  const std::span<const int64_t> lengths = sources.lengths;
   int64_t first = 0;
   for (size_t begin = 0; begin < lengths.size();) {
     size_t end = begin;
@@ -110,24 +115,31 @@ void Encoder::read(std::span<const int32_t> tokens, std::span<const int64_t> len
     while (end < lengths.size() && (count == 0 || count + lengths[end] <= kTokensAtOnce)) {
       count += lengths[end++];
     }
-    read_sources(tokens.subspan(static_cast<size_t>(first), static_cast<size_t>(count)),
-                 lengths.subspan(begin, end - begin), out.rows_from(first, count));
+    Sources some{.lengths = lengths.subspan(begin, end - begin),
+                 .tokens = part_of(sources.tokens, first, count),
+                 .places = part_of(sources.places, first, count)};
+    if (sources.patches.rows > 0) some.patches = sources.patches.rows_from(first, count);
+    read_some(some, out.rows_from(first, count));
     first += count;
     begin = end;
   }
 }
 
-void Encoder::read_sources(std::span<const int32_t> tokens, std::span<const int64_t> lengths,
-                           Matrix out) const {
+void Encoder::read_some(const Sources& sources, Matrix out) const {
   StepScratch memory(kernels_.device());
   const Scratch scratch(spec_, out.rows, memory);
-  Embed embed{.ids = tokens,
+  spec_.series.patch > 0 ? embed_patches(sources, out) : embed_tokens(sources, out);
+  run_layers(sources, out, scratch);
+}
+
+void Encoder::embed_tokens(const Sources& sources, Matrix out) const {
+  Embed embed{.ids = sources.tokens,
               .table = weights_.encoder_embed.matrix(),
               .factor = spec_.embed_factor,
               .y = out};
   std::vector<int32_t> places;
   if (!weights_.encoder_positions.empty()) {
-    for (const int64_t length : lengths) {
+    for (const int64_t length : sources.lengths) {
       for (int64_t place = 0; place < length; ++place) {
         places.push_back(static_cast<int32_t>(place));
       }
@@ -139,21 +151,41 @@ void Encoder::read_sources(std::span<const int32_t> tokens, std::span<const int6
   if (spec_.embed_norm) {
     normalise(kernels_, spec_.encoder.norm, weights_.encoder_embed_norm, out, out);
   }
-  run_layers(lengths, out, scratch);
 }
 
-void Encoder::run_layers(std::span<const int64_t> lengths, Matrix x, const Scratch& scratch) const {
+void Encoder::embed_patches(const Sources& sources, Matrix out) const {
+  Device& device = kernels_.device();
+  StepScratch memory(device);
+  ConstMatrix patches = sources.patches;
+  if (!device.host()) {
+    const Matrix brought = memory.matrix(patches.rows, patches.columns);
+    copy_matrix(device, patches, brought);
+    patches = brought;
+  }
+  run_patches(kernels_, spec_.encoder.activation, weights_.patch_in, patches, out);
+  if (!spec_.series.closed) return;
+  const int32_t token = 1;
+  int64_t end = 0;
+  for (const int64_t length : sources.lengths) {
+    end += length;
+    kernels_.embed({.ids = {&token, 1},
+                    .table = weights_.encoder_embed.matrix(),
+                    .y = out.rows_from(end - 1, 1)});
+  }
+}
+
+void Encoder::run_layers(const Sources& sources, Matrix x, const Scratch& scratch) const {
   const StackSpec& stack = spec_.encoder;
   const Matrix hidden = scratch.within(scratch.hidden_rows, mlp_columns(stack));
   for (const EncoderLayer& layer : weights_.encoder) {
     if (stack.residual == Residual::after_sum) {
-      attend(layer, lengths, x, x, scratch);
+      attend(layer, sources, x, x, scratch);
       normalise(kernels_, stack.norm, layer.norm, x, x);
       run_mlp(kernels_, stack, layer.mlp, x, hidden, x);
       normalise(kernels_, stack.norm, layer.mlp.norm, x, x);
     } else {
       normalise(kernels_, stack.norm, layer.norm, x, scratch.normed);
-      attend(layer, lengths, scratch.normed, x, scratch);
+      attend(layer, sources, scratch.normed, x, scratch);
       normalise(kernels_, stack.norm, layer.mlp.norm, x, scratch.normed);
       run_mlp(kernels_, stack, layer.mlp, scratch.normed, hidden, x);
     }
@@ -163,8 +195,8 @@ void Encoder::run_layers(std::span<const int64_t> lengths, Matrix x, const Scrat
 
 // x += out(attention(q, k, v)) with q, k and v of `in`, which may be x. Sources that are equally
 // long are attended to together.
-void Encoder::attend(const EncoderLayer& layer, std::span<const int64_t> lengths, ConstMatrix in,
-                     Matrix x, const Scratch& scratch) const {
+void Encoder::attend(const EncoderLayer& layer, const Sources& sources, ConstMatrix in, Matrix x,
+                     const Scratch& scratch) const {
   const AttentionSpec attention = spec_.encoder.self(false);
   const Matrix qkv = scratch.within(3 * x.rows, Scratch::inner_width(spec_.encoder));
   const Matrix q = qkv.rows_from(0, x.rows);
@@ -180,6 +212,7 @@ void Encoder::attend(const EncoderLayer& layer, std::span<const int64_t> lengths
   if (attention.bias_reach > 0) {
     dense.bias = {layer.self.bias.values<float>(), attention.bias_reach};
   }
+  const std::span<const int64_t> lengths = sources.lengths;
   int64_t first = 0;
   for (size_t begin = 0; begin < lengths.size();) {
     size_t end = begin + 1;
@@ -189,6 +222,7 @@ void Encoder::attend(const EncoderLayer& layer, std::span<const int64_t> lengths
     dense.q = dense.out = q.rows_from(first, rows);
     dense.k = k.rows_from(first, rows);
     dense.v = v.rows_from(first, rows);
+    dense.places = part_of(sources.places, first, rows);
     kernels_.attend_dense(dense);
     first += rows;
     begin = end;

@@ -1,7 +1,7 @@
 // Encoder: from what the model is given to rows for cross attention. One that hears takes a log-mel
 // spectrogram to one row per 20 ms of audio: two convolutions (the second halves the rate),
-// positions, layers. One that reads takes tokens to a row each: embedding, positions, layers.
-// Layers have full self-attention, with norms as StackSpec::residual says.
+// positions, layers. One that reads takes tokens, or patches of a series, to a row each: embedding,
+// positions, layers. Layers have full self-attention, with norms as StackSpec::residual says.
 #pragma once
 
 #include <cstdint>
@@ -19,19 +19,20 @@ class Encoder {
 
   // mel: [batch * frames, bins] f32, in the host's memory; out: [batch * frames / 2, D] f32.
   void hear(ConstMatrix mel, int64_t batch, Matrix out) const;
-  // Sources one after another, each `lengths` tokens; out: [tokens, D] f32. A source is never cut
-  // or filled up, and takes memory as its length grows, not as its square.
-  void read(std::span<const int32_t> tokens, std::span<const int64_t> lengths, Matrix out) const;
+  // out: [rows, D] f32. A source is never cut or filled up, and takes memory as its length grows,
+  // not as its square.
+  void read(const Sources& sources, Matrix out) const;
 
  private:
   struct Scratch;
 
   void hear_windows(ConstMatrix mel, int64_t batch, Matrix out) const;
   void convolve(ConstMatrix mel, int64_t batch, const Scratch& scratch) const;
-  void read_sources(std::span<const int32_t> tokens, std::span<const int64_t> lengths,
-                    Matrix out) const;
-  void run_layers(std::span<const int64_t> lengths, Matrix x, const Scratch& scratch) const;
-  void attend(const EncoderLayer& layer, std::span<const int64_t> lengths, ConstMatrix in, Matrix x,
+  void read_some(const Sources& sources, Matrix out) const;
+  void embed_tokens(const Sources& sources, Matrix out) const;
+  void embed_patches(const Sources& sources, Matrix out) const;
+  void run_layers(const Sources& sources, Matrix x, const Scratch& scratch) const;
+  void attend(const EncoderLayer& layer, const Sources& sources, ConstMatrix in, Matrix x,
               const Scratch& scratch) const;
 
   const ModelSpec& spec_;

@@ -133,10 +133,16 @@ Tensor Model::encode(ConstMatrix mel, int64_t batch) const {
   return out;
 }
 
-Tensor Model::encode(std::span<const int32_t> tokens, std::span<const int64_t> lengths) const {
-  check(spec_.reads(), "tokens are for a model that reads");
-  check(std::accumulate(lengths.begin(), lengths.end(), int64_t{0}) == std::ssize(tokens),
-        "every token is of one source");
+Tensor Model::encode(const Sources& sources) const {
+  const auto& [lengths, tokens, patches, places] = sources;
+  check(spec_.has_encoder() && !spec_.hears(), "sources are for a model that reads them");
+  const int64_t rows = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
+  const int64_t patch = spec_.series.patch;
+  check(
+      patch > 0 ? patches.rows == rows && patches.columns == 2 * patch : std::ssize(tokens) == rows,
+      "every row is of one source");
+  check(places.empty() || (std::ssize(places) == rows && !spec_.encoder.is_absolute()),
+        "gaps are for relative positions, and every row has a place");
   for (const int64_t length : lengths) check_source(length);
   const int64_t known = spec_.source_vocabulary != 0 ? spec_.source_vocabulary : spec_.vocabulary;
   for (const int32_t token : tokens) {
@@ -144,9 +150,8 @@ Tensor Model::encode(std::span<const int32_t> tokens, std::span<const int64_t> l
     throw Error(ErrorCode::bad_request,
                 fmt::format("Token {} is outside the source vocabulary of {}.", token, known));
   }
-  Tensor out =
-      Tensor::allocate(kernels_.device(), DType::f32, {std::ssize(tokens), spec_.encoder.width});
-  layers_->encoder->read(tokens, lengths, out.writable_matrix());
+  Tensor out = Tensor::allocate(kernels_.device(), DType::f32, {rows, spec_.encoder.width});
+  layers_->encoder->read(sources, out.writable_matrix());
   return out;
 }
 

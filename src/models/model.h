@@ -54,7 +54,7 @@ struct DecoderStep {
   std::span<const Slice> self;          // over the sequences' own pages; rows include this step's
   std::span<const Slice> cross;         // over encoder pages; none without an encoder
   std::span<const int64_t> logits_for;  // which of the T tokens need logits
-  Matrix logits;  // [logits_for.size(), V] f32, in the host's memory whatever the device
+  Matrix logits;  // [logits_for.size(), outputs] f32, in the host's memory whatever the device
   // What of them may not come becomes -infinity. A row is one of `logits`.
   std::span<const ForbiddenColumns> forbidden = {};
   bool log_probabilities = false;  // of what may come, instead of logits
@@ -63,6 +63,19 @@ struct DecoderStep {
   // What heads of cross attention score, by decoder layer (no heads: nothing is wanted of it), in a
   // step of one window; or none.
   std::span<const HeadScores> cross_scores = {};
+};
+
+// What an encoder that does not hear is given: rows of sources, one source after another.
+struct Sources {
+  std::span<const int64_t> lengths;      // rows of each
+  std::span<const int32_t> tokens = {};  // [rows]
+  // Instead of tokens, of a model of patches: [rows, 2 patch] f32, in the host's memory: values and
+  // then 1 or 0, whether they are known. Where SeriesSpec::closed, the last row of a source is left
+  // to its token.
+  ConstMatrix patches = {};
+  // [rows]: where each row stands in its source, ascending, if there are gaps; for models whose
+  // positions are relative. None: row after row.
+  std::span<const int32_t> places = {};
 };
 
 class Model {
@@ -89,7 +102,11 @@ class Model {
   // row for each, [tokens, D] f32, in the device's memory. Throws Error{bad_request} for a source
   // without tokens or, where positions are absolute, with more than there are, and for a token
   // outside the source's vocabulary.
-  Tensor encode(std::span<const int32_t> tokens, std::span<const int64_t> lengths) const;
+  Tensor encode(std::span<const int32_t> tokens, std::span<const int64_t> lengths) const {
+    return encode(Sources{.lengths = lengths, .tokens = tokens});
+  }
+  // The same, and of a model that forecasts.
+  Tensor encode(const Sources& sources) const;
   // Stores what the cross attention layers need of the encoder output of one window or source,
   // [S, D], or of several, one after another; it lies in the device's memory.
   PageTable remember(ConstMatrix encoded) const;

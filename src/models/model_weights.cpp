@@ -56,6 +56,13 @@ Tensor read_bias(WeightReader& reader, const std::string& side, const StackSpec&
   return distance_bias(table, stack.bias_reach, side == "encoder");
 }
 
+PatchWeights read_patches(WeightReader& reader, const std::string& name, int64_t outputs,
+                          int64_t inner, int64_t inputs) {
+  return {reader.linear(name + ".up", inner, inputs, true),
+          reader.linear(name + ".down", outputs, inner, true),
+          reader.linear(name + ".skip", outputs, inputs, true)};
+}
+
 void read_source(WeightReader& reader, const ModelSpec& spec, ModelWeights::Parts& parts) {
   const StackSpec& stack = spec.encoder;
   const int64_t vocabulary = spec.source_vocabulary != 0 ? spec.source_vocabulary : spec.vocabulary;
@@ -78,6 +85,10 @@ void read_encoder(WeightReader& reader, const ModelSpec& spec, ModelWeights::Par
     parts.conv2 = reader.convolution("encoder.conv2", stack.width, stack.width);
   } else {
     read_source(reader, spec, parts);
+  }
+  if (spec.series.patch > 0) {
+    parts.patch_in =
+        read_patches(reader, "patch_in", stack.width, stack.mlp_width, 2 * spec.series.patch);
   }
   parts.encoder_positions = read_positions(reader, "encoder", stack);
   const Tensor bias = read_bias(reader, "encoder", stack);
@@ -133,6 +144,11 @@ void read_embedding(WeightReader& reader, const ModelSpec& spec, ModelWeights::P
     parts.embed_out = reader.linear("decoder.embed_out", width, stack.width, false);
   }
   parts.decoder_positions = read_positions(reader, "decoder", stack);
+  if (spec.series.patch > 0) {
+    parts.patch_out =
+        read_patches(reader, "patch_out", spec.outputs(), stack.mlp_width, stack.width);
+    return;
+  }
   // Where a file stores the head of a tied model all the same, that is what is used.
   if (!spec.tied_head || reader.has("head.weight")) {
     parts.head = reader.linear("head", rows, width, spec.head_bias);
@@ -183,12 +199,6 @@ void read_decoder(WeightReader& reader, const ModelSpec& spec, ModelWeights::Par
 
 ModelWeights::ModelWeights(const ModelSpec& spec, const Checkpoint& checkpoint)
     : parts_(std::make_unique<Parts>()) {
-  if (spec.patch > 0) {
-    throw Error(ErrorCode::unsupported_model,
-                "A model that reads series of numbers is planned by its config.json alone, and not "
-                "run.",
-                checkpoint.path().string());
-  }
   WeightReader reader(checkpoint);
   if (spec.has_encoder()) read_encoder(reader, spec, *parts_);
   read_decoder(reader, spec, *parts_);

@@ -45,10 +45,17 @@ void visit(AttentionWeights& weights, Visit body) {
   visit(weights.derived, body);
 }
 
+void visit(PatchWeights& weights, Visit body) {
+  visit(weights.up, body);
+  visit(weights.down, body);
+  visit(weights.skip, body);
+}
+
 // All but the attention of decoder layers.
 void visit(ModelWeights::Parts& parts, Visit body) {
   visit(parts.conv1, body);
   visit(parts.conv2, body);
+  visit(parts.patch_in, body);
   body(parts.encoder_embed);
   visit(parts.encoder_embed_norm, body);
   body(parts.encoder_positions);
@@ -70,6 +77,7 @@ void visit(ModelWeights::Parts& parts, Visit body) {
   }
   visit(parts.decoder_norm, body);
   visit(parts.head, body);
+  visit(parts.patch_out, body);
 }
 
 }  // namespace

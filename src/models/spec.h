@@ -127,14 +127,36 @@ struct StackSpec {
   AttentionSpec cross(int64_t encoder_width) const;
 };
 
+// A model that foretells series of numbers: what its encoder reads of one, and what its decoder
+// says.
+struct SeriesSpec {
+  int64_t context = 0;  // values it looks at, the last ones of a series
+  int64_t horizon = 0;  // values it foretells at a time; 0: not such a model
+  int32_t start = 0;    // token that the decoder begins with
+  // By patches (Chronos-Bolt): values less their mean over their standard deviation, `patch` at a
+  // time and one patch every `stride`; the decoder's first step gives quantiles of all values.
+  int64_t patch = 0;           // 0: by tokens
+  int64_t stride = 0;          // at most patch
+  bool closed = false;         // token 1 follows the patches (REG)
+  std::vector<double> levels;  // of the quantiles, ascending, in (0, 1)
+  // By tokens (Chronos): a value over the mean |value| becomes its bin, one of centers that lie
+  // evenly in [low, high]; the decoder writes tokens. Bin b is token b + specials.
+  double low = 0, high = 0;
+  int64_t specials = 0;  // tokens before the bins
+  int32_t padding = 0, end = 0;
+  bool ended = false;   // the end token follows the values
+  int64_t samples = 0;  // what the file says of drawing
+  int64_t top_k = 0;
+  double temperature = 1, top_p = 1;
+};
+
 struct ModelSpec {
   std::string family;      // "whisper": for people; nothing branches on it
   int64_t vocabulary = 0;  // V
   // What the encoder is given: audio of so many mel bins, 80 or 128, through two convolutions
-  // (Whisper); or numbers of a series, so many at a time (Chronos-Bolt: planned, not run); or,
-  // where both are 0, tokens (T5, Marian, BART).
+  // (Whisper); or a series of numbers (Chronos); or else tokens (T5, Marian, BART).
   int64_t mel_bins = 0;
-  int64_t patch = 0;
+  SeriesSpec series;
   int64_t source_vocabulary = 0;  // of an encoder that reads, where it has its own (Marian); 0: V
   StackSpec encoder;              // no layers: a language model
   StackSpec decoder;              // has cross attention if there is an encoder
@@ -155,7 +177,13 @@ struct ModelSpec {
 
   bool has_encoder() const { return encoder.layers > 0; }
   bool hears() const { return mel_bins > 0; }
-  bool reads() const { return has_encoder() && !hears() && patch == 0; }
+  bool forecasts() const { return series.horizon > 0; }
+  bool reads() const { return has_encoder() && !hears() && !forecasts(); }
+  // Numbers that the decoder gives for a token: logits of V tokens, or quantiles of the values.
+  int64_t outputs() const {
+    return series.patch > 0 ? series.horizon * static_cast<int64_t>(series.levels.size())
+                            : vocabulary;
+  }
 };
 
 // The attention layers a cache is planned for, in order: self (and cross, with an encoder) of

@@ -17,6 +17,10 @@ int64_t bytes_of(const MlpWeights& mlp) {
   return bytes_of(mlp.norm) + mlp.gate.bytes() + mlp.up.bytes() + mlp.down.bytes();
 }
 
+int64_t bytes_of(const PatchWeights& weights) {
+  return weights.up.bytes() + weights.down.bytes() + weights.skip.bytes();
+}
+
 // Rows [first, rows): of sealed planes, whole pages up to the one of the last row, and that one's
 // f32 rows.
 int64_t bytes_of_rows(const std::vector<RowFormat>& planes, int64_t first, int64_t rows) {
@@ -36,7 +40,7 @@ int64_t bytes_of_rows(const std::vector<RowFormat>& planes, int64_t first, int64
 int64_t Decoder::step_weight_bytes() const {
   int64_t bytes = bytes_of(weights_.embed_norm) + weights_.embed_in.bytes() +
                   bytes_of(weights_.decoder_norm) + weights_.embed_out.bytes() +
-                  weights_.head.bytes();
+                  weights_.head.bytes() + bytes_of(weights_.patch_out);
   for (const DecoderLayer& layer : weights_.decoder) {
     bytes += bytes_of(layer.self_norm) + bytes_of(layer.cross_norm) + bytes_of(layer.mlp);
   }

@@ -9,6 +9,7 @@
 //   <side>.embed?.weight [V, D], or shared.weight for both;  <side>.embed_norm?.{weight,bias?}
 //   <side>.positions?.weight [P, D];  <side>.relative_bias?.weight [buckets, H]
 //   head?.weight [V, D];  head?.bias [V]
+//   {patch_in?,patch_out?}.{up,down,skip}.{weight,bias}
 //   <block>.self.{norm?,q,k,v,out}.{weight,bias?}, where a norm may have no parameters at all
 //   <block>.self.qkv? [q, k and v stacked], instead of q, k and v
 //   <block>.self.{q_norm?,k_norm?,post_norm?}.{weight,bias?}

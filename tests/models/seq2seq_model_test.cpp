@@ -71,7 +71,9 @@ TEST(Translator, HoldsWhatTheFormulaSays) {
       {"T5-3B", t5_config(1024, 32, 128, 24), 1024, 4096, 24},
       {"Flan-T5-base", t5_config(768, 12, 64, 12), 768, 768, 12},
       {"Chronos-Bolt-base", t5_config(768, 12, 64, 12, R"(, "chronos_config": {
-                                   "context_length": 2048, "input_patch_size": 16})"),
+                                   "context_length": 2048, "prediction_length": 64,
+                                   "input_patch_size": 16, "input_patch_stride": 16,
+                                   "use_reg_token": true, "quantiles": [0.1, 0.5, 0.9]})"),
        768, 768, 12},
       {"NLLB-3.3B", nllb, 2048, 2048, 24}};
   for (const Published& model : models) {

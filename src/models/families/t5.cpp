@@ -1,11 +1,12 @@
-// T5 (1.0), Flan-T5 (1.1), mT5 and Chronos, whose tokens are numbers: an encoder that reads and a
-// decoder, relative positions shared by the layers of a side, RMS norms, no biases, scores that are
-// not scaled. Heads may be together wider than the model (T5-11B: 16 times). 1.0 multiplies what
-// its tied head gets by D^-1/2.
+// T5 (1.0), Flan-T5 (1.1), mT5, and Chronos and Chronos-Bolt, which read series of numbers: an
+// encoder that reads and a decoder, relative positions shared by the layers of a side, RMS norms,
+// no biases, scores that are not scaled. Heads may be together wider than the model (T5-11B: 16
+// times). 1.0 multiplies what its tied head gets by D^-1/2.
 #include <cmath>
 
 #include "models/config_fields.h"
 #include "models/family.h"
+#include "models/series_fields.h"
 
 namespace slim {
 namespace {
@@ -54,13 +55,11 @@ ModelSpec read_config(const JsonObject& config) {
   if (config.has("num_decoder_layers")) {
     spec.decoder.layers = config.integer("num_decoder_layers", 1, kMostLayers);
   }
-  if (config.has("chronos_config")) {  // Chronos has it too, but for what makes tokens of numbers
-    const JsonObject series = config.object("chronos_config");
-    if (series.has("input_patch_size")) spec.patch = read_size(series, "input_patch_size");
-  }
+  read_series(config, spec);
   spec.tied_head = read_flag(config, "tie_word_embeddings", !multilingual);
   // Transformers 5 says it apart: there a 1.1 model may have one table.
-  const bool scaled = !multilingual && read_flag(config, "scale_decoder_outputs", spec.tied_head);
+  const bool scaled = !multilingual && spec.series.patch == 0 &&
+                      read_flag(config, "scale_decoder_outputs", spec.tied_head);
   if (scaled) {
     spec.head_factor = static_cast<float>(1.0 / std::sqrt(static_cast<double>(spec.decoder.width)));
   }
@@ -76,6 +75,11 @@ Family t5() {
           .content = {},
           .read_config = read_config,
           .renames = {{"lm_head.", "head."},
+                      {"input_patch_embedding.", "patch_in."},
+                      {"output_patch_embedding.", "patch_out."},
+                      {".hidden_layer.", ".up."},
+                      {".output_layer.", ".down."},
+                      {".residual_layer.", ".skip."},
                       {"coder.embed_tokens.", "coder.embed."},
                       {"coder.final_layer_norm.", "coder.norm."},
                       {"coder.block.0.layer.0.SelfAttention.relative_attention_bias.",
