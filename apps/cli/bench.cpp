@@ -50,6 +50,11 @@ void print_read_limit(const std::vector<BenchRow>& rows) {
   }
 }
 
+// How many times as fast as kv; a converted model has none, and a forecast at once no steps.
+std::string ratio(double rate, double of_kv) {
+  return of_kv > 0 ? fmt::format("{:.2f}x", rate / of_kv) : "-";
+}
+
 void print_encoded(const std::vector<BenchRow>& rows) {
   std::printf(
       "batch  cache  rows  encoder s  first token s  ms/step  vs kv  tokens/s  vs kv  "
@@ -59,20 +64,16 @@ void print_encoded(const std::vector<BenchRow>& rows) {
     // The standard cache in f32 comes first at each batch size.
     if (row.cache == "kv" && row.row_type == "f32") kv = row;
     std::printf(
-        "%5d  %-5s  %-4s  %9.3f  %13.3f  %7.2f  %4.2fx  %8.0f  %4.2fx  %6.1f  %6.1f %%  %-9s  %s\n",
+        "%5d  %-5s  %-4s  %9.3f  %13.3f  %7.2f  %5s  %8.0f  %5s  %6.1f  %6.1f %%  %-9s  %s\n",
         row.batch, row.cache.c_str(), row.row_type.c_str(), row.encode_seconds,
-        row.first_token_seconds, row.step_seconds * 1e3, kv.step_seconds / row.step_seconds,
-        row.tokens_per_second, row.tokens_per_second / kv.tokens_per_second, row.read_rate() / 1e9,
+        row.first_token_seconds, row.step_seconds * 1e3,
+        ratio(kv.step_seconds, row.step_seconds).c_str(), row.tokens_per_second,
+        ratio(row.tokens_per_second, kv.tokens_per_second).c_str(), row.read_rate() / 1e9,
         100 * row.read_share(), bytes_text(row.context_bytes).c_str(),
         bytes_text(row.peak_rss_bytes).c_str());
   }
   std::printf("tokens/s: from the encoder's output to the last token, the first included\n");
   print_read_limit(rows);
-}
-
-// How many times as fast as kv; a converted model has none.
-std::string ratio(double rate, double of_kv) {
-  return of_kv > 0 ? fmt::format("{:.2f}x", rate / of_kv) : "-";
 }
 
 void print_text(const std::vector<BenchRow>& rows) {
@@ -103,7 +104,7 @@ int run(const Options& options) {
   if (options.json) {
     print_json(rows);
   } else {
-    engine.hears() || engine.reads() ? print_encoded(rows) : print_text(rows);
+    engine.hears() || engine.reads() || engine.forecasts() ? print_encoded(rows) : print_text(rows);
   }
   return 0;
 }
@@ -114,7 +115,8 @@ Action add_bench(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   add_model_options(app, options->model);
   app.add_option("-b,--batch", options->bench.batches,
-                 "Batch sizes, as 1,16 (default: 1,16,64 of speech and translation, 1 of text)")
+                 "Batch sizes, as 1,16 (default: 1,16,64 of speech, translation and series, 1 of "
+                 "text)")
       ->delimiter(',');
   app.add_option("-p,--prompts", options->bench.prompts, "Text: prompt lengths, as 512,1024")
       ->delimiter(',')

@@ -15,6 +15,7 @@ using Action = std::function<int()>;
 
 Action add_transcribe(CLI::App& app);
 Action add_translate(CLI::App& app);
+Action add_forecast(CLI::App& app);
 Action add_inspect(CLI::App& app);
 Action add_verify(CLI::App& app);
 Action add_bench(CLI::App& app);

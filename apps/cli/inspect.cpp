@@ -26,6 +26,8 @@ void print_json(const Inspection& inspection) {
                                       {"vocabulary", inspection.vocabulary},
                                       {"encoder_positions", inspection.encoder_positions},
                                       {"decoder_positions", inspection.decoder_positions},
+                                      {"series_context", inspection.series_context},
+                                      {"series_horizon", inspection.series_horizon},
                                       {"unpacked_weights", inspection.unpacked_weights},
                                       {"weight_bytes", inspection.weight_bytes},
                                       {"derived_bytes", inspection.derived_bytes},
@@ -50,6 +52,10 @@ void print_model(const Inspection& inspection) {
   std::printf("width %lld, %lld heads (%lld of keys), %lld tokens known\n",
               number(inspection.width), number(inspection.heads), number(inspection.key_heads),
               number(inspection.vocabulary));
+  if (inspection.series_horizon > 0) {
+    std::printf("series    %lld values looked at, %lld foretold at once\n",
+                number(inspection.series_context), number(inspection.series_horizon));
+  }
   if (inspection.unpacked_weights > 0) {
     std::printf("unpacked  %lld matrices, of q4_1, q5_0 or q5_1, are f32 in memory\n",
                 number(inspection.unpacked_weights));

@@ -22,6 +22,7 @@ struct Entry {
 constexpr Entry kCommands[] = {
     {"transcribe", "Turn speech into text", add_transcribe},
     {"translate", "Turn lines of text into others: translations, summaries", add_translate},
+    {"forecast", "Tell what comes after series of numbers", add_forecast},
     {"generate", "Continue a text", add_generate},
     {"chat", "Talk with a model in the terminal", add_chat},
     {"inspect", "Show a model's cache plan: kinds, sizes, conditioning", add_inspect},

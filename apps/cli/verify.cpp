@@ -7,6 +7,7 @@
 #include "output.h"
 #include "progress.h"
 #include "report.h"
+#include "series_file.h"
 
 namespace slim::cli {
 namespace {
@@ -41,14 +42,19 @@ void print_json(const Verification& result) {
 void print_table(const Verification& result) {
   std::printf(
       "tokens     %lld in %lld sequences, each scored against stored rows; the reference is kv in "
-      "f32\n"
-      "KL         mean %.2e, 99 %% of tokens below %.2e, max %.2e nats\n"
-      "top-1      %.4f agree\n"
-      "logits     differ by at most %.2e, %.2e of the largest\n"
+      "f32\n",
+      static_cast<long long>(result.tokens), static_cast<long long>(result.sequences));
+  if (result.distributions) {
+    std::printf(
+        "KL         mean %.2e, 99 %% of tokens below %.2e, max %.2e nats\n"
+        "top-1      %.4f agree\n",
+        result.kl_mean, result.kl_p99, result.kl_max, result.top1);
+  }
+  std::printf(
+      "%s  differ by at most %.2e, %.2e of the largest\n"
       "rows       %lld bytes a token; a standard cache in bf16: %lld (%.1f %%)\n"
       "context    %s at %lld tokens; a standard cache in bf16: %s (%.1f %%)\n",
-      static_cast<long long>(result.tokens), static_cast<long long>(result.sequences),
-      result.kl_mean, result.kl_p99, result.kl_max, result.top1, result.logit_max, result.logit_rel,
+      result.distributions ? "logits   " : "quantiles", result.logit_max, result.logit_rel,
       static_cast<long long>(result.bytes_per_token),
       static_cast<long long>(result.bf16_bytes_per_token),
       percent(result.bytes_per_token, result.bf16_bytes_per_token),
@@ -75,10 +81,17 @@ int run(Options& options) {
   options.translate.on_done = [&](size_t, size_t done, size_t total) {
     return show("lines", static_cast<double>(done), static_cast<double>(total));
   };
-  const Verification result = engine.hears() ? engine.verify(options.input, options.transcribe)
-                              : engine.reads()
-                                  ? engine.verify_translation(options.input, options.translate)
-                                  : engine.verify_text(options.input, options.score);
+  ForecastOptions forecast;
+  forecast.on_done = [&](size_t done, size_t total) {
+    return show("series", static_cast<double>(done), static_cast<double>(total));
+  };
+  const auto verify = [&] {
+    if (engine.hears()) return engine.verify(options.input, options.transcribe);
+    if (engine.reads()) return engine.verify_translation(options.input, options.translate);
+    if (!engine.forecasts()) return engine.verify_text(options.input, options.score);
+    return engine.verify_forecast(read_series(options.input, {}).series, forecast);
+  };
+  const Verification result = verify();
   progress.clear();
   options.json ? print_json(result) : print_table(result);
   return interrupt.requested() ? kInterrupted : 0;
@@ -89,9 +102,10 @@ int run(Options& options) {
 Action add_verify(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   add_model_options(app, options->model);
-  app.add_option("input", options->input,
-                 "Audio for speech models, a text file for others (lines to translate for models "
-                 "that translate)")
+  app.add_option(
+         "input", options->input,
+         "Audio for speech models, CSV or JSON for models of series, a text file for others "
+         "(lines to translate for models that translate)")
       ->required();
   app.add_option("-l,--language", options->transcribe.language,
                  "Language code (default: detected)");

@@ -49,6 +49,7 @@ struct Inspection {
   int64_t encoder_layers = 0, decoder_layers = 0, width = 0, heads = 0, key_heads = 0;
   int64_t mel_bins = 0;  // 0: a model of text, with or without an encoder
   int64_t vocabulary = 0, encoder_positions = 0, decoder_positions = 0;
+  int64_t series_context = 0, series_horizon = 0;  // values looked at and foretold at once; 0: text
   bool has_weights = false;
   // Matrices of the file that are held as f32, because nothing multiplies their blocks.
   int64_t unpacked_weights = 0;
@@ -64,6 +65,9 @@ struct Inspection {
 
 // The chosen cache against kv in f32, on the same tokens, each scored against stored rows.
 struct Verification {
+  // False: the outputs are numbers (quantiles, in standard deviations of their series), and what is
+  // said of distributions (kl, top1) is NaN.
+  bool distributions = true;
   int64_t tokens = 0;
   int64_t sequences = 0;
   double logit_rel = 0;  // max |difference| / max |logit|
@@ -102,9 +106,10 @@ struct Perplexity {
 
 struct BenchOptions {
   std::vector<int> batches = {};  // none: 1, 16 and 64 of models with an encoder, or 1 text
-  int tokens = 96;                // decoder steps timed: what 30 s of speech come to
-  int repeats = 3;                // medians of this many
-  int source_tokens = 64;         // of each text that a model of text for text reads
+  int tokens = 96;         // decoder steps timed, of series no more than it has: what 30 s of
+                           // speech come to
+  int repeats = 3;         // medians of this many
+  int source_tokens = 64;  // of each text that a model of text for text reads
   // Language models; tokens: steps after each prompt.
   std::vector<int> prompts = {512, 1024};
   int64_t step_tokens = 0;  // of a pass; 0: as the device likes them
@@ -135,6 +140,7 @@ struct BenchRow {
 
   // Bytes a second that a step reads, its sampling and all else counted; and of what is possible.
   double read_rate() const {
+    if (step_seconds == 0) return 0;  // no steps after the first
     return static_cast<double>(step_weight_bytes + step_row_bytes) / step_seconds;
   }
   double read_share() const { return read_limit == 0 ? 0 : read_rate() / read_limit; }

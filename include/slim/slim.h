@@ -1,5 +1,5 @@
 // Slim's whole public C++ interface, with the headers it includes: load a model, transcribe,
-// translate, generate, inspect, verify, measure, convert.
+// translate, generate, forecast, inspect, verify, measure, convert.
 //
 //   slim::Engine engine("models/llama-2-7b", {});
 //   slim::GenerateRequest request;
@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "slim/error.h"
+#include "slim/forecasting.h"
 #include "slim/generation.h"
 #include "slim/live.h"
 #include "slim/report.h"
@@ -71,7 +72,8 @@ class Engine {
   Engine(const std::string& model, const EngineOptions& options);
   ~Engine();
 
-  bool hears() const;  // a speech model: transcribes; else a model of text
+  bool hears() const;      // a speech model: transcribes; else a model of series or text
+  bool forecasts() const;  // ... of series of numbers: foretells them; else of text
   bool reads() const;  // ... which writes one text for another: translates; else a language model
   int64_t context() const;  // most tokens of a sequence
 
@@ -120,6 +122,18 @@ class Engine {
   // Translates the lines of a text file greedily with kv in f32, then scores those tokens, one at a
   // time, under both.
   Verification verify_translation(const std::string& path, const TranslateOptions& options);
+
+  // Models of series (others: Error{bad_request}). Thread-safe.
+  //
+  // A forecast for each series, in order; of unequal lengths, they do as each does alone. Throws
+  // Error{bad_request} with the series' number if it is empty, has an infinite value, or none that
+  // is known among those that the model looks at.
+  std::vector<Forecast> forecast(const std::vector<Series>& series, const ForecastOptions& options,
+                                 ForecastStats* stats = nullptr);
+  SeriesLimits series_limits() const;
+  // What kv in f32 and the chosen cache say of what comes after each series: of models that draw,
+  // over the likeliest path, one token at a time.
+  Verification verify_forecast(const std::vector<Series>& series, const ForecastOptions& options);
 
   // kv and slim (in the chosen kind and type), at every batch size or prompt length.
   std::vector<BenchRow> bench(const BenchOptions& options);

@@ -1,17 +1,20 @@
-// Benchmark of models with an encoder, of speech or of text: encoder and decoder at several batch
-// sizes, standard cache and slim in turn, in one run.
+// Benchmark of models with an encoder, of speech, text or series: encoder and decoder at several
+// batch sizes, standard cache and slim in turn, in one run.
+#include <algorithm>
 #include <cmath>
 
 #include "base/stopwatch.h"
 #include "engine/benchmark.h"
 #include "engine/runtime.h"
+#include "engine/series_source.h"
 #include "engine/step_batch.h"
 
 namespace slim {
 namespace {
 
-// What the decoder begins with: start, language, task, first timestamp; or start and language.
-int64_t prompt_tokens(const ModelSpec& spec) { return spec.hears() ? 4 : 2; }
+// What the decoder begins with: start, language, task, first timestamp; start alone; or start and
+// language.
+int64_t prompt_tokens(const ModelSpec& spec) { return spec.hears() ? 4 : spec.forecasts() ? 1 : 2; }
 
 // One window of frames that are not all alike; what they say does not matter to the time.
 Tensor made_up_mel(const Model& model, int64_t batch) {
@@ -25,9 +28,19 @@ Tensor made_up_mel(const Model& model, int64_t batch) {
   return mel;
 }
 
-// Rows of one window, or of one source.
+// As long as the model looks back.
+SeriesSource made_up_series(const ModelSpec& spec) {
+  std::vector<float> values;
+  for (int64_t i = 0; i < spec.series.context; ++i) {
+    values.push_back(static_cast<float>(2 + std::sin(0.37 * static_cast<double>(i))));
+  }
+  return spec.series.patch > 0 ? cut_patches(spec.series, values) : SeriesBins(spec).read(values);
+}
+
+// Rows of one window, source or series.
 Tensor encode_made_up(const Model& model, const BenchOptions& options) {
   if (model.spec().hears()) return model.encode(made_up_mel(model, 1).matrix(), 1);
+  if (model.spec().forecasts()) return encode_series(model, made_up_series(model.spec()));
   const int64_t vocabulary =
       model.spec().source_vocabulary > 0 ? model.spec().source_vocabulary : model.spec().vocabulary;
   std::vector<int32_t> tokens;
@@ -67,7 +80,7 @@ DecoderTimes time_decoder(const Model& model, const Tensor& encoded, int batch, 
     for (Sequence& sequence : sequences) step.add(sequence, std::span(&token, 1));
     run_greedily(step);  // sampling is part of a step
   }
-  times.step = clock.lap() / tokens;
+  if (tokens > 0) times.step = clock.lap() / tokens;
   for (int i = 0; i < batch; ++i) {
     times.context_bytes += rows[static_cast<size_t>(i)].held_bytes() +
                            sequences[static_cast<size_t>(i)].rows.held_bytes();
@@ -81,7 +94,7 @@ BenchRow bench_one(const Model& model, const std::string& cache, int batch,
   row.cache = cache;
   row.row_type = std::string(name_of(model.plan().front().rows.type));
   row.batch = batch;
-  row.prompt = model.spec().hears() ? 0 : options.source_tokens;
+  row.prompt = model.spec().reads() ? options.source_tokens : 0;
   std::vector<double> encode;
   std::vector<double> first;
   std::vector<double> steps;
@@ -106,17 +119,21 @@ BenchRow bench_one(const Model& model, const std::string& cache, int batch,
     row.step_row_bytes +=
         batch * model.step_row_bytes(prompt_tokens(model.spec()) + i, encoded.size(0));
   }
-  row.step_row_bytes /= options.tokens;
+  row.step_row_bytes /= std::max(options.tokens, 1);
   row.peak_rss_bytes = peak_rss_bytes();
   return row;
 }
 
 }  // namespace
 
-std::vector<BenchRow> bench_encoded(Runtime& runtime, const BenchOptions& options) {
+std::vector<BenchRow> bench_encoded(Runtime& runtime, BenchOptions options) {
   require_kv(runtime);
   const int64_t room = runtime.context() - prompt_tokens(runtime.spec());
-  if (options.tokens < 1 || options.tokens > room || options.repeats < 1) {
+  // A forecast has no more steps; by patches there are none after the first.
+  if (runtime.forecasts())
+    options.tokens = static_cast<int>(std::min<int64_t>(options.tokens, room));
+  const int least = runtime.forecasts() ? 0 : 1;
+  if (options.tokens < least || options.tokens > room || options.repeats < 1) {
     throw Error(ErrorCode::bad_request, "Between 1 and " + std::to_string(room) +
                                             " tokens and at least one repeat can be timed.");
   }

@@ -58,6 +58,8 @@ bool Engine::hears() const { return state_->runtime.hears(); }
 
 bool Engine::reads() const { return state_->runtime.reads(); }
 
+bool Engine::forecasts() const { return state_->runtime.forecasts(); }
+
 int64_t Engine::context() const { return state_->runtime.context(); }
 
 std::vector<Transcription> Engine::transcribe(const std::vector<std::string>& paths,
@@ -90,6 +92,7 @@ std::vector<Generation> Engine::generate(const std::vector<GenerateRequest>& req
 }
 
 std::vector<int32_t> Engine::tokenize(const std::string& text) const {
+  require_words(state_->runtime);
   return state_->runtime.tokenizer().encode(text, true, true);
 }
 
@@ -116,6 +119,22 @@ TranslationLanguages Engine::languages() const {
 
 Verification Engine::verify_translation(const std::string& path, const TranslateOptions& options) {
   return slim::verify_translation(state_->runtime, path, options);
+}
+
+std::vector<Forecast> Engine::forecast(const std::vector<Series>& series,
+                                       const ForecastOptions& options, ForecastStats* stats) {
+  return forecast_series(state_->runtime, series, options, stats);
+}
+
+SeriesLimits Engine::series_limits() const {
+  require_series(state_->runtime);
+  const SeriesSpec& series = state_->runtime.spec().series;
+  return {series.context, series.horizon, series.patch == 0};
+}
+
+Verification Engine::verify_forecast(const std::vector<Series>& series,
+                                     const ForecastOptions& options) {
+  return slim::verify_forecast(state_->runtime, series, options);
 }
 
 std::vector<BenchRow> Engine::bench(const BenchOptions& options) {

@@ -67,13 +67,24 @@ int64_t weights_of(const StackSpec& stack, int64_t attentions) {
   return stack.layers * (attentions * 2 * stack.width * (queries + keys) + mlp);
 }
 
+// Into and out of a model of patches, in elements.
+int64_t weights_of_patches(const ModelSpec& spec) {
+  if (spec.series.patch == 0) return 0;
+  const auto block = [&](int64_t inputs, int64_t outputs) {
+    return spec.decoder.mlp_width * (inputs + outputs) + inputs * outputs;
+  };
+  return block(2 * spec.series.patch, spec.encoder.width) +
+         block(spec.decoder.width, spec.outputs());
+}
+
 // The matrices of a model of text, in elements; those of a speech model are not counted.
 int64_t weights_of(const ModelSpec& spec) {
   if (spec.hears()) return 0;
   const int64_t embed = spec.embed_width > 0 ? spec.embed_width : spec.decoder.width;
-  const int64_t tables = (spec.tied_head ? 1 : 2) * spec.vocabulary + spec.source_vocabulary;
+  const bool one_table = spec.tied_head || spec.series.patch > 0;
+  const int64_t tables = (one_table ? 1 : 2) * spec.vocabulary + spec.source_vocabulary;
   return weights_of(spec.decoder, spec.has_encoder() ? 2 : 1) + weights_of(spec.encoder, 1) +
-         tables * embed;
+         tables * embed + weights_of_patches(spec);
 }
 
 // What a layer's cache adds to its weights, less the value weights that it replaces.
@@ -195,6 +206,8 @@ Inspection inspect_model(const ModelFiles& files, const PlannedModel& planned, i
   inspection.vocabulary = spec.vocabulary;
   inspection.encoder_positions = spec.encoder.positions;
   inspection.decoder_positions = spec.decoder.positions;
+  inspection.series_context = spec.series.context;
+  inspection.series_horizon = spec.series.horizon;
   if (files.checkpoint != nullptr) {
     inspection.unpacked_weights =
         std::max<int64_t>(files.checkpoint->scalar("unpacked tensors"), 0);

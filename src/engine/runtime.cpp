@@ -97,14 +97,24 @@ void require_kv(const Runtime& runtime) {
               runtime.name());
 }
 
+void require_words(const Runtime& runtime) {
+  if (!runtime.forecasts()) return;
+  throw Error(ErrorCode::bad_request,
+              "This is a model of series of numbers: it forecasts, and knows neither speech nor "
+              "text.",
+              runtime.name());
+}
+
 void require_speech(const Runtime& runtime) {
   if (runtime.hears()) return;
+  require_words(runtime);
   throw Error(ErrorCode::bad_request, "This is a model of text: it cannot transcribe speech.",
               runtime.name());
 }
 
 void require_text(const Runtime& runtime) {
   if (!runtime.spec().has_encoder()) return;
+  require_words(runtime);
   throw Error(ErrorCode::bad_request,
               runtime.hears()
                   ? "This is a speech model: it transcribes, and cannot continue or score a text."
@@ -113,8 +123,16 @@ void require_text(const Runtime& runtime) {
               runtime.name());
 }
 
+void require_series(const Runtime& runtime) {
+  if (runtime.forecasts()) return;
+  throw Error(ErrorCode::bad_request,
+              "This is a model of speech or text: it cannot forecast a series of numbers.",
+              runtime.name());
+}
+
 void require_reading(const Runtime& runtime) {
   if (runtime.reads()) return;
+  require_words(runtime);
   throw Error(ErrorCode::bad_request,
               runtime.hears() ? "This is a speech model: it reads no text."
                               : "This is a language model: it continues a text, and has no encoder "
@@ -133,6 +151,19 @@ Runtime::Runtime(const std::string& model, const EngineOptions& options,
   }
   choice_ = cache_choice(options, files_);
   context_ = context_of(files_.spec, options.context);
+  if (!forecasts()) read_vocabulary();
+  weights_ = std::make_shared<const ModelWeights>(files_.spec, *files_.checkpoint);
+  if (options.calibration.empty()) {
+    this->model();
+  } else {
+    MeasuredModel measured = measure_plan(*this, options.calibration);
+    calibration_ = measured.calibration;
+    models_[key_of(choice_)] = std::move(measured.model);
+  }
+  load_seconds_ = clock.seconds();
+}
+
+void Runtime::read_vocabulary() {
   const GgufMetadata* metadata = files_.checkpoint->metadata();
   tokenizer_ = read_tokenizer(files_);
   if (hears()) {
@@ -152,15 +183,6 @@ Runtime::Runtime(const std::string& model, const EngineOptions& options,
             ? read_text_tokens({}, vocabulary, *tokenizer_, read_gguf_ends(*metadata, *tokenizer_))
             : read_text_tokens(files_.directory, vocabulary, *tokenizer_);
   }
-  weights_ = std::make_shared<const ModelWeights>(files_.spec, *files_.checkpoint);
-  if (options.calibration.empty()) {
-    this->model();
-  } else {
-    MeasuredModel measured = measure_plan(*this, options.calibration);
-    calibration_ = measured.calibration;
-    models_[key_of(choice_)] = std::move(measured.model);
-  }
-  load_seconds_ = clock.seconds();
 }
 
 const Model& Runtime::model(const CacheChoice& choice) {

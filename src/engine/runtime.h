@@ -35,10 +35,12 @@ class Runtime {
   const ModelSpec& spec() const noexcept { return files_.spec; }
   bool hears() const noexcept { return spec().hears(); }
   bool reads() const noexcept { return spec().reads(); }
+  bool forecasts() const noexcept { return spec().forecasts(); }
   const std::filesystem::path& directory() const noexcept { return files_.directory; }
   int64_t context() const noexcept { return context_; }
   const ModelWeights& weights() const noexcept { return *weights_; }
   std::shared_ptr<const ModelWeights> shared_weights() const noexcept { return weights_; }
+  // Of models of speech and text.
   const Tokenizer& tokenizer() const noexcept { return *tokenizer_; }
   std::shared_ptr<const Tokenizer> shared_tokenizer() const noexcept { return tokenizer_; }
   const SpeechTokens& tokens() const { return speech_tokens_.value(); }   // of speech models
@@ -63,6 +65,8 @@ class Runtime {
   std::vector<LayerPlan> unseen_plan(const CacheChoice& choice) const;
 
  private:
+  void read_vocabulary();
+
   std::string name_;
   ModelFiles files_;
   CacheChoice choice_;
@@ -91,9 +95,11 @@ CacheChoice kv_choice(RowType type);
 int64_t context_of(const ModelSpec& spec, int64_t asked);
 
 // Throw Error{bad_request} if the model is of the other sort.
+void require_words(const Runtime& runtime);  // speech or text
 void require_speech(const Runtime& runtime);
 void require_text(const Runtime& runtime);
 void require_reading(const Runtime& runtime);
+void require_series(const Runtime& runtime);
 // Whether the model can run a standard cache: a converted one has no value weights. The second
 // throws Error{bad_request} if not.
 bool has_kv(const Runtime& runtime);
@@ -137,10 +143,22 @@ std::vector<Translation> translate_texts(Runtime& runtime, const std::vector<std
 Verification verify_translation(Runtime& runtime, const std::string& path,
                                 const TranslateOptions& options);
 
+// ---- Series ----------------------------------------------------------------------------------
+
+// In f32. Throws Error{bad_request}, with its number, for a series that is empty, has an infinite
+// value, or none that is known where the model looks.
+std::vector<std::vector<float>> checked_series(const Runtime& runtime,
+                                               const std::vector<Series>& series);
+// `stats` may be null.
+std::vector<Forecast> forecast_series(Runtime& runtime, const std::vector<Series>& series,
+                                      const ForecastOptions& options, ForecastStats* stats);
+Verification verify_forecast(Runtime& runtime, const std::vector<Series>& series,
+                             const ForecastOptions& options);
+
 // ---- All ------------------------------------------------------------------------------------
 
 // Of models with an encoder.
-std::vector<BenchRow> bench_encoded(Runtime& runtime, const BenchOptions& options);
+std::vector<BenchRow> bench_encoded(Runtime& runtime, BenchOptions options);
 
 // A model's plan, and what it was made of.
 struct PlannedModel {
