@@ -31,7 +31,7 @@
 
 namespace slim {
 
-enum class Activation : uint8_t { none, relu, gelu, gelu_tanh, silu };  // gelu: exact, with erf
+enum class Activation : uint8_t { none, relu, gelu, gelu_tanh, silu, tanh };  // gelu: with erf
 
 // y[t, n] = activation(sum_k x[t, k] * weight[n, k] + bias[n]) + (accumulate ? y[t, n] : 0)
 struct Linear {
@@ -108,17 +108,21 @@ struct Embed {
   Matrix y;                              // [T, D] f32
 };
 
-// One-dimensional convolution with three taps and one sample of zero padding at both ends:
-// y[b, t, o] = activation(bias[o] + sum_{i, j} weight[o, j, i] * x[b, t*stride + j - 1, i]).
+// One-dimensional convolution, with `padding` frames of zeros at both ends:
+// y[b, t, o] = activation(bias[o] + sum_{i, j} weight[o, j, i] * x[b, t*stride + j - padding, i]).
 // Channels come last on both sides. (weight is stored tap-major; files have [out, in, tap].)
 struct Convolve {
-  ConstMatrix x;       // [batch * frames, in] f32
-  ConstMatrix weight;  // [out, 3 * in] f32, f16 or bf16
+  ConstMatrix x;       // [batch * frames, in] f32; frames + 2 * padding >= taps
+  ConstMatrix weight;  // [out, taps * in] f32, f16 or bf16
   const float* bias = nullptr;
-  Matrix y;  // [batch * ceil(frames / stride), out] f32
+  Matrix y;  // [batch * steps(frames), out] f32
   int64_t batch = 1;
-  int64_t stride = 1;  // 1 or 2
+  int64_t stride = 1;
   Activation activation = Activation::none;
+  int64_t taps = 3;
+  int64_t padding = 1;  // less than half of the taps
+
+  int64_t steps(int64_t frames) const { return (frames + 2 * padding - taps) / stride + 1; }
 };
 
 // What heads add to their scores by distance (T5): position of the row less that of the query, held

@@ -72,6 +72,14 @@ TEST_P(LayerNormParity, Sizes) {
   }
 }
 
+// A window of sound is one row.
+TEST_P(LayerNormParity, LongRows) {
+  for (const int64_t width : {4095, 4097, 300000}) {
+    expect_parity(TestMatrix::random(1, DType::f32, 1, width).map([](float v) { return v + 3.0F; }),
+                  true, fmt::format("D {}", width));
+  }
+}
+
 TEST_P(LayerNormParity, LargeMeansOutliersAndConstantRows) {
   auto x = TestMatrix::random(1, DType::f32, 5, 384).map([](float v) { return v + 1000.0F; });
   expect_parity(x, true, "mean of 1000");
@@ -130,32 +138,36 @@ class ConvolveParity : public ParityTest {
  protected:
   struct Size {
     int64_t batch, frames, inputs, outputs;
+    int64_t taps = 3, around = 1;  // frames of zeros at both ends
   };
-  // As for linear, of 3 * inputs terms.
+  // As for linear, of taps * inputs terms.
   void expect_parity(const TestMatrix& x, const Size& size, int64_t stride, DType type,
                      Activation activation) {
     const int64_t padding = size.inputs % 2;
-    const auto weight = TestMatrix::random(2, type, size.outputs, 3 * size.inputs, padding);
+    const int64_t terms = size.taps * size.inputs;
+    const auto weight = TestMatrix::random(2, type, size.outputs, terms, padding);
     const auto bias = TestMatrix::random(3, DType::f32, 1, size.outputs);
     const bool with_bias = stride == 1;
     const auto run = [&](Kernels& kernels, bool absolute) {
-      TestMatrix y(DType::f32, size.batch * ((size.frames + stride - 1) / stride), size.outputs,
-                   padding);
+      const int64_t steps = (size.frames + 2 * size.around - size.taps) / stride + 1;
+      TestMatrix y(DType::f32, size.batch * steps, size.outputs, padding);
       const TestMatrix left = absolute ? x.magnitudes() : x;
       const TestMatrix right = absolute ? weight.magnitudes() : weight;
       const TestMatrix added = absolute ? bias.magnitudes() : bias;
       kernels.convolve({left.view(), right.view(), with_bias ? added.floats() : nullptr, y.view(),
-                        size.batch, stride, absolute ? Activation::none : activation});
+                        size.batch, stride, absolute ? Activation::none : activation, size.taps,
+                        size.around});
       return y;
     };
-    const double share = 1.13 * sum_tolerance(3 * size.inputs) + 16.0 * kUnit;
+    const double share = 1.13 * sum_tolerance(terms) + 16.0 * kUnit;
     const TestMatrix bounds = run(*reference_, true).map([&](float sum) {
       return static_cast<float>(share * static_cast<double>(sum));
     });
-    EXPECT_TRUE(agrees(run(*kernels_, false), run(*reference_, false), bounds))
-        << fmt::format("batch {}, frames {}, {} to {} channels, stride {}, {}, activation {}",
-                       size.batch, size.frames, size.inputs, size.outputs, stride, name_of(type),
-                       static_cast<int>(activation));
+    EXPECT_TRUE(agrees(run(*kernels_, false), run(*reference_, false), bounds)) << fmt::format(
+        "batch {}, frames {}, {} to {} channels, {} taps, {} around, stride {}, {}, "
+        "activation {}",
+        size.batch, size.frames, size.inputs, size.outputs, size.taps, size.around, stride,
+        name_of(type), static_cast<int>(activation));
   }
 };
 
@@ -169,6 +181,24 @@ TEST_P(ConvolveParity, SizesStridesAndWeightTypes) {
         const auto x = TestMatrix::random(1, DType::f32, size.batch * size.frames, size.inputs,
                                           size.inputs % 2);
         expect_parity(x, size, stride, type, Activation::gelu);
+      }
+    }
+  }
+}
+
+// Rows of x that follow each other without a gap, and others.
+TEST_P(ConvolveParity, TapsAndPadding) {
+  constexpr Size kSizes[] = {{1, 895, 1, 24, 127, 0}, {2, 13, 16, 9, 7, 0}, {1, 5, 3, 2, 5, 0},
+                             {2, 200, 8, 33, 7, 3},   {1, 9, 7, 5, 5, 1},   {3, 40, 1, 3, 4, 1},
+                             {1, 900, 48, 24, 3, 0},  {1, 6, 2, 2, 1, 0}};
+  for (const DType type : kWeightTypes) {
+    for (const Size& size : kSizes) {
+      for (const int64_t stride : {1, 2, 3, 64}) {
+        for (const int64_t gap : {0, 2}) {
+          const auto x =
+              TestMatrix::random(1, DType::f32, size.batch * size.frames, size.inputs, gap);
+          expect_parity(x, size, stride, type, Activation::tanh);
+        }
       }
     }
   }

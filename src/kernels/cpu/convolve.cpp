@@ -1,9 +1,10 @@
 // Convolution as panel products: with channels last and a tap-major weight, each tap is a product
-// of frames (rows of x, `stride` apart) with a third of the panels' depth, and the taps add up in
-// the tile. Nothing is copied; at the edges the tap that would read padding is left out.
+// of frames (rows of x, `stride` apart) with its share of the panels' depth, and the taps add up in
+// the tile. Nothing is copied; at the edges the tap that would read padding is left out. Without
+// padding a step's frames are one row of a matrix whose rows overlap: a product like any other.
 #include <algorithm>
 
-#include "base/check.h"
+#include "kernels/convolve_check.h"
 #include "kernels/cpu/dense.h"
 #include "kernels/cpu/rounding.h"
 
@@ -24,7 +25,7 @@ struct Plan {
       : context(its_context),
         convolve(its_convolve),
         frames(convolve.x.rows / convolve.batch),
-        steps(ceil_div(frames, convolve.stride)),
+        steps(convolve.steps(frames)),
         blocks(ceil_div(convolve.weight.rows, kBlockOutputs)),
         chunks(ceil_div(steps, kChunkSteps)) {}
   const CpuContext& context;
@@ -35,11 +36,12 @@ struct Plan {
   int64_t chunks;
 };
 
-// The steps among `steps` whose frame step * stride + tap - 1 exists.
+// The steps among `steps` whose frame step * stride + tap - padding exists.
 Steps reached(const Plan& plan, Steps steps, int64_t tap) {
-  const int64_t begin = tap == 0 ? 1 : 0;                                     // frame -1 is padding
-  const int64_t end = ceil_div(plan.frames + 1 - tap, plan.convolve.stride);  // as is `frames`
-  return {std::max(steps.begin, begin), std::min(steps.end, end)};
+  const int64_t before = std::max<int64_t>(0, plan.convolve.padding - tap);
+  const int64_t after = plan.frames + plan.convolve.padding - tap;
+  return {std::max(steps.begin, ceil_div(before, plan.convolve.stride)),
+          std::min(steps.end, ceil_div(after, plan.convolve.stride))};
 }
 
 // Sums of `steps` of run `run` into the tile.
@@ -47,20 +49,22 @@ void add_taps(const Plan& plan, int64_t run, Steps steps, PanelProduct product) 
   const ConstMatrix& x = plan.convolve.x;
   float* const tile = product.tile;
   const float* const panels = product.panels;
-  for (const int64_t tap : {1, 0, 2}) {  // the middle one always exists, and starts the sums
+  const int64_t first = plan.convolve.padding;  // the tap that every step has starts the sums
+  for (int64_t i = 0; i < plan.convolve.taps; ++i) {
+    const int64_t tap = i == 0 ? first : i <= first ? i - 1 : i;
     const Steps part = reached(plan, steps, tap);
     if (part.begin >= part.end) continue;
-    product.a = x.row<float>(run * plan.frames + part.begin * plan.convolve.stride + tap - 1);
+    product.a = x.row<float>(run * plan.frames + part.begin * plan.convolve.stride + tap - first);
     product.rows = part.end - part.begin;
     product.panels = panels + tap * x.columns * plan.context.ops.panel_width;
     product.tile = tile + (part.begin - steps.begin) * product.tile_stride;
-    product.accumulate = tap != 1;
+    product.accumulate = i != 0;
     plan.context.ops.multiply_panels(product);
   }
 }
 
 void convolve_task(const Plan& plan, int64_t task, Scratch& scratch) {
-  const auto& [x, weight, bias, y, batch, stride, activation] = plan.convolve;
+  const auto& [x, weight, bias, y, batch, stride, activation, taps, padding] = plan.convolve;
   const TargetOps& ops = plan.context.ops;
   const int64_t block = task / (batch * plan.chunks);
   const int64_t run = task / plan.chunks % batch;
@@ -95,14 +99,21 @@ void convolve_task(const Plan& plan, int64_t task, Scratch& scratch) {
 }  // namespace
 
 void run_convolve(const CpuContext& context, const Convolve& convolve) {
-  const auto& [x, weight, bias, y, batch, stride, activation] = convolve;
-  check(batch > 0 && x.rows % batch == 0, "a convolution's runs divide its rows");
-  check(stride == 1 || stride == 2, "a convolution's stride is 1 or 2");
+  check_convolve(convolve);
+  const auto& [x, weight, bias, y, batch, stride, activation, taps, padding] = convolve;
   const Plan plan(context, convolve);
-  check(weight.columns == 3 * x.columns, "a convolution's weight holds three taps");
-  check(y.rows == batch * plan.steps && y.columns == weight.rows,
-        "a convolution's y is [runs * steps, outputs]");
-  if (y.rows == 0) return;
+  if (padding == 0 && x.stride == x.columns) {
+    for (int64_t run = 0; run < batch; ++run) {
+      const ConstMatrix steps{x.rows_from(run * plan.frames, plan.frames).data, DType::f32,
+                              plan.steps, weight.columns, stride * x.columns};
+      run_linear(context, {.x = steps,
+                           .weight = weight,
+                           .bias = bias,
+                           .y = y.rows_from(run * plan.steps, plan.steps),
+                           .activation = activation});
+    }
+    return;
+  }
   ScratchSets::Lease lease(context.scratch);
   context.pool.parallel_for(plan.blocks * batch * plan.chunks, 1,
                             [&](int64_t begin, int64_t end, int worker) {

@@ -76,6 +76,8 @@ HWY_INLINE void visit_activation(Activation activation, Function&& f) {
       return f([](Vector x) HWY_ATTR { return gelu_tanh(x); });
     case Activation::silu:
       return f([](Vector x) HWY_ATTR { return silu(x); });
+    case Activation::tanh:
+      return f([](Vector x) HWY_ATTR { return tanh(x); });
   }
 }
 
@@ -109,9 +111,12 @@ void clamp(const Clamp& clamp, int64_t begin, int64_t end) {
   }
 }
 
+// Of a row whose sum is taken in f32.
+constexpr int64_t kSummed = 4096;
+
 // The sum of value(x) over a row; value(0) is not asked of lanes past its end.
 template <typename Value>
-HWY_INLINE float sum_row(const float* x, int64_t count, Value value) {
+HWY_INLINE float sum_part(const float* x, int64_t count, Value value) {
   const Floats f;
   auto sum = hn::Zero(f);
   const int64_t whole = count / kLanes * kLanes;
@@ -119,6 +124,16 @@ HWY_INLINE float sum_row(const float* x, int64_t count, Value value) {
   float total = hn::GetLane(hn::SumOfLanes(f, sum));
   for (int64_t i = whole; i < count; ++i) total += hn::GetLane(value(hn::Set(f, x[i])));
   return total;
+}
+
+// A row may be a whole window of sound.
+template <typename Value>
+HWY_INLINE float sum_row(const float* x, int64_t count, Value value) {
+  double total = 0.0;
+  for (int64_t i = 0; i < count; i += kSummed) {
+    total += double{sum_part(x + i, HWY_MIN(kSummed, count - i), value)};
+  }
+  return static_cast<float>(total);
 }
 
 // One part of one row, from column `first` of it on. Returns 1 / sqrt(...).

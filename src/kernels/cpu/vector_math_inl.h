@@ -125,6 +125,21 @@ HWY_INLINE Vector silu(Vector x) {
   return hn::Div(x, hn::Add(hn::Set(f, 1.0F), exponential(hn::Neg(x))));
 }
 
+// 1 - 2 / (e^2|x| + 1), with x's sign; a polynomial near 0, where that would cancel.
+HWY_INLINE Vector tanh(Vector x) {
+  const Floats f;
+  const auto z = hn::Mul(x, x);
+  auto p = hn::MulAdd(hn::Set(f, -0.00571704097F), z, hn::Set(f, 0.0206505843F));
+  p = hn::MulAdd(p, z, hn::Set(f, -0.0537434965F));
+  p = hn::MulAdd(p, z, hn::Set(f, 0.133314908F));
+  p = hn::MulAdd(p, z, hn::Set(f, -0.333332837F));
+  const auto near = hn::MulAdd(hn::Mul(p, z), x, x);
+  const auto a = hn::Abs(x);
+  const auto below = hn::Add(exponential(hn::Add(a, a)), hn::Set(f, 1.0F));
+  const auto far = hn::Sub(hn::Set(f, 1.0F), hn::Div(hn::Set(f, 2.0F), below));
+  return hn::IfThenElse(hn::Lt(a, hn::Set(f, 0.625F)), near, hn::CopySign(far, x));
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace slim
 HWY_AFTER_NAMESPACE();

@@ -20,6 +20,8 @@ __device__ inline float activate(Activation activation, float x) {
     }
     case Activation::silu:
       return x / (1.0F + expf(-x));
+    case Activation::tanh:
+      return tanhf(x);
   }
   return x;
 }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <string>
 
+#include "kernels/convolve_check.h"
 #include "kernels/cuda/attend_prompt.h"
 #include "kernels/cuda/device_kernels.h"
 #include "kernels/cuda/distance_bias.cuh"
@@ -21,22 +22,24 @@ struct Taps {
   int64_t steps;   // of a run: rows of outputs
   int64_t stride;
   int64_t inputs;
+  int64_t taps;
+  int64_t padding;
   int64_t begin;  // the first row of outputs wanted
-  float* to;      // [rows, 3 * inputs]
+  float* to;      // [rows, taps * inputs]
 };
 
 constexpr int kTapThreads = 256;
 
-// The three frames that each row of outputs sees, side by side: convolution becomes a product.
+// The frames that each row of outputs sees, side by side: convolution becomes a product.
 __global__ void __launch_bounds__(kTapThreads) gather_taps(const Taps a) {
   wait_for_earlier();
   const int64_t column = static_cast<int64_t>(blockIdx.y) * kTapThreads + threadIdx.x;
-  if (column >= 3 * a.inputs) return;
+  if (column >= a.taps * a.inputs) return;
   const int64_t row = a.begin + blockIdx.x;
-  const int64_t frame = row % a.steps * a.stride + column / a.inputs - 1;
+  const int64_t frame = row % a.steps * a.stride + column / a.inputs - a.padding;
   const int64_t run = row / a.steps;
   const bool padding = frame < 0 || frame >= a.frames;
-  a.to[blockIdx.x * (3 * a.inputs) + column] =
+  a.to[blockIdx.x * (a.taps * a.inputs) + column] =
       padding ? 0.0F : a.x[(run * a.frames + frame) * a.x_stride + column % a.inputs];
 }
 
@@ -302,10 +305,11 @@ void launch_attention(CudaDevice& device, const DenseAttention& a, int64_t block
 
 void CudaKernels::convolve(const Convolve& arguments) {
   const Convolve& a = arguments;
+  check_convolve(a);
   if (a.y.rows == 0 || a.y.columns == 0) return;
   device_.select();
   const int64_t frames = a.x.rows / a.batch;
-  const int64_t columns = 3 * a.x.columns;
+  const int64_t columns = a.taps * a.x.columns;
   const int64_t most =
       std::clamp<int64_t>(kTapScratch / (4 * std::max<int64_t>(1, columns)), 1, a.y.rows);
   const auto scratch = device_.allocate(static_cast<size_t>(4 * most * columns));
@@ -314,9 +318,11 @@ void CudaKernels::convolve(const Convolve& arguments) {
     const Taps taps{.x = a.x.row<float>(0),
                     .x_stride = a.x.stride,
                     .frames = frames,
-                    .steps = (frames + a.stride - 1) / a.stride,
+                    .steps = a.steps(frames),
                     .stride = a.stride,
                     .inputs = a.x.columns,
+                    .taps = a.taps,
+                    .padding = a.padding,
                     .begin = begin,
                     .to = reinterpret_cast<float*>(scratch->data())};
     const dim3 grid(static_cast<unsigned>(rows),

@@ -6,6 +6,7 @@
 #include <numbers>
 
 #include "base/check.h"
+#include "kernels/convolve_check.h"
 #include "kernels/reference/dot.h"
 #include "kernels/reference/reference_kernels.h"
 #include "tensor/weight_blocks.h"
@@ -48,6 +49,8 @@ double activate(Activation activation, double x) {
     }
     case Activation::silu:
       return x / (1.0 + std::exp(-x));
+    case Activation::tanh:
+      return std::tanh(x);
   }
   check(false, "an activation is one of those listed");
   return x;
@@ -186,22 +189,18 @@ void ReferenceKernels::embed(const Embed& arguments) {
 }
 
 void ReferenceKernels::convolve(const Convolve& arguments) {
-  const auto& [x, weight, bias, y, batch, stride, activation] = arguments;
-  check(batch > 0 && x.rows % batch == 0, "a convolution's runs divide its rows");
-  check(stride == 1 || stride == 2, "a convolution's stride is 1 or 2");
+  check_convolve(arguments);
+  const auto& [x, weight, bias, y, batch, stride, activation, taps, padding] = arguments;
   const int64_t frames = x.rows / batch;
-  const int64_t steps = (frames + stride - 1) / stride;
+  const int64_t steps = arguments.steps(frames);
   const int64_t inputs = x.columns;
-  check(weight.columns == 3 * inputs, "a convolution's weight holds three taps");
-  check(y.rows == batch * steps && y.columns == weight.rows,
-        "a convolution's y is [runs * steps, outputs]");
   for (int64_t o = 0; o < weight.rows; ++o) {
     const std::vector<float> weights = weight_row(weight, o);
     for (int64_t row = 0; row < y.rows; ++row) {
       const int64_t run = row / steps;
       double sum = bias_at(bias, o);
-      for (int64_t tap = 0; tap < 3; ++tap) {
-        const int64_t frame = row % steps * stride + tap - 1;
+      for (int64_t tap = 0; tap < taps; ++tap) {
+        const int64_t frame = row % steps * stride + tap - padding;
         if (frame < 0 || frame >= frames) continue;  // the padding is zero
         sum += dot_in_double(x.row<float>(run * frames + frame), weights.data() + tap * inputs,
                              inputs);
