@@ -46,7 +46,8 @@ struct PatchWeights {
 
 struct ModelWeights::Parts {
   // With an encoder.
-  LinearWeights conv1, conv2;      // that hears; weight tap-major: [D, 3 * inputs]
+  LinearWeights conv1, conv2;      // that hears; weight tap-major: [outputs, taps * inputs]
+  LinearWeights conv3;             // that hears samples
   PatchWeights patch_in;           // of patches: from 2 * patch to D
   Tensor encoder_embed;            // that reads: [V, D], often the decoder's own bytes
   NormWeights encoder_embed_norm;  // of ModelSpec::embed_norm

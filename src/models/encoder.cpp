@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "attention/step_scratch.h"
+#include "models/waveform.h"
 
 namespace slim {
 namespace {
@@ -28,6 +29,28 @@ std::span<const int32_t> part_of(std::span<const int32_t> all, int64_t first, in
   return all.empty() ? all : all.subspan(static_cast<size_t>(first), static_cast<size_t>(count));
 }
 
+// 0, 1, ... of each source.
+std::vector<int32_t> places_of(std::span<const int64_t> lengths) {
+  std::vector<int32_t> places;
+  for (const int64_t length : lengths) {
+    for (int64_t place = 0; place < length; ++place) {
+      places.push_back(static_cast<int32_t>(place));
+    }
+  }
+  return places;
+}
+
+// Sources [begin, end) that run together: one, or as many as `most` rows have room for. Returns the
+// rows that they have.
+int64_t take_sources(std::span<const int64_t> lengths, size_t begin, size_t& end, int64_t most) {
+  int64_t count = 0;
+  for (end = begin; end < lengths.size(); ++end) {
+    if (count > 0 && count + lengths[end] > most) break;
+    count += lengths[end];
+  }
+  return count;
+}
+
 }  // namespace
 
 // Of `rows` rows.
@@ -35,9 +58,10 @@ struct Encoder::Scratch {
   Scratch(const ModelSpec& spec, int64_t rows, StepScratch& memory)
       : normed(memory.matrix(rows, spec.encoder.width)),
         hidden_rows(mlp_rows(spec.encoder, rows)),
-        shared(memory.matrix(1, std::max({3 * rows * inner_width(spec.encoder),
-                                          hidden_rows * mlp_columns(spec.encoder),
-                                          spec.hears() ? 2 * rows * spec.encoder.width : 0}))) {}
+        shared(memory.matrix(
+            1,
+            std::max({3 * rows * inner_width(spec.encoder), hidden_rows * mlp_columns(spec.encoder),
+                      spec.mel_bins > 0 ? 2 * rows * spec.encoder.width : 0}))) {}
 
   static int64_t inner_width(const StackSpec& stack) { return stack.heads * stack.width_of_head(); }
   Matrix within(int64_t rows, int64_t columns) const {
@@ -50,7 +74,11 @@ struct Encoder::Scratch {
 };
 
 Encoder::Encoder(const ModelSpec& spec, const ModelWeights::Parts& weights, Kernels& kernels)
-    : spec_(spec), weights_(weights), kernels_(kernels) {}
+    : spec_(spec), weights_(weights), kernels_(kernels) {
+  const StackSpec& stack = spec.encoder;
+  if (stack.position_kind != Positions::rotary) return;
+  rotation_ = rotations(stack.rope, stack.positions).front();
+}
 
 void Encoder::hear(ConstMatrix mel, int64_t batch, Matrix out) const {
   const int64_t frames = mel.rows / batch;
@@ -106,22 +134,45 @@ void Encoder::convolve(ConstMatrix mel, int64_t batch, const Scratch& scratch) c
   kernels_.convolve(convolve);
 }
 
+void Encoder::hear(std::span<const float> samples, std::span<const int64_t> lengths,
+                   Matrix out) const {
+  Device& device = kernels_.device();
+  std::vector<int64_t> rows;
+  for (const int64_t length : lengths) rows.push_back(waveform_rows(length));
+  int64_t first = 0;
+  int64_t sample = 0;
+  for (size_t begin = 0, end = 0; begin < rows.size(); begin = end) {
+    const int64_t count = take_sources(rows, begin, end, kTokensAtOnce);
+    StepScratch memory(device);
+    const Scratch scratch(spec_, count, memory);
+    const Matrix x = out.rows_from(first, count);
+    for (size_t i = begin; i < end; ++i) {
+      const auto* data = reinterpret_cast<const std::byte*>(samples.data() + sample);
+      ConstMatrix window{data, DType::f32, lengths[i], 1, 1};
+      const Matrix brought = device.host() ? Matrix{} : memory.matrix(window.rows, 1);
+      if (!device.host()) {
+        copy_matrix(device, window, brought);
+        window = brought;
+      }
+      run_waveform(kernels_, weights_, window, out.rows_from(first, rows[i]));
+      first += rows[i];
+      sample += lengths[i];
+    }
+    run_layers({.lengths = std::span(rows).subspan(begin, end - begin)}, x, scratch);
+  }
+}
+
 void Encoder::read(const Sources& sources, Matrix out) const {
   const std::span<const int64_t> lengths = sources.lengths;
   int64_t first = 0;
-  for (size_t begin = 0; begin < lengths.size();) {
-    size_t end = begin;
-    int64_t count = 0;
-    while (end < lengths.size() && (count == 0 || count + lengths[end] <= kTokensAtOnce)) {
-      count += lengths[end++];
-    }
+  for (size_t begin = 0, end = 0; begin < lengths.size(); begin = end) {
+    const int64_t count = take_sources(lengths, begin, end, kTokensAtOnce);
     Sources some{.lengths = lengths.subspan(begin, end - begin),
                  .tokens = part_of(sources.tokens, first, count),
                  .places = part_of(sources.places, first, count)};
     if (sources.patches.rows > 0) some.patches = sources.patches.rows_from(first, count);
     read_some(some, out.rows_from(first, count));
     first += count;
-    begin = end;
   }
 }
 
@@ -139,11 +190,7 @@ void Encoder::embed_tokens(const Sources& sources, Matrix out) const {
               .y = out};
   std::vector<int32_t> places;
   if (!weights_.encoder_positions.empty()) {
-    for (const int64_t length : sources.lengths) {
-      for (int64_t place = 0; place < length; ++place) {
-        places.push_back(static_cast<int32_t>(place));
-      }
-    }
+    places = places_of(sources.lengths);
     embed.places = places;
     embed.positions = weights_.encoder_positions.matrix();
   }
@@ -205,6 +252,16 @@ void Encoder::attend(const EncoderLayer& layer, const Sources& sources, ConstMat
   kernels_.linear(linear_of(in, layer.self.q, q));
   kernels_.linear(linear_of(in, layer.self.k, k));
   kernels_.linear(linear_of(in, layer.self.v, v));
+  if (rotation_ != nullptr) {
+    const std::vector<int32_t> places = places_of(sources.lengths);
+    for (const Matrix& turned : {q, k}) {
+      kernels_.rotate({.x = turned,
+                       .positions = places,
+                       .rotation = rotation_.get(),
+                       .head_width = attention.head_width,
+                       .y = turned});
+    }
+  }
 
   AttendDense dense;
   dense.heads = attention.heads;

@@ -27,6 +27,7 @@ Family gptj();
 Family llama();
 Family m2m100();
 Family marian();
+Family moonshine();
 Family mpt();
 Family olmo();
 Family olmo2();
@@ -42,11 +43,18 @@ Family whisper();
 
 std::span<const Family> families() {
   // A table, not self-registering objects: a linker drops those from a static library.
-  static const std::array table = {
-      bart(),     bloom(), cohere(),           gemma(),  gpt2(), gpt_neox(),
-      gptj(),     llama(), m2m100(),           marian(), mpt(),  olmo(),
-      olmo2(),    opt(),   pegasus(),          phi(),    phi3(), qwen2(),
-      stablelm(), t5(),    transformer_spec(), whisper()};
+  static const std::array table = {bart(),      bloom(),
+                                   cohere(),    gemma(),
+                                   gpt2(),      gpt_neox(),
+                                   gptj(),      llama(),
+                                   m2m100(),    marian(),
+                                   moonshine(), mpt(),
+                                   olmo(),      olmo2(),
+                                   opt(),       pegasus(),
+                                   phi(),       phi3(),
+                                   qwen2(),     stablelm(),
+                                   t5(),        transformer_spec(),
+                                   whisper()};
   return table;
 }
 
@@ -102,7 +110,7 @@ class SpecCheck {
     check_stack("decoder", spec_.decoder);
     if (!spec_.has_encoder()) return;
     check_stack("encoder", spec_.encoder);
-    if (spec_.hears() && spec_.mel_bins != 80 && spec_.mel_bins != 128) {
+    if (spec_.hears() && !spec_.waveform && spec_.mel_bins != 80 && spec_.mel_bins != 128) {
       refuse(fmt::format("The model hears {} mel bins; 80 and 128 are supported.", spec_.mel_bins));
     }
     if (spec_.encoder.width != spec_.decoder.width) {
@@ -239,7 +247,7 @@ ModelFiles open_model(const std::filesystem::path& path) {
   files.checkpoint =
       stored->renamed(canonical ? Checkpoint::Renames{} : family.renames, family.ignored);
   SpecCheck(files.spec, typed ? stored->path() : config_path).run();
-  if (files.spec.hears() && files.spec.alignment_heads.empty()) {
+  if (files.spec.mel_bins > 0 && files.spec.alignment_heads.empty()) {
     files.spec.alignment_heads = find_alignment_heads(path, files.spec);
   }
   return files;

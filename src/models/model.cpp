@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "models/decoder.h"
 #include "models/encoder.h"
+#include "models/waveform.h"
 #include "slim/error.h"
 
 namespace slim {
@@ -117,7 +118,7 @@ Model::Model(const ModelSpec& spec, std::shared_ptr<const ModelWeights> weights,
 Model::~Model() = default;
 
 Tensor Model::encode(ConstMatrix mel, int64_t batch) const {
-  check(spec_.hears(), "audio is for a model that hears");
+  check(spec_.mel_bins > 0, "a spectrum is for a model that hears one");
   check(mel.type == DType::f32 && mel.columns == spec_.mel_bins, "mel is [frames, bins] f32");
   check(batch > 0 && mel.rows % batch == 0, "the windows of a batch are equally long");
   const int64_t frames = mel.rows / batch;
@@ -130,6 +131,25 @@ Tensor Model::encode(ConstMatrix mel, int64_t batch) const {
   Tensor out =
       Tensor::allocate(kernels_.device(), DType::f32, {batch * frames / 2, spec_.encoder.width});
   layers_->encoder->hear(mel, batch, out.writable_matrix());
+  return out;
+}
+
+Tensor Model::encode(std::span<const float> samples, std::span<const int64_t> lengths) const {
+  check(spec_.waveform, "samples are for a model that hears them");
+  check(std::accumulate(lengths.begin(), lengths.end(), int64_t{0}) == std::ssize(samples),
+        "every sample is of one window");
+  int64_t rows = 0;
+  for (const int64_t length : lengths) {
+    const int64_t own = waveform_rows(length);
+    if (own < 1 || own > spec_.encoder.positions) {
+      throw Error(ErrorCode::bad_request,
+                  fmt::format("A window of {} samples gives {} rows; the encoder takes 1 to {}.",
+                              length, own, spec_.encoder.positions));
+    }
+    rows += own;
+  }
+  Tensor out = Tensor::allocate(kernels_.device(), DType::f32, {rows, spec_.encoder.width});
+  layers_->encoder->hear(samples, lengths, out.writable_matrix());
   return out;
 }
 

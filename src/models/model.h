@@ -95,9 +95,14 @@ class Model {
   Kernels& kernels() const noexcept { return kernels_; }
   int64_t context() const noexcept { return context_; }
 
-  // Of a model that hears. mel: [batch * frames, bins] f32 in the host's memory, frames even and at
-  // most 2 * encoder positions. Returns [batch * frames / 2, D] f32, in the device's.
+  // Of a model that hears mel bins. mel: [batch * frames, bins] f32 in the host's memory, frames
+  // even and at most 2 * encoder positions. Returns [batch * frames / 2, D] f32, in the device's.
   Tensor encode(ConstMatrix mel, int64_t batch) const;
+  // Of a model that hears samples: windows of 16 kHz one after another, `lengths` of each, in the
+  // host's memory. Returns waveform_rows() of each (models/waveform.h), [rows, D] f32, in the
+  // device's. Throws Error{bad_request} for a window that gives no row, or more than there are
+  // positions.
+  Tensor encode(std::span<const float> samples, std::span<const int64_t> lengths) const;
   // Of a model that reads: the tokens of sources one after another, `lengths` of each. Returns a
   // row for each, [tokens, D] f32, in the device's memory. Throws Error{bad_request} for a source
   // without tokens or, where positions are absolute, with more than there are, and for a token

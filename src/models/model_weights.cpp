@@ -13,6 +13,7 @@
 #include "models/distance_bias.h"
 #include "models/model.h"
 #include "models/parallel.h"
+#include "models/waveform.h"
 #include "models/weight_reader.h"
 #include "slim/error.h"
 
@@ -78,9 +79,20 @@ void read_source(WeightReader& reader, const ModelSpec& spec, ModelWeights::Part
   }
 }
 
+void read_waveform(WeightReader& reader, int64_t width, ModelWeights::Parts& parts) {
+  const auto& [first, second, third] = kWaveformSteps;
+  parts.conv1 = reader.convolution("encoder.conv1", width, 1, first.taps, false);
+  parts.conv2 = reader.convolution("encoder.conv2", 2 * width, width, second.taps);
+  parts.conv3 = reader.convolution("encoder.conv3", width, 2 * width, third.taps);
+  const NormWeights channels = reader.norm("encoder.conv_norm", width, {});
+  fold_channels(parts.conv2, channels.gain, channels.offset);
+}
+
 void read_encoder(WeightReader& reader, const ModelSpec& spec, ModelWeights::Parts& parts) {
   const StackSpec& stack = spec.encoder;
-  if (spec.hears()) {
+  if (spec.waveform) {
+    read_waveform(reader, stack.width, parts);
+  } else if (spec.hears()) {
     parts.conv1 = reader.convolution("encoder.conv1", stack.width, spec.mel_bins);
     parts.conv2 = reader.convolution("encoder.conv2", stack.width, stack.width);
   } else {

@@ -56,6 +56,7 @@ void visit(ModelWeights::Parts& parts, Visit body) {
   visit(parts.conv1, body);
   visit(parts.conv2, body);
   visit(parts.patch_in, body);
+  visit(parts.conv3, body);
   body(parts.encoder_embed);
   visit(parts.encoder_embed_norm, body);
   body(parts.encoder_positions);

@@ -56,6 +56,7 @@ AttentionSpec StackSpec::cross(int64_t encoder_width) const {
   check(encoder_width == width, "encoder and decoder have one width");
   AttentionSpec spec = self(false);
   spec.cross = true;
+  spec.rotary = false;  // the rows are no tokens of the text (Moonshine)
   spec.bias_reach = 0;
   return spec;
 }

@@ -96,6 +96,7 @@ struct StackSpec {
   Activation activation = Activation::gelu;
   bool gated = false;        // down(activation(gate(x)) * up(x)), else down(activation(up(x)))
   bool packed_gate = false;  // the file stacks gate over up as gate_up (Phi-3)
+  bool up_first = false;     // ... up over gate (Moonshine)
   Packing packing = Packing::separate;
   bool inputs_first = false;  // files hold [inputs, outputs] (GPT-2's Conv1D)
   bool qkv_bias = true, out_bias = true, mlp_bias = true;
@@ -154,8 +155,10 @@ struct ModelSpec {
   std::string family;      // "whisper": for people; nothing branches on it
   int64_t vocabulary = 0;  // V
   // What the encoder is given: audio of so many mel bins, 80 or 128, through two convolutions
-  // (Whisper); or a series of numbers (Chronos); or else tokens (T5, Marian, BART).
+  // (Whisper); or its samples, through three (Moonshine); or a series of numbers (Chronos); or else
+  // tokens (T5, Marian, BART).
   int64_t mel_bins = 0;
+  bool waveform = false;
   SeriesSpec series;
   int64_t source_vocabulary = 0;  // of an encoder that reads, where it has its own (Marian); 0: V
   StackSpec encoder;              // no layers: a language model
@@ -176,7 +179,7 @@ struct ModelSpec {
   std::vector<std::vector<int64_t>> alignment_heads;
 
   bool has_encoder() const { return encoder.layers > 0; }
-  bool hears() const { return mel_bins > 0; }
+  bool hears() const { return mel_bins > 0 || waveform; }
   bool forecasts() const { return series.horizon > 0; }
   bool reads() const { return has_encoder() && !hears() && !forecasts(); }
   // Numbers that the decoder gives for a token: logits of V tokens, or quantiles of the values.

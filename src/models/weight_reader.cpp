@@ -145,10 +145,11 @@ LinearWeights WeightReader::linear(const std::string& name, int64_t outputs, int
   return weights;
 }
 
-LinearWeights WeightReader::convolution(const std::string& name, int64_t outputs, int64_t inputs) {
+LinearWeights WeightReader::convolution(const std::string& name, int64_t outputs, int64_t inputs,
+                                        int64_t taps, bool bias) {
   LinearWeights weights;
-  weights.weight = tap_major(matrix(name + ".weight", {outputs, inputs, 3}, kFloats));
-  weights.bias = vector(name + ".bias", outputs);
+  weights.weight = tap_major(matrix(name + ".weight", {outputs, inputs, taps}, kFloats));
+  if (bias) weights.bias = vector(name + ".bias", outputs);
   return weights;
 }
 
@@ -179,8 +180,8 @@ MlpWeights WeightReader::mlp(const std::string& name, const StackSpec& stack) {
   if (!stack.shared_norm) weights.norm = branch_norm(name, stack);
   if (stack.packed_gate) {
     const LinearWeights both = read(".gate_up", 2 * inner, stack.width);
-    weights.gate = pick(both, {0, inner, 2 * inner});
-    weights.up = pick(both, {inner, inner, 2 * inner});
+    weights.gate = pick(both, {stack.up_first ? inner : 0, inner, 2 * inner});
+    weights.up = pick(both, {stack.up_first ? 0 : inner, inner, 2 * inner});
   } else {
     if (stack.gated) weights.gate = read(".gate", inner, stack.width);
     weights.up = read(".up", inner, stack.width);

@@ -30,8 +30,9 @@ class WeightReader {
   // `inputs_first`: the file holds the transpose, which is copied.
   LinearWeights linear(const std::string& name, int64_t outputs, int64_t inputs, bool bias,
                        bool inputs_first = false);
-  // Taps first: [outputs, 3 * inputs] from [outputs, inputs, 3].
-  LinearWeights convolution(const std::string& name, int64_t outputs, int64_t inputs);
+  // Taps first: [outputs, taps * inputs] from [outputs, inputs, taps].
+  LinearWeights convolution(const std::string& name, int64_t outputs, int64_t inputs,
+                            int64_t taps = 3, bool bias = true);
   // <name>.weight and .bias as the spec says.
   NormWeights norm(const std::string& name, int64_t width, const NormSpec& spec);
   // The norm of a branch (self, cross, mlp): <name>.norm, or .post_norm where it comes after.

@@ -5,7 +5,7 @@
 //
 // Canonical names (weights are [outputs, inputs]; "?" marks what may be absent):
 //   <side> = encoder | decoder;  <block> = <side>.layers.N
-//   <side>.conv1.weight [out, in, 3], .bias;  <side>.conv2.weight, .bias
+//   <side>.conv{1,2,3?}.weight [out, in, taps], .bias?;  <side>.conv_norm?.{weight,bias}
 //   <side>.embed?.weight [V, D], or shared.weight for both;  <side>.embed_norm?.{weight,bias?}
 //   <side>.positions?.weight [P, D];  <side>.relative_bias?.weight [buckets, H]
 //   head?.weight [V, D];  head?.bias [V]
@@ -15,7 +15,7 @@
 //   <block>.self.{q_norm?,k_norm?,post_norm?}.{weight,bias?}
 //   <block>.cross.{norm,q,k,v,out}.{weight,bias?}
 //   <block>.mlp.{norm?,gate?,up,down,post_norm?}.{weight,bias?}
-//   <block>.mlp.gate_up? [gate and up stacked], instead of gate and up
+//   <block>.mlp.gate_up? [gate and up stacked, or up and gate], instead of them
 //   <side>.norm?.{weight,bias?}
 //   rope.factors?, rope.factors_long?, rope.factors_short? [pairs]: they divide the frequencies
 #pragma once

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "kernels/staged_kernels.h"
+#include "models/waveform.h"
 
 namespace slim::test {
 
@@ -157,6 +158,32 @@ Translated read_translated(const std::filesystem::path& directory) {
   return translated;
 }
 
+Spoken read_spoken(const std::filesystem::path& directory) {
+  const auto file = Checkpoint::open(directory);
+  const auto number = [&](const char* name) {
+    return static_cast<int32_t>(floats(file->get(name, {1})).front());
+  };
+  Spoken spoken;
+  const Tensor samples = file->get("samples", {-1}).to_f32();
+  spoken.samples.assign(floats(samples).begin(), floats(samples).end());
+  const std::span<const float> lengths = floats(file->get("lengths", {-1}));
+  spoken.lengths.assign(lengths.begin(), lengths.end());
+  spoken.encoded = file->get("encoded");
+  spoken.scored = read_scored(*file, "targets");
+  spoken.greedy = read_tokens(*file, "greedy");
+  spoken.beams = read_tokens(*file, "beams");
+  for (std::vector<int32_t>& beam : spoken.beams) std::erase(beam, -1);
+  spoken.start = number("start");
+  spoken.end = number("end");
+  return spoken;
+}
+
+std::vector<PageTable> hear(const Model& model, const Spoken& spoken) {
+  std::vector<int64_t> rows;
+  for (const int64_t length : spoken.lengths) rows.push_back(waveform_rows(length));
+  return model.remember(model.encode(spoken.samples, spoken.lengths).matrix(), rows);
+}
+
 std::span<const int32_t> Translated::source(size_t index) const { return all_sources()[index]; }
 
 std::vector<std::span<const int32_t>> Translated::all_sources() const {
@@ -177,6 +204,11 @@ float decode_difference(const Model& model, const Scored& scored, int64_t chunk)
 float decode_difference(const Model& model, const Translated& translated, int64_t chunk) {
   Decoding decoding(model, model.read(translated.all_sources()));
   return decode_difference(decoding, translated.scored, chunk);
+}
+
+float decode_difference(const Model& model, const Spoken& spoken, int64_t chunk) {
+  Decoding decoding(model, hear(model, spoken));
+  return decode_difference(decoding, spoken.scored, chunk);
 }
 
 double predicted_error(const Model& model) {

@@ -1,6 +1,5 @@
-// Golden: the tiny models of tests/golden/whisper, tests/golden/lm and tests/golden/seq2seq
-// (tools/make_golden_whisper.py, make_golden_lm.py, make_golden_seq2seq.py) and what Transformers
-// computes with them in float64.
+// Golden: the tiny models of tests/golden/whisper, lm, seq2seq and moonshine
+// (tools/make_golden_*.py) and what Transformers computes with them in float64.
 #pragma once
 
 #include <cstdint>
@@ -94,6 +93,25 @@ struct Translated {
 };
 Translated read_translated(const std::filesystem::path& directory);
 
+// Windows of samples, of unequal lengths, and what Transformers makes of them
+// (tools/make_golden_moonshine.py).
+struct Spoken {
+  std::vector<float> samples;  // one after another
+  std::vector<int64_t> lengths;
+  Tensor encoded;                            // [rows of all, D]
+  Scored scored;                             // random targets
+  std::vector<std::vector<int32_t>> greedy;  // the most likely token after those before
+  std::vector<std::vector<int32_t>> beams;   // the best of four, of at most as many tokens
+  int32_t start = 0;                         // what they start from
+  int32_t end = 0;
+
+  int64_t length() const { return scored.length(); }
+  int64_t greedy_length() const { return std::ssize(greedy.front()); }
+};
+Spoken read_spoken(const std::filesystem::path& directory);
+// What cross attention reads of each window.
+std::vector<PageTable> hear(const Model& model, const Spoken& spoken);
+
 // The largest difference of exact arithmetic from that, relative to the largest |logit| (3 to 11 in
 // the models here). Weights are exact on both sides, so with kv in f32 only arithmetic differs, as
 // in the Whisper models (1e-5 there), and angles: those of Transformers are products in f32,
@@ -104,6 +122,7 @@ constexpr float kExact = 5e-5F;
 // start a step apart, so that steps see them at different places.
 float decode_difference(const Model& model, const Scored& scored, int64_t chunk);
 float decode_difference(const Model& model, const Translated& translated, int64_t chunk);
+float decode_difference(const Model& model, const Spoken& spoken, int64_t chunk);
 // The sum over layers of what the plan predicts rounding rows to cost.
 double predicted_error(const Model& model);
 
