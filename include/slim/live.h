@@ -28,7 +28,8 @@ struct LiveUpdate {
 
 // What has come in since the last final segment, at most a window (30 s), is decoded anew with each
 // step. A segment is final when two looks in a row agree on its text and it is over: another one
-// follows, or a second without speech; or when the window is full. Memory does not grow.
+// follows, or a second without speech; or when the window is full. Memory does not grow. Models
+// without timestamps have a segment for what is said up to a pause.
 //
 // The text is not quite that of a file: the floor of the spectrum depends on the loudest moment
 // *so far*, and windows begin at final segments. Not thread-safe; several over one engine do not
@@ -45,7 +46,7 @@ class LiveTranscription {
   // The sound has ended: the rest is final. Nothing may be pushed afterwards.
   LiveUpdate finish();
 
-  const std::string& language() const;  // "" until it is known
+  const std::string& language() const;  // "" until it is known, and where no token tells
   int64_t held_samples() const;         // a window and a step at most, and what push() brought
 
  private:

@@ -76,11 +76,13 @@ struct TranscribeOptions {
   std::optional<double> hallucination_silence_threshold;
 
   double max_initial_timestamp = 1.0;  // seconds
-  int max_tokens = 0;                  // per window; 0: half the context (224)
-  // Windows decoded together, each of another file; with `batched` also of the same one, which is
-  // cut into chunks of at most a window (30 s): at silences that the filter leaves out, else at
-  // the quietest moment of the window's last third. A chunk is transcribed as if it were a file by
-  // itself, to its end, so nothing that was said before it prompts it but initial_prompt.
+  // Per window; 0: half the context (224), of models without timestamps 6.5 a second.
+  int max_tokens = 0;
+  // Windows decoded together, each of another file; with `batched`, and always by models without
+  // timestamps (Moonshine), also of the same one, which is cut into chunks of at most a window
+  // (30 s): at silences that the filter leaves out, else at the quietest moment of the window's
+  // last third. A chunk is transcribed as if it were a file by itself, to its end, so nothing that
+  // was said before it prompts it but initial_prompt.
   int batch_size = 1;
   bool batched = false;
 
@@ -135,7 +137,7 @@ struct Stats {
 };
 
 struct Transcription {
-  std::string language;  // of several channels, the one that is surest
+  std::string language;  // of several channels, the one that is surest; "" where no token tells
   double language_probability = 1;
   double duration = 0;            // seconds
   double duration_after_vad = 0;  // of what was transcribed

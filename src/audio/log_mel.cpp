@@ -68,11 +68,15 @@ class Spectrum {
   std::array<double, kHalf + 1> power_;
 };
 
-// The frames of a recording, one after another, in a buffer of one piece.
+// The frames of a recording, one after another, in a buffer of one piece; and, if they are kept,
+// the samples of the last kKept of them and of those to come.
 class FrameReader {
  public:
-  FrameReader(std::unique_ptr<AudioReader> audio, int64_t bins)
-      : audio_(std::move(audio)), spectrum_(bins), buffer_(kPiece + kWindow) {
+  FrameReader(std::unique_ptr<AudioReader> audio, int64_t bins, bool keep_samples)
+      : audio_(std::move(audio)),
+        spectrum_(bins),
+        buffer_(kPiece + kWindow),
+        kept_(keep_samples ? kKept * kStep + buffer_.size() : 0) {
     start();
   }
 
@@ -93,6 +97,7 @@ class FrameReader {
 
   // Samples read so far: all of them once next() has returned false.
   int64_t samples() const { return samples_; }
+  float kept(int64_t sample) const { return kept_[static_cast<size_t>(sample) % kept_.size()]; }
   const std::string& name() const { return audio_->name(); }
 
  private:
@@ -115,6 +120,7 @@ class FrameReader {
     begin_ = 0;
     while (end_ <= kWindow && !ended_) {
       const int64_t count = audio_->read(std::span(buffer_).subspan(end_));
+      if (!kept_.empty()) keep(std::span(buffer_).subspan(end_, static_cast<size_t>(count)));
       samples_ += count;
       end_ += static_cast<size_t>(count);
       ended_ = count == 0;
@@ -124,9 +130,18 @@ class FrameReader {
     end_ = buffer_.size();
   }
 
+  void keep(std::span<const float> samples) {
+    auto slot = static_cast<size_t>(samples_) % kept_.size();
+    for (const float sample : samples) {
+      kept_[slot] = sample;
+      slot = slot + 1 == kept_.size() ? 0 : slot + 1;
+    }
+  }
+
   std::unique_ptr<AudioReader> audio_;
   Spectrum spectrum_;
   std::vector<float> buffer_;
+  std::vector<float> kept_;   // sample s at slot s % its size
   size_t begin_ = 0;          // in buffer_, of the next frame
   size_t end_ = 0;            // in buffer_, of what has been read
   int64_t first_sample_ = 0;  // of the next frame, in the recording
@@ -137,9 +152,9 @@ class FrameReader {
 }  // namespace
 
 struct MelStream::State {
-  State(std::unique_ptr<AudioReader> audio, int64_t bin_count)
+  State(std::unique_ptr<AudioReader> audio, int64_t bin_count, bool keep_samples)
       : bins(bin_count),
-        reader(std::move(audio), bin_count),
+        reader(std::move(audio), bin_count, keep_samples),
         kept(static_cast<size_t>(kKept * bin_count)) {}
 
   std::span<float> slot(int64_t frame) {
@@ -178,9 +193,10 @@ struct MelStream::State {
   float maximum = kSilence;  // the 30 s of zeros that follow count
 };
 
-MelStream::MelStream(std::unique_ptr<AudioReader> audio, int64_t bins, float loudest) {
+MelStream::MelStream(std::unique_ptr<AudioReader> audio, int64_t bins, float loudest,
+                     bool keep_samples) {
   check(bins == 80 || bins == 128, "there are 80 or 128 mel bins");
-  state_ = std::make_unique<State>(std::move(audio), bins);
+  state_ = std::make_unique<State>(std::move(audio), bins, keep_samples);
   State& state = *state_;
   state.maximum = std::max(state.maximum, loudest * 4 - 4);
   for (; state.reader.next(state.slot(state.computed)); ++state.computed) {
@@ -209,6 +225,17 @@ void MelStream::read(int64_t first, int64_t count, std::span<float> out) {
     std::transform(frame.begin(), frame.end(), out.begin() + i * state_->bins, scaled);
   }
   std::fill(out.begin() + content * state_->bins, out.end(), 0.0F);
+}
+
+void MelStream::read_samples(int64_t begin, int64_t end, std::vector<float>& out) {
+  check(begin >= 0 && begin <= end && end <= samples(), "samples of the recording are read");
+  if (begin == end) return;
+  const int64_t last = (end - 1) / kHop;
+  check(last - begin / kHop <= kWindowFrames, "a window of samples is read");
+  state_->frame(begin / kHop);
+  state_->frame(last);  // whose spectrum takes 40 samples more
+  out.reserve(out.size() + static_cast<size_t>(end - begin));
+  for (int64_t sample = begin; sample < end; ++sample) out.push_back(state_->reader.kept(sample));
 }
 
 }  // namespace slim

@@ -19,13 +19,15 @@ constexpr int64_t kFramesPerSecond = 100;
 
 // Random-access frames over a recording of any length, in memory that does not grow with it: the
 // recording is read twice, once for its maximum (on construction) and once for its frames, and
-// asking for an earlier frame than before starts the second reading over.
+// asking for an earlier frame than before starts the second reading over. Its samples can be had
+// beside its frames, by models that hear those.
 class MelStream {
  public:
   // `bins` 80 or 128. Reads the whole recording once. Throws what AudioReader throws. `loudest`:
-  // the floor is that of a recording in which there is such a value at least.
+  // the floor is that of a recording in which there is such a value at least. `keep_samples`: for
+  // read_samples().
   MelStream(std::unique_ptr<AudioReader> audio, int64_t bins,
-            float loudest = std::numeric_limits<float>::lowest());
+            float loudest = std::numeric_limits<float>::lowest(), bool keep_samples = false);
   ~MelStream();
 
   int64_t samples() const noexcept;  // 16 kHz samples in the recording
@@ -39,6 +41,9 @@ class MelStream {
   // layout of Kernels::convolve). Frames from frames() on are zero (as openai-whisper pads a
   // window's features), as in pad_or_trim.
   void read(int64_t first, int64_t count, std::span<float> out);
+  // Appends samples [begin, end) of the recording, at most kWindowFrames * kHop and the last
+  // frame's rest.
+  void read_samples(int64_t begin, int64_t end, std::vector<float>& out);
 
  private:
   struct State;

@@ -19,8 +19,9 @@ TimeMap map_of(MelStream& mel, const std::optional<SpeechRules>& rules) {
 }  // namespace
 
 SpeechFrames::SpeechFrames(std::unique_ptr<AudioReader> audio, int64_t bins,
-                           const std::optional<SpeechRules>& rules, float loudest)
-    : mel_(std::move(audio), bins, loudest), map_(map_of(mel_, rules)) {}
+                           const std::optional<SpeechRules>& rules, float loudest,
+                           bool keep_samples)
+    : mel_(std::move(audio), bins, loudest, keep_samples), map_(map_of(mel_, rules)) {}
 
 void SpeechFrames::read(int64_t first, int64_t count, std::span<float> out) {
   if (map_.stretches().size() == 1) {
@@ -40,6 +41,19 @@ void SpeechFrames::read(int64_t first, int64_t count, std::span<float> out) {
   read_stretches(first + known, count - known, out.subspan(static_cast<size_t>(known * bins())));
   kept_.assign(out.begin(), out.end());
   kept_first_ = first;
+}
+
+std::vector<float> SpeechFrames::samples_of(int64_t first, int64_t count) {
+  std::vector<float> samples;
+  int64_t before = 0;  // kept frames before the stretch
+  for (const Stretch& stretch : map_.stretches()) {
+    const int64_t from = stretch.begin + std::max<int64_t>(0, first - before);
+    const int64_t to = std::min(stretch.end, stretch.begin + first + count - before);
+    before += stretch.frames();
+    if (from >= to) continue;
+    mel_.read_samples(from * kHop, to == mel_.frames() ? mel_.samples() : to * kHop, samples);
+  }
+  return samples;
 }
 
 void SpeechFrames::read_stretches(int64_t first, int64_t count, std::span<float> out) {

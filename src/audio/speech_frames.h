@@ -1,5 +1,6 @@
-// SpeechFrames: a recording's spectrum, or what is left of it without silence. Frames are counted
-// among those that are kept; map() says where they lie in the recording.
+// SpeechFrames: a recording's spectrum, and its samples where they are wanted, or what is left of
+// both without silence. Frames are counted among those that are kept; map() says where they lie in
+// the recording.
 #pragma once
 
 #include <limits>
@@ -17,10 +18,10 @@ namespace slim {
 class SpeechFrames {
  public:
   // Reads the whole recording once, with rules twice (once if it is shorter than a minute). Throws
-  // what AudioReader throws. `loudest`: as MelStream's.
+  // what AudioReader throws. `loudest`, `keep_samples`: as MelStream's.
   SpeechFrames(std::unique_ptr<AudioReader> audio, int64_t bins,
                const std::optional<SpeechRules>& rules,
-               float loudest = std::numeric_limits<float>::lowest());
+               float loudest = std::numeric_limits<float>::lowest(), bool keep_samples = false);
 
   int64_t samples() const noexcept { return mel_.samples(); }  // of the recording
   int64_t frames() const noexcept { return map_.frames(); }
@@ -31,6 +32,9 @@ class SpeechFrames {
   // As MelStream::read. Frames of the last call are kept, so that a window which begins within the
   // one before it does not read the recording anew.
   void read(int64_t first, int64_t count, std::span<float> out);
+  // The samples of frames [first, first + count), a window at most; those after the recording's
+  // last whole frame go with it.
+  std::vector<float> samples_of(int64_t first, int64_t count);
 
  private:
   void read_stretches(int64_t first, int64_t count, std::span<float> out);

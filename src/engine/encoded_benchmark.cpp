@@ -8,13 +8,17 @@
 #include "engine/runtime.h"
 #include "engine/series_source.h"
 #include "engine/step_batch.h"
+#include "models/waveform.h"
 
 namespace slim {
 namespace {
 
 // What the decoder begins with: start, language, task, first timestamp; start alone; or start and
 // language.
-int64_t prompt_tokens(const ModelSpec& spec) { return spec.hears() ? 4 : spec.forecasts() ? 1 : 2; }
+int64_t prompt_tokens(const ModelSpec& spec) {
+  if (spec.waveform || spec.forecasts()) return 1;
+  return spec.hears() ? 4 : 2;
+}
 
 // One window of frames that are not all alike; what they say does not matter to the time.
 Tensor made_up_mel(const Model& model, int64_t batch) {
@@ -28,6 +32,15 @@ Tensor made_up_mel(const Model& model, int64_t batch) {
   return mel;
 }
 
+// The longest window of samples.
+Tensor encode_made_up_samples(const Model& model) {
+  std::vector<float> samples;
+  for (int64_t i = 0; i < kWaveformLongest; ++i) {
+    samples.push_back(static_cast<float>(0.1 * std::sin(0.37 * static_cast<double>(i))));
+  }
+  return model.encode(samples, std::span(&kWaveformLongest, 1));
+}
+
 // As long as the model looks back.
 SeriesSource made_up_series(const ModelSpec& spec) {
   std::vector<float> values;
@@ -39,6 +52,7 @@ SeriesSource made_up_series(const ModelSpec& spec) {
 
 // Rows of one window, source or series.
 Tensor encode_made_up(const Model& model, const BenchOptions& options) {
+  if (model.spec().waveform) return encode_made_up_samples(model);
   if (model.spec().hears()) return model.encode(made_up_mel(model, 1).matrix(), 1);
   if (model.spec().forecasts()) return encode_series(model, made_up_series(model.spec()));
   const int64_t vocabulary =
@@ -147,7 +161,9 @@ std::vector<BenchRow> bench_encoded(Runtime& runtime, BenchOptions options) {
       throw Error(ErrorCode::bad_request, "A batch size must lie between 1 and 4096.",
                   std::to_string(batch));
     }
-    const RowType type = runtime.model().plan().front().rows.type;
+    const LayerPlan& first = runtime.model().plan().front();
+    // Beside rows that are sealed, a standard cache is one in bf16.
+    const RowType type = first.hot_bytes_per_token > 0 ? RowType::bf16 : first.rows.type;
     rows.push_back(bench_one(runtime.model(kv_choice(RowType::f32)), "kv", batch, options));
     if (type != RowType::f32) {
       CacheChoice plain = runtime.choice();

@@ -12,7 +12,7 @@ double repetition(const Tokenizer& tokenizer, const SpeechTokens& tokens,
                   const std::vector<int32_t>& sampled) {
   std::vector<int32_t> words;
   std::copy_if(sampled.begin(), sampled.end(), std::back_inserter(words),
-               [&](int32_t id) { return id < tokens.end; });
+               [&](int32_t id) { return id < tokens.text_end; });
   const std::string text = valid_utf8(tokenizer.decode(words));
   const size_t begin = text.find_first_not_of(" \t\r\n\v\f");
   if (begin == std::string::npos) return 0;

@@ -14,6 +14,11 @@ namespace {
 
 constexpr const char* kName = "the samples pushed";
 constexpr double kSilenceAfter = 1;  // seconds, by which a last segment is over
+// Of a model without timestamps segments end where speech does. Where the sound held is full, so
+// many frames of it are left for the pause that it is cut at, and of silence so many seconds are
+// kept: a word may have begun.
+constexpr int64_t kFramesAhead = 200;
+constexpr double kOnset = 0.5;
 
 TranscriptionSetting live_setting(const Runtime& runtime, const LiveOptions& options) {
   const auto refuse = [](const char* sentence, const char* option) {
@@ -36,7 +41,14 @@ TranscriptionSetting live_setting(const Runtime& runtime, const LiveOptions& opt
   own.on_progress = {};
   own.on_result = {};
   own.on_failure = {};
-  return transcription_setting(runtime.tokenizer(), runtime.tokens(), runtime.spec(), own);
+  if (runtime.tokens().plain()) {
+    own.vad_filter = true;
+    own.vad = {};
+  }
+  TranscriptionSetting setting =
+      transcription_setting(runtime.tokenizer(), runtime.tokens(), runtime.spec(), own);
+  if (runtime.tokens().plain()) setting.window_frames -= kFramesAhead;
+  return setting;
 }
 
 }  // namespace
@@ -50,12 +62,12 @@ struct LiveTranscription::State {
     transcriber.on_window([this](const DecodedWindow& window) { tokens = window.tokens; });
   }
 
-  int64_t window() const { return setting.window_frames * kHop; }
+  bool plain() const { return setting.tokens->plain(); }
+  int64_t window() const { return (setting.window_frames + (plain() ? kFramesAhead : 0)) * kHop; }
 
   Track track(int64_t count) {
     const std::span<const float> part = std::span(samples).first(static_cast<size_t>(count));
-    Track one({}, AudioReader::from_samples(part, kName), runtime.spec().mel_bins, setting,
-              loudest);
+    Track one({}, AudioReader::from_samples(part, kName), setting.bins, setting, loudest);
     loudest = std::max(loudest, one.loudest());
     return one;
   }
@@ -65,7 +77,8 @@ struct LiveTranscription::State {
     size_t count = 0;
     for (; count < segments.size(); ++count) {
       const Segment& segment = segments[count];
-      const bool same = count < before.size() && before[count] == segment.text;
+      // A stretch of speech is whole, and its text stays.
+      const bool same = plain() || (count < before.size() && before[count] == segment.text);
       const bool over = count + 1 < segments.size() || heard - segment.end >= kSilenceAfter;
       if (!same || !over) break;
     }
@@ -82,12 +95,13 @@ struct LiveTranscription::State {
     }
     std::vector<int32_t> words;
     std::copy_if(from, tokens.end(), std::back_inserter(words),
-                 [&](int32_t id) { return id < setting.tokens->end; });
+                 [&](int32_t id) { return id < setting.tokens->text_end; });
     const std::string text = valid_utf8(setting.tokenizer->decode(words));
     return text.substr(std::min(text.find_first_not_of(' '), text.size()));
   }
 
-  void look() {
+  // Says whether segments became final.
+  bool look() {
     const auto session = runtime.kernels().begin_session();
     const int64_t count = std::min(std::ssize(samples), window());
     const bool full = count == window();
@@ -96,9 +110,13 @@ struct LiveTranscription::State {
     Track one = track(count);
     Stats unwanted;
     update.partial.clear();
-    if (!transcriber.look(one, &unwanted)) return drop(heard);  // digital silence
-    double next = one.seconds_done();
+    // Digital silence, or none that is kept.
+    if (!transcriber.look(one, &unwanted)) {
+      drop(heard - (plain() ? kOnset : 0));
+      return false;
+    }
     Transcription result = one.take();
+    double next = one.seconds_done();
     std::vector<Segment>& segments = result.segments;
     const size_t final = full ? segments.size() : agreed(segments, heard);
     const auto rest = segments.begin() + static_cast<ptrdiff_t>(final);
@@ -109,6 +127,7 @@ struct LiveTranscription::State {
     segments.erase(rest, segments.end());
     take(result);
     drop(next);
+    return final > 0;
   }
 
   // Takes final segments.
@@ -153,7 +172,7 @@ struct LiveTranscription::State {
 
   // Whole frames up to a second of the window.
   void drop(double seconds) {
-    const int64_t frames = static_cast<int64_t>(seconds * kFramesPerSecond + 1e-6);
+    const auto frames = static_cast<int64_t>(std::max(0.0, seconds) * kFramesPerSecond + 1e-6);
     const int64_t gone = std::min(frames * kHop, std::ssize(samples));
     samples.erase(samples.begin(), samples.begin() + gone);
     begin += gone;
@@ -183,7 +202,8 @@ struct LiveTranscription::State {
 
 LiveTranscription::LiveTranscription(Engine& engine, const LiveOptions& options)
     : state_(std::make_unique<State>(engine.state_->runtime, options)) {
-  if (!state_->runtime.tokens().multilingual()) state_->language = "en";
+  const SpeechTokens& tokens = state_->runtime.tokens();
+  if (!tokens.plain() && !tokens.multilingual()) state_->language = "en";
 }
 
 LiveTranscription::~LiveTranscription() = default;
@@ -199,7 +219,8 @@ std::optional<LiveUpdate> LiveTranscription::push(std::span<const float> samples
   const bool looks = state.fresh >= state.step || std::ssize(state.samples) >= state.window();
   if (!looks) return std::nullopt;
   while (std::ssize(state.samples) >= state.window()) state.look();
-  if (state.fresh >= state.step) state.look();
+  bool looks_again = state.fresh >= state.step;
+  while (looks_again) looks_again = state.look() && state.plain();
   return state.take_update();
 }
 

@@ -15,6 +15,9 @@ constexpr int64_t kFramesPerTimestamp = 2;
 // A chunk ends in a pause. What would begin in its last half second is noise: of 0.3 s on its own
 // tiny.en made three sentences.
 constexpr int64_t kShortestInChunk = 50;
+// Nobody speaks faster: a plain model that goes on makes things up. (Of text in English, by those
+// who made Moonshine.)
+constexpr double kTokensPerSecond = 6.5;
 
 bool blank(const std::string& text) {
   return text.find_first_not_of(" \t\r\n\v\f") == std::string::npos;
@@ -28,7 +31,7 @@ int64_t frame_of(double seconds) {
   return std::lround(seconds * static_cast<double>(kFramesPerSecond));
 }
 
-// Without timestamps.
+// Without timestamps. `end`: SpeechTokens::text_end.
 std::vector<int32_t> text_of(std::span<const int32_t> tokens, int32_t end) {
   std::vector<int32_t> text;
   std::copy_if(tokens.begin(), tokens.end(), std::back_inserter(text),
@@ -48,7 +51,8 @@ std::optional<double> end_of_words(const std::vector<Segment>& segments) {
 Recording::Recording(std::unique_ptr<AudioReader> audio, int64_t bins,
                      const TranscriptionSetting& setting, float loudest)
     : setting_(setting),
-      mel_(std::make_shared<SpeechFrames>(std::move(audio), bins, setting.speech_rules, loudest)),
+      mel_(std::make_shared<SpeechFrames>(std::move(audio), bins, setting.speech_rules, loudest,
+                                          setting.waveform)),
       earlier_(setting.initial_prompt) {
   find_clips();
   transcription_.duration = static_cast<double>(mel_->samples()) / kSampleRate;
@@ -58,7 +62,7 @@ Recording::Recording(std::unique_ptr<AudioReader> audio, int64_t bins,
   if (!language.empty()) {
     const bool english_only = !setting_.tokens->multilingual() && language == "en";
     set_language(english_only ? 0 : setting_.tokens->language(language), language, 1);
-  } else {
+  } else if (!setting_.tokens->plain()) {
     // What a recording without sound, or an English-only model, is reported as.
     transcription_.language = "en";
     transcription_.language_probability = setting_.tokens->multilingual() ? 0 : 1;
@@ -77,6 +81,7 @@ Recording::Recording(const Recording& whole, Clip clip, std::vector<float> mel, 
       language_(whole.language_),
       earlier_(setting_.initial_prompt) {
   transcription_.language = whole.transcription_.language;
+  if (setting_.waveform) chunk_samples_ = mel_->samples_of(clip.begin, clip.end - clip.begin);
 }
 
 void Recording::append(Recording& chunk) {
@@ -159,6 +164,12 @@ WindowRequest Recording::request(const PageTable* encoded) const {
   WindowRequest request;
   request.encoded = encoded;
   request.stream = static_cast<uint64_t>(seek_);
+  if (tokens.plain()) {
+    const auto most = static_cast<int64_t>(kTokensPerSecond * seconds_of(window_size()));
+    request.max_tokens = setting_.options.max_tokens > 0 ? 0 : std::max<int64_t>(1, most);
+    request.prompt = {tokens.start};
+    return request;
+  }
   if (chunk_) {
     const int64_t latest = std::max<int64_t>(0, window_size() - kShortestInChunk);
     request.whole_before = static_cast<int32_t>(latest / kFramesPerTimestamp);
@@ -194,7 +205,9 @@ Segment Recording::segment_of(const WindowResult& result, double start, double e
   segment.end = end;
   // An instantaneous segment is the model saying that there is nothing.
   if (start != end) {
-    segment.text = valid_utf8(setting_.tokenizer->decode(text_of(tokens, setting_.tokens->end)));
+    segment.text =
+        valid_utf8(setting_.tokenizer->decode(text_of(tokens, setting_.tokens->text_end)));
+    if (setting_.tokens->plain()) segment.text.insert(0, 1, ' ');
   }
   segment.tokens.assign(tokens.begin(), tokens.end());
   segment.temperature = result.temperature;
@@ -251,7 +264,7 @@ void Recording::find_words(Heard& heard, const Align& align) {
   std::vector<int32_t> text;
   std::vector<size_t> ends;
   for (const Segment& segment : heard.segments) {
-    const std::vector<int32_t> own = text_of(segment.tokens, setting_.tokens->end);
+    const std::vector<int32_t> own = text_of(segment.tokens, setting_.tokens->text_end);
     text.insert(text.end(), own.begin(), own.end());
     ends.push_back(text.size());
   }

@@ -45,6 +45,8 @@ class Recording {
   bool next_window();
   // Writes the window's frames: [window_frames, bins].
   void read_window(std::span<float> mel);
+  // The samples of a chunk, for models that hear those.
+  const std::vector<float>& samples() const { return chunk_samples_; }
   // The prompt of the window: hotwords, earlier text, start token, language, task; and the prefix.
   WindowRequest request(const PageTable* encoded) const;
   // Finds when the tokens of a text (ids below the end token) are said in the window, given the
@@ -89,6 +91,7 @@ class Recording {
   std::shared_ptr<SpeechFrames> mel_;  // of the whole, where this is a chunk
   std::optional<Clip> chunk_;
   std::vector<float> chunk_mel_;
+  std::vector<float> chunk_samples_;
   int64_t seek_ = 0;         // frames; those that are kept count, here and in the windows
   std::vector<Clip> clips_;  // what is left to transcribe, last one first
   double last_speech_ = 0;   // seconds: where the last word ends

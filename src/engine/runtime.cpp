@@ -167,8 +167,9 @@ void Runtime::read_vocabulary() {
   const GgufMetadata* metadata = files_.checkpoint->metadata();
   tokenizer_ = read_tokenizer(files_);
   if (hears()) {
-    speech_tokens_ = slim::speech_tokens(*tokenizer_, is_multilingual(files_));
-    if (speech_tokens_->first_timestamp > files_.spec.vocabulary) {
+    speech_tokens_ = spec().waveform ? plain_speech_tokens(files_.directory, spec().vocabulary)
+                                     : slim::speech_tokens(*tokenizer_, is_multilingual(files_));
+    if (!speech_tokens_->plain() && speech_tokens_->first_timestamp > files_.spec.vocabulary) {
       throw Error(ErrorCode::bad_file, "The tokenizer's steering tokens lie beyond the vocabulary.",
                   (files_.directory / "tokenizer.json").string());
     }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/json.h"
 #include "slim/error.h"
 
 namespace slim {
@@ -91,10 +92,30 @@ int32_t SpeechTokens::language(std::string_view code) const {
               "This model does not know the language; it knows " + known + ".", std::string(code));
 }
 
+SpeechTokens plain_speech_tokens(const std::filesystem::path& directory, int64_t vocabulary) {
+  const auto find = [&](const char* field) {
+    for (const char* name : {"generation_config.json", "config.json"}) {
+      if (!std::filesystem::exists(directory / name)) continue;
+      const JsonObject config = JsonObject::read(directory / name);
+      if (config.has(field)) {
+        return static_cast<int32_t>(config.integer(field, 0, vocabulary - 1));
+      }
+    }
+    throw Error(
+        ErrorCode::bad_file,
+        std::string("No file says which tokens a text begins and ends with (") + field + ").",
+        directory.string());
+  };
+  SpeechTokens tokens;
+  tokens.start = find("decoder_start_token_id");
+  tokens.end = find("eos_token_id");
+  return tokens;
+}
+
 SpeechTokens speech_tokens(const Tokenizer& tokenizer, bool multilingual) {
   SpeechTokens tokens;
   tokens.start = required(tokenizer, "<|startoftranscript|>");
-  tokens.end = required(tokenizer, "<|endoftext|>");
+  tokens.end = tokens.text_end = required(tokenizer, "<|endoftext|>");
   tokens.previous = required(tokenizer, "<|startofprev|>");
   tokens.no_timestamps = required(tokenizer, "<|notimestamps|>");
   tokens.transcribe = required(tokenizer, "<|transcribe|>");

@@ -40,7 +40,8 @@ int64_t quietest(std::span<const float> mel, int64_t bins, Clip range, int64_t a
 Track::Track(Origin origin, std::unique_ptr<AudioReader> audio, int64_t bins,
              const TranscriptionSetting& setting, float loudest)
     : origin_(origin),
-      batched_(setting.options.batched),
+      chunked_(setting.chunked()),
+      by_stretch_(setting.tokens->plain()),
       window_(setting.window_frames),
       whole_(std::move(audio), bins, setting, loudest),
       clips_(whole_.clips()) {}
@@ -53,15 +54,16 @@ void Track::set_language(int32_t id, const std::string& code, double probability
 }
 
 int64_t Track::end_of_chunk(Clip clip, std::span<const float> mel) {
-  if (clip.end - clip.begin <= window_) return clip.end;
+  if (!by_stretch_ && clip.end - clip.begin <= window_) return clip.end;
   int64_t end = 0;
   int64_t joint = 0;  // frames kept before the stretch
   for (const Stretch& stretch : whole_.frames().map().stretches()) {
     joint += stretch.frames();
     if (joint > clip.begin + window_) break;
     end = joint;
+    if (by_stretch_ && end > clip.begin) break;
   }
-  if (end > clip.begin) return end;
+  if (end > clip.begin) return std::min(end, clip.end);
   const int64_t around = std::min(kAround, window_ / 6);
   return clip.begin +
          quietest(mel, whole_.frames().bins(), {window_ - window_ / 3, window_ - around}, around);
@@ -92,7 +94,7 @@ Recording* Track::next_chunk() {
 
 Recording* Track::next() {
   if (begun_all_) return nullptr;
-  if (batched_) {
+  if (chunked_) {
     Recording* const chunk = next_chunk();
     begun_all_ = chunk == nullptr;
     return chunk;

@@ -1,8 +1,9 @@
 // Track: one file (or a channel of it), decoded window after window, or cut into chunks that are
-// decoded side by side. Without `batched` there is one chunk, the whole. With it, a chunk takes at
-// most a window; of what is longer, it ends with the last stretch of speech that it has room for,
-// or, where silence is not left out, at the quietest 0.2 s of the window's last third. So chunks
-// end in pauses, and what lies between two of them is in one of them.
+// decoded side by side. Where it is not `chunked` there is one chunk, the whole. Else a chunk takes
+// at most a window; of what is longer, it ends with the last stretch of speech that it has room
+// for, or, where silence is not left out, at the quietest 0.2 s of the window's last third. So
+// chunks end in pauses, and what lies between two of them is in one of them. Where no timestamps
+// part the text of a chunk, each stretch of speech is one.
 #pragma once
 
 #include <cstdint>
@@ -52,7 +53,8 @@ class Track {
   Recording* next_chunk();
 
   Origin origin_;
-  bool batched_;
+  bool chunked_;
+  bool by_stretch_;           // a chunk is one stretch of speech at most
   int64_t window_;            // frames
   Recording whole_;           // decoded itself, or what its chunks come to
   std::vector<Clip> clips_;   // what is not cut yet, last one first

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/stopwatch.h"
+#include "models/waveform.h"
 
 namespace slim {
 
@@ -36,38 +37,52 @@ void Transcriber::detect(std::span<const Active> active, const std::vector<PageT
   }
 }
 
-Tensor Transcriber::encode(std::span<const Active> active, Stats* stats) const {
+Transcriber::Encoded Transcriber::encode(std::span<const Active> active, Stats* stats) const {
+  const Stopwatch clock;
+  const double before = stats->mel_seconds;
+  Encoded encoded = setting_.waveform ? encode_samples(active) : encode_spectra(active, stats);
+  stats->encode_seconds += clock.seconds() - (stats->mel_seconds - before);
+  return encoded;
+}
+
+Transcriber::Encoded Transcriber::encode_spectra(std::span<const Active> active,
+                                                 Stats* stats) const {
   const auto batch = static_cast<int64_t>(active.size());
   const int64_t frames = setting_.window_frames;
   const int64_t bins = model_.spec().mel_bins;
-  Stopwatch clock;
+  const Stopwatch clock;
   Tensor mel = Tensor::allocate(host_device(), DType::f32, {batch * frames, bins});
   const std::span<float> all(mel.writable<float>(), static_cast<size_t>(mel.elements()));
   const auto window = static_cast<size_t>(frames * bins);
   for (size_t i = 0; i < active.size(); ++i) {
     active[i].chunk->read_window(all.subspan(i * window, window));
   }
-  stats->mel_seconds += clock.lap();
-  Tensor encoded = model_.encode(mel.matrix(), batch);
-  stats->encode_seconds += clock.lap();
-  return encoded;
+  stats->mel_seconds += clock.seconds();
+  Tensor rows = model_.encode(mel.matrix(), batch);
+  const int64_t length = rows.size(0) / batch;
+  return {std::move(rows), std::vector<int64_t>(active.size(), length)};
 }
 
-std::vector<PageTable> Transcriber::remember(const Tensor& encoded, int64_t batch) const {
-  const int64_t positions = encoded.size(0) / batch;
-  std::vector<PageTable> rows;
-  rows.reserve(static_cast<size_t>(batch));
-  for (int64_t i = 0; i < batch; ++i) {
-    rows.push_back(model_.remember(encoded.slice(i * positions, positions).matrix()));
+// What is shorter than one row's samples goes on in silence.
+Transcriber::Encoded Transcriber::encode_samples(std::span<const Active> active) const {
+  std::vector<float> samples;
+  std::vector<int64_t> lengths;
+  std::vector<int64_t> rows;
+  for (const Active& one : active) {
+    const std::vector<float>& own = one.chunk->samples();
+    lengths.push_back(std::max(std::ssize(own), kWaveformLeast));
+    rows.push_back(waveform_rows(lengths.back()));
+    samples.insert(samples.end(), own.begin(), own.end());
+    samples.resize(samples.size() + static_cast<size_t>(lengths.back()) - own.size());
   }
-  return rows;
+  return {model_.encode(samples, lengths), std::move(rows)};
 }
 
 void Transcriber::decode(std::span<const Active> active, Stats* stats) {
   const auto batch = static_cast<int64_t>(active.size());
-  const Tensor encoded = encode(active, stats);
+  const auto [encoded, lengths] = encode(active, stats);
   Stopwatch clock;
-  const std::vector<PageTable> rows = remember(encoded, batch);
+  const std::vector<PageTable> rows = model_.remember(encoded.matrix(), lengths);
   stats->encode_seconds += clock.lap();
 
   detect(active, rows);
@@ -78,12 +93,13 @@ void Transcriber::decode(std::span<const Active> active, Stats* stats) {
   DecodeCounts counts;
   const std::vector<WindowResult> results =
       decode_with_fallback(model_, requests, setting_.fallback, *setting_.tokenizer, &counts);
-  const int64_t positions = encoded.size(0) / batch;
+  int64_t first = 0;
   for (size_t i = 0; i < active.size(); ++i) {
     if (on_window_) {
-      const auto first = static_cast<int64_t>(i) * positions;
-      on_window_({requests[i].prompt, results[i].tokens, encoded.slice(first, positions).matrix()});
+      const ConstMatrix own = encoded.slice(first, lengths[i]).matrix();
+      on_window_({requests[i].prompt, results[i].tokens, own});
     }
+    first += lengths[i];
     active[i].chunk->accept(results[i], [&](auto start, auto text, int64_t frames) {
       return aligner_->align(rows[i], start, text, frames);
     });
@@ -105,8 +121,8 @@ void Transcriber::detect_languages(std::span<const std::unique_ptr<Track>> track
     if (Recording* const chunk = track->next()) active.push_back({track.get(), chunk});
   }
   if (active.empty()) return;
-  const Tensor encoded = encode(active, stats);
-  detect(active, remember(encoded, static_cast<int64_t>(active.size())));
+  const auto [encoded, lengths] = encode(active, stats);
+  detect(active, model_.remember(encoded.matrix(), lengths));
 }
 
 bool Transcriber::look(Track& track, Stats* stats) {

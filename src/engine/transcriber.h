@@ -54,9 +54,14 @@ class Transcriber {
   void fill(std::vector<Active>& active, Tracks& tracks, const Open& open) const;
   // Hands over what is done. False if on_progress stopped.
   bool hand_over(Tracks& tracks, const Done& done) const;
-  // What the encoder makes of one window of each active chunk: [B * S, D].
-  Tensor encode(std::span<const Active> active, Stats* stats) const;
-  std::vector<PageTable> remember(const Tensor& encoded, int64_t batch) const;
+  // What the encoder makes of one window of each active chunk.
+  struct Encoded {
+    Tensor rows;                   // [sum of lengths, D]
+    std::vector<int64_t> lengths;  // of each window
+  };
+  Encoded encode(std::span<const Active> active, Stats* stats) const;
+  Encoded encode_spectra(std::span<const Active> active, Stats* stats) const;
+  Encoded encode_samples(std::span<const Active> active) const;
   void detect(std::span<const Active> active, const std::vector<PageTable>& encoded);
   // One window of each active chunk.
   void decode(std::span<const Active> active, Stats* stats);

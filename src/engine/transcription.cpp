@@ -38,12 +38,8 @@ Transcription merged(std::vector<Transcription> channels) {
 // The files of one call: opened one after another, and what became of their tracks.
 class Files {
  public:
-  Files(Runtime& runtime, const AudioList& audio, const TranscriptionSetting& setting, Stats* stats)
-      : bins_(runtime.spec().mel_bins),
-        audio_(audio),
-        setting_(setting),
-        stats_(stats),
-        files_(audio.count) {}
+  Files(const AudioList& audio, const TranscriptionSetting& setting, Stats* stats)
+      : audio_(audio), setting_(setting), stats_(stats), files_(audio.count) {}
 
   // The next track; null at the end. A file that cannot be read is left out, if on_failure is there
   // to say so.
@@ -97,7 +93,7 @@ class Files {
     size_t channel = 0;
     for (std::unique_ptr<AudioReader>& audio : audio_.open(file)) {
       opened_.push_back(std::make_unique<Track>(Track::Origin{file, channel++}, std::move(audio),
-                                                bins_, setting_));
+                                                setting_.bins, setting_));
       stats_->audio_seconds += opened_.back()->seconds();
     }
     files_[file].left = channel;
@@ -110,7 +106,6 @@ class Files {
     return std::move(file.channels.front());
   }
 
-  int64_t bins_;
   const AudioList& audio_;
   const TranscriptionSetting& setting_;
   Stats* stats_;
@@ -131,7 +126,7 @@ std::vector<Transcription> transcribe_audio(Runtime& runtime, const AudioList& a
   Stats unwanted;
   Stats& total = stats != nullptr ? *stats : unwanted;
   const Stopwatch clock;
-  Files files(runtime, audio, setting, &total);
+  Files files(audio, setting, &total);
   transcriber.run([&] { return files.next(); },
                   [&](Track& track) { files.take(track, track.finished()); }, &total);
   total.load_seconds = runtime.load_seconds();
@@ -143,12 +138,17 @@ std::vector<Transcription> transcribe_audio(Runtime& runtime, const AudioList& a
 std::vector<Transcription> detect_audio_languages(Runtime& runtime, const AudioList& audio,
                                                   TranscribeOptions options) {
   require_speech(runtime);
+  if (runtime.tokens().plain()) {
+    throw Error(ErrorCode::bad_request,
+                "This model has no tokens for languages: it cannot tell which one is spoken.",
+                runtime.name());
+  }
   options.language.clear();
   const auto session = runtime.kernels().begin_session();
   const TranscriptionSetting setting = setting_of(runtime, options);
   Transcriber transcriber(runtime.model(), setting);
   Stats unwanted;
-  Files files(runtime, audio, setting, &unwanted);
+  Files files(audio, setting, &unwanted);
   std::vector<std::unique_ptr<Track>> tracks;
   do {
     tracks.clear();
@@ -169,8 +169,7 @@ void transcribe_windows(Runtime& runtime, const Model& model, std::unique_ptr<Au
   const TranscriptionSetting setting = setting_of(runtime, options);
   Transcriber transcriber(model, setting);
   transcriber.on_window(std::move(on_window));
-  auto track =
-      std::make_unique<Track>(Track::Origin{}, std::move(audio), runtime.spec().mel_bins, setting);
+  auto track = std::make_unique<Track>(Track::Origin{}, std::move(audio), setting.bins, setting);
   Stats unwanted;
   transcriber.run([&] { return std::move(track); }, [](Track&) {}, &unwanted);
 }

@@ -100,7 +100,7 @@ void check_vad(const VadOptions& vad, bool batched) {
 
 // In frames, which are 10 ms. Chunks end where speech does: then short silences count, and no
 // speech is longer than a chunk.
-SpeechRules speech_rules(const TranscribeOptions& options, int64_t window_frames) {
+SpeechRules speech_rules(const TranscribeOptions& options, const TranscriptionSetting& setting) {
   constexpr int kFrame = 10;
   constexpr double kLongest = 1e7;  // seconds: four months
   const VadOptions& vad = options.vad;
@@ -108,11 +108,12 @@ SpeechRules speech_rules(const TranscribeOptions& options, int64_t window_frames
   rules.threshold = vad.threshold;
   rules.neg_threshold = vad.neg_threshold.value_or(std::max(vad.threshold - 0.15, 0.01));
   rules.min_speech = vad.min_speech_duration_ms / kFrame;
-  rules.min_silence = vad.min_silence_duration_ms.value_or(options.batched ? 160 : 2000) / kFrame;
+  const int usual = setting.tokens->plain() ? 1000 : setting.chunked() ? 160 : 2000;
+  rules.min_silence = vad.min_silence_duration_ms.value_or(usual) / kFrame;
   rules.padding = vad.speech_pad_ms / kFrame;
   const double longest = std::min(vad.max_speech_duration_s, kLongest);
   int64_t most = std::lround(longest * 1000 / kFrame);
-  if (options.batched) most = std::min(most, window_frames);
+  if (setting.chunked()) most = std::min(most, setting.window_frames);
   rules.max_speech = std::max<int64_t>(0, most - 2 * rules.padding);
   return rules;
 }
@@ -139,6 +140,30 @@ void check_options(const TranscribeOptions& options) {
   check_vad(options.vad, options.batched);
   check_temperatures(options);
   check_clips(options);
+}
+
+// What a plain model cannot do is refused, not left out.
+void check_plain(const TranscribeOptions& options) {
+  const TranscribeOptions usual;
+  const auto check = [](bool holds, const char* sentence, const char* option) {
+    if (!holds) refuse(sentence, option);
+  };
+  constexpr const char* kNoTimes =
+      "This model has no timestamps: its segments are the pieces that it was given.";
+  constexpr const char* kNoPrompt = "This model takes no text before what it hears.";
+  check(options.task == usual.task, "This model writes down what is said: it cannot translate.",
+        "task");
+  check(options.language.empty(),
+        "This model has no tokens for languages: it writes the one that it was trained on.",
+        "language");
+  check(!options.word_timestamps, kNoTimes, "word_timestamps");
+  check(options.max_initial_timestamp == usual.max_initial_timestamp, kNoTimes,
+        "max_initial_timestamp");
+  check(options.initial_prompt.empty(), kNoPrompt, "initial_prompt");
+  check(options.hotwords.empty(), kNoPrompt, "hotwords");
+  check(options.prefix.empty(), kNoPrompt, "prefix");
+  check(options.no_speech_threshold == usual.no_speech_threshold,
+        "This model has no token for silence.", "no_speech_threshold");
 }
 
 int32_t task_of(const SpeechTokens& tokens, const std::string& task) {
@@ -192,18 +217,24 @@ TranscriptionSetting transcription_setting(const Tokenizer& tokenizer, const Spe
                                            const ModelSpec& spec,
                                            const TranscribeOptions& options) {
   check_options(options);
+  if (tokens.plain()) check_plain(options);
   TranscriptionSetting setting;
   setting.tokenizer = &tokenizer;
   setting.tokens = &tokens;
   setting.options = options;
-  setting.window_frames = 2 * spec.encoder.positions;
+  setting.options.without_timestamps |= tokens.plain();
+  setting.waveform = spec.waveform;
+  if (!spec.waveform) {
+    setting.window_frames = 2 * spec.encoder.positions;
+    setting.bins = spec.mel_bins;
+  }
   setting.text_positions = spec.decoder.positions;
-  setting.task = task_of(tokens, options.task);
+  if (!tokens.plain()) setting.task = task_of(tokens, options.task);
   setting.initial_prompt = encode(tokenizer, options.initial_prompt);
   setting.hotwords = first_of(encode(tokenizer, options.hotwords), setting.prompt_budget());
   setting.prefix = first_of(encode(tokenizer, options.prefix), setting.prompt_budget());
 
-  if (options.vad_filter) setting.speech_rules = speech_rules(options, setting.window_frames);
+  if (options.vad_filter) setting.speech_rules = speech_rules(options, setting);
 
   FallbackSetting& fallback = setting.fallback;
   fallback.temperatures = options.temperatures;
@@ -212,17 +243,17 @@ TranscriptionSetting transcription_setting(const Tokenizer& tokenizer, const Spe
   fallback.compression_ratio_threshold = options.compression_ratio_threshold;
   fallback.logprob_threshold = options.logprob_threshold;
   fallback.no_speech_threshold = options.no_speech_threshold;
-  fallback.decode.max_tokens =
-      options.max_tokens > 0 ? options.max_tokens : setting.text_positions / 2;
+  const int64_t room = tokens.plain() ? setting.text_positions : setting.text_positions / 2;
+  fallback.decode.max_tokens = options.max_tokens > 0 ? options.max_tokens : room;
   fallback.decode.patience = options.patience;
   fallback.decode.length_penalty = options.length_penalty;
   fallback.decode.seed = options.seed;
   SamplingRules& rules = fallback.decode.rules;
   rules.tokens = &tokens;
-  rules.timestamps = !options.without_timestamps;
+  rules.timestamps = !setting.options.without_timestamps;
   rules.max_initial =
       static_cast<int32_t>(std::lround(options.max_initial_timestamp / kSecondsPerTimestamp));
-  rules.suppress_blank = options.suppress_blank;
+  rules.suppress_blank = options.suppress_blank && !tokens.plain();
   rules.suppressed = suppressed(tokens, spec.vocabulary, options.suppress_tokens);
   return setting;
 }

@@ -19,7 +19,9 @@ struct TranscriptionSetting {
   const Tokenizer* tokenizer = nullptr;
   const SpeechTokens* tokens = nullptr;
   TranscribeOptions options;
-  int64_t window_frames = 3000;  // what the encoder takes: two frames a position
+  int64_t window_frames = 3000;  // what the encoder takes: two frames a position, or 30 s
+  int64_t bins = 80;             // of the spectrum: the model's, or what pauses are found by
+  bool waveform = false;         // the model hears samples
   int64_t text_positions = 448;  // the decoder's
   int32_t task = -1;             // <|transcribe|> or <|translate|>
   FallbackSetting fallback;
@@ -29,6 +31,9 @@ struct TranscriptionSetting {
   std::vector<int32_t> hotwords;
   std::vector<int32_t> prefix;
 
+  // Decoded in chunks: where that is asked for, and where no timestamp says how far a window was
+  // heard.
+  bool chunked() const { return options.batched || tokens->plain(); }
   // What earlier text, hotwords and prefix may take: it leaves half the positions to a window.
   int64_t prompt_budget() const { return text_positions / 2 - 1; }
 };

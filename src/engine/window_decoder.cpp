@@ -87,6 +87,7 @@ void prefill(StepBatch& batch, const DecodeSetting& setting, std::vector<Active>
     asked.insert(asked.end(), {no_speech, -1});
   }
   run(batch, setting, forbidden, asked);
+  if (no_speech < 0) return;
   for (const Active& window : active) {
     const int64_t row = window.row - 1;
     const float logprob = setting.temperature > 0
@@ -137,6 +138,11 @@ void advance_beams(const StepBatch& batch, Active& window) {
   window.search.advance(window.search.ranked());
 }
 
+int64_t most_tokens(const Active& window, const DecodeSetting& setting) {
+  const int64_t own = window.request->max_tokens;
+  return own == 0 ? setting.max_tokens : std::min(own, setting.max_tokens);
+}
+
 void take_best(const Active& window) {
   Hypothesis best = std::move(window.search.best().front());
   const size_t sampled = best.tokens.size() - window.request->begun.size();
@@ -168,7 +174,7 @@ std::vector<WindowResult> decode_windows(const Model& model, std::span<const Win
       }
       if (!search.over()) counts->tokens += static_cast<int64_t>(search.live());
       const bool full = window.sequences.front().rows.rows() >= model.spec().decoder.positions;
-      window.over = search.over() || search.length() >= setting.max_tokens || full;
+      window.over = search.over() || search.length() >= most_tokens(window, setting) || full;
       if (window.over) {
         take_best(window);
       } else {

@@ -24,12 +24,13 @@ struct WindowRequest {
   std::vector<int32_t> begun;  // what the result's tokens begin with, whatever the model says
   int32_t whole_before = 0;    // segments that begin before it have text (require_text)
   uint64_t stream = 0;         // below 2^43; windows of one number draw the same random numbers
+  int64_t max_tokens = 0;      // of this window, if fewer than of all; 0: as many
 };
 
 struct WindowResult {
   std::vector<int32_t> tokens;  // what was begun and what was sampled, without the end token
   double avg_logprob = 0;       // over the sampled tokens and the end token
-  double no_speech_prob = 0;    // from the raw logits at the start token
+  double no_speech_prob = 0;    // from the raw logits at the start token; 0 without such a token
   double temperature = 0;
   double compression_ratio = 0;  // of the text; set by decode_with_fallback
 };

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "audio/mel_filters.h"
@@ -191,6 +192,27 @@ TEST(MelStream, RefusesOtherBinsAndBadSpans) {
 }
 
 // The area under each filter is 1: 40 Hz between weights, which are few for the narrowest filters.
+// Windows of samples, forwards over more than is kept, back again, and to the very end.
+TEST(MelStream, GivesTheSamplesOfItsFrames) {
+  const std::vector<float> samples = synthetic_signal(int64_t{100} * 16000 + 77);
+  MelStream mel(AudioReader::from_samples(samples, "memory"), 80,
+                std::numeric_limits<float>::lowest(), true);
+  const int64_t end = std::ssize(samples);
+  for (const auto& [first, last] : {std::pair<int64_t, int64_t>{0, 480000},
+                                    {400000, 880000},
+                                    {880000, 880160},
+                                    {end - 480000, end},
+                                    {end - 1, end},
+                                    {160, 161},
+                                    {end, end}}) {
+    std::vector<float> got = {7};  // what is there stays
+    mel.read_samples(first, last, got);
+    std::vector<float> expected = {7};
+    expected.insert(expected.end(), samples.begin() + first, samples.begin() + last);
+    EXPECT_EQ(got, expected) << first;
+  }
+}
+
 TEST(MelFilters, HaveUnitArea) {
   for (const int64_t bins : {80, 128}) {
     const auto filters = mel_filters(bins);
