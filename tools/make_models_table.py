@@ -21,8 +21,8 @@ Made by `python3 tools/make_models_table.py`: every row is `slim inspect` on the
 alone, so nothing here needs weights. Bytes a token are of full pages, over all self-attention
 layers; "context" is what one sequence of the whole context holds, hot page, scales, spill and
 encoder rows included, and its factor is kv in bf16 over that. Whisper: 448 tokens and 1500 encoder
-positions; T5: 512 and 512; Chronos-Bolt: one step and 129 rows of patches; and no 12 bits: encoder rows
-are not sealed. With an encoder, kv holds
+positions; Moonshine: 194 and 1248 (30 s); T5: 512 and 512; Chronos-Bolt: one step and 129 rows of patches;
+and no 12 bits: encoder rows are not sealed. With an encoder, kv holds
 2 L (S + T) e numbers for S source and T target tokens, slim S d + L T d. Without weights the k kind
 is planned with 8 spill columns and no shaped rounding; with them, `inspect` chooses row type, spill
 and rank for each layer.
@@ -61,7 +61,9 @@ def row(slim, model):
     encodes = usual["encoder_layers"] > 0  # encoder rows are never sealed: no 12 bits
     twelve = None if encodes else inspect(slim, model["config"], "i12")
     kinds = "+".join(dict.fromkeys(layer["kind"] for layer in usual["layers"]))
-    wide = inspect(slim, model["config"], "i16" if "k" in kinds.split("+") else "f16")
+    wide = usual  # 16 bits: keys in i16 beside encoder rows in f16
+    if kinds != "k+encoder":
+        wide = inspect(slim, model["config"], "i16" if kinds == "k" else "f16")
 
     def tokens(result, field):
         return sum(layer[field] for layer in result["layers"] if layer["attention"] == "self")
