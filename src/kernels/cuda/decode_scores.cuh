@@ -20,8 +20,8 @@ struct RawNumbers {
   uint32_t high[kCount * Shape::kHigh / 32];
   uint32_t low[Shape::kLow == 0 ? 1 : kCount / 4];
 
-  // Column `column` of the head that begins at `from`, a multiple of 16 and known when the kernel is
-  // compiled, is the first, a multiple of kCount.
+  // Column `column` of the head that begins at `from`, a multiple of 16 and known when the kernel
+  // is compiled, is the first, a multiple of kCount.
   __device__ __forceinline__ void read(const Stage<Shape>& stage, int token, int from,
                                        uint32_t column) {
     constexpr int kChunk = 128 / Shape::kHigh;  // columns

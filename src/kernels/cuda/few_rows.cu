@@ -135,8 +135,8 @@ __device__ inline void store_output(const FewRows& a, int64_t row, int64_t outpu
   *to = a.accumulate ? value + *to : value;
 }
 
-// While earlier work is under way: the first KiB of weights that a warp reads of each output, beside
-// that of the warps that share them. A lane asks for 128 bytes.
+// While earlier work is under way: the first KiB of weights that a warp reads of each output,
+// beside that of the warps that share them. A lane asks for 128 bytes.
 __device__ inline void ask_for_weights(const FewRows& a, int64_t group, int64_t first_output,
                                        int part, int lane) {
   static_assert(kOutputs == 4);
