@@ -114,9 +114,11 @@ void read_encoder(WeightReader& reader, const ModelSpec& spec, ModelWeights::Par
   if (stack.final_norm) parts.encoder_norm = reader.norm("encoder.norm", stack.width, stack.norm);
 }
 
-// With a row of zeros after the others.
+// With a row of zeros after the others, of a matrix or a vector.
 Tensor with_zeros(const Tensor& table) {
-  Tensor longer = Tensor::allocate(host_device(), table.type(), {table.size(0) + 1, table.size(1)});
+  std::vector<int64_t> shape = table.shape();
+  ++shape[0];
+  Tensor longer = Tensor::allocate(host_device(), table.type(), std::move(shape));
   std::byte* const to = longer.writable_matrix().data;
   std::memcpy(to, table.data(), static_cast<size_t>(table.bytes()));
   std::memset(to + table.bytes(), 0, static_cast<size_t>(longer.bytes() - table.bytes()));
@@ -129,6 +131,7 @@ void add_zero_start(ModelWeights::Parts& parts) {
   const int64_t rows = parts.embed.size(0);
   parts.embed = with_zeros(parts.embed);
   parts.head.weight = tied ? parts.embed : with_zeros(parts.head.weight);
+  if (!parts.head.scale.empty()) parts.head.scale = with_zeros(parts.head.scale);
   Tensor bias = Tensor::allocate(host_device(), DType::f32, {rows + 1});
   std::fill_n(bias.writable<float>(), rows, 0.0F);
   if (!parts.head.bias.empty()) {

@@ -35,6 +35,7 @@ struct Contents {
   std::string content;
   std::map<std::string, TensorEntry> tensors;
   std::map<std::string, const TensorEntry*> by_name;  // tensors and aliases
+  std::map<std::string, std::string> targets;         // of aliases
 };
 
 TensorEntry read_entry(const WeightsFile& file, const std::string& name, ByteCursor& cursor) {
@@ -85,6 +86,7 @@ Contents parse(const WeightsFile& file) {
     if (!contents.by_name.emplace(alias, &target->second).second) {
       fail_tensor(file.path, alias, "is given twice");
     }
+    contents.targets.emplace(alias, target->first);
   }
   if (cursor.left() > 0) {
     fail_file(file.path,
@@ -200,7 +202,11 @@ class Loader {
       if (entry->shape.empty() && is_integer(entry->type)) {
         add_scalar(name, *entry);
       } else if (!is_scale_of_integers(name) && !repeats_bias(name, *entry)) {
-        add(name, tensor(name, *entry));
+        if (stays_integers(name, *entry)) {
+          add(name, integers(*entry), scales(name, take_tensor(file_, *find_scale(name)).to_f32()));
+        } else {
+          add(name, tensor(name, *entry));
+        }
       }
     }
     return builder_.finish();
@@ -212,11 +218,29 @@ class Loader {
     return at == contents_.by_name.end() ? nullptr : at->second;
   }
 
+  // None of what has none. An alias has that of its tensor, unless it has its own.
+  const TensorEntry* find_scale(const std::string& name) const {
+    constexpr const char* kSuffix = "_scale";
+    if (const TensorEntry* own = find(name + kSuffix); own != nullptr) return own;
+    const auto target = contents_.targets.find(name);
+    return target == contents_.targets.end() ? nullptr : find(target->second + kSuffix);
+  }
+
   bool is_scale_of_integers(std::string_view name) const {
     constexpr std::string_view kSuffix = "_scale";
     if (!name.ends_with(kSuffix)) return false;
     const TensorEntry* weight = find(std::string(name.substr(0, name.size() - kSuffix.size())));
     return weight != nullptr && is_integer(weight->type);
+  }
+
+  // Whether the kernels multiply with the integers as they are: those of linear layers, by rows.
+  bool stays_integers(const std::string& name, const TensorEntry& entry) const {
+    const bool linear = name == "decoder/projection/weight" ||
+                        (name.ends_with("/weight") && name.find("/linear_") != std::string::npos);
+    if (!linear || entry.shape.size() != 2) return false;
+    const TensorEntry* scale = find_scale(name);
+    return (entry.type == DType::i8 || entry.type == DType::i16) && scale != nullptr &&
+           scale->shape == std::vector{entry.shape[0]} && find(name + "_zero") == nullptr;
   }
 
   void add_scalar(const std::string& name, const TensorEntry& entry) {
@@ -225,7 +249,7 @@ class Loader {
   }
 
   Tensor tensor(const std::string& name, const TensorEntry& entry) {
-    const TensorEntry* scale = is_integer(entry.type) ? find(name + "_scale") : nullptr;
+    const TensorEntry* scale = is_integer(entry.type) ? find_scale(name) : nullptr;
     Tensor& made = made_[{&entry, scale}];
     if (!made.empty()) return made;
     if (find(name + "_zero") != nullptr) {
@@ -252,13 +276,33 @@ class Loader {
     const int64_t group = scale.elements() == 0 ? 0 : values.elements() / scale.elements();
     float* value = values.writable<float>();
     for (int64_t i = 0; i < scale.elements(); ++i) {
-      const float divisor = scale.values<float>()[i];
-      if (!std::isfinite(divisor) || divisor <= 0.0F) {
-        fail_tensor(file_.path, name, "has a scale that is not positive and finite");
-      }
+      const float divisor = checked_divisor(name, scale, i);
       for (int64_t j = 0; j < group; ++j) *value++ /= divisor;
     }
     return values;
+  }
+
+  float checked_divisor(const std::string& name, const Tensor& scale, int64_t i) const {
+    const float divisor = scale.values<float>()[i];
+    if (!std::isfinite(divisor) || divisor <= 0.0F) {
+      fail_tensor(file_.path, name, "has a scale that is not positive and finite");
+    }
+    return divisor;
+  }
+
+  Tensor integers(const TensorEntry& entry) {
+    Tensor& made = made_[{&entry, nullptr}];
+    if (made.empty()) made = take_tensor(file_, entry);
+    return made;
+  }
+
+  // What integers are multiplied by, of what the file has them divided by.
+  Tensor scales(const std::string& name, const Tensor& divisors) const {
+    Tensor factors = Tensor::allocate(host_device(), DType::f32, divisors.shape());
+    for (int64_t i = 0; i < divisors.elements(); ++i) {
+      factors.writable<float>()[i] = 1.0F / checked_divisor(name, divisors, i);
+    }
+    return factors;
   }
 
   // What a name alone does not say: a gated MLP has a second linear_0, and layers may share biases
@@ -286,12 +330,17 @@ class Loader {
            find(side + "/layer_0/self_attention/relative_attention_bias") == &entry;
   }
 
-  void add(const std::string& name, const Tensor& tensor) {
+  void add_part(const std::string& name, const Tensor& tensor, const Tensor& scale) {
+    builder_.add(file_, name, tensor);
+    if (scale.empty()) return;
+    const std::string layer = name.substr(0, name.size() - std::string_view("weight").size());
+    builder_.add(file_, layer + "scale", scale);
+  }
+
+  // With a scale for each row, or none.
+  void add(const std::string& name, const Tensor& tensor, const Tensor& scale = {}) {
     const auto names = names_of(name);
-    if (names.size() == 1) {
-      builder_.add(file_, names[0], tensor);
-      return;
-    }
+    if (names.size() == 1) return add_part(names[0], tensor, scale);
     const auto count = static_cast<int64_t>(names.size());
     const int64_t rows = tensor.shape().empty() ? 0 : tensor.size(0);
     // With fewer key heads than query heads the parts are not equal.
@@ -300,9 +349,10 @@ class Loader {
       fail_tensor(file_.path, name,
                   "cannot be split into " + std::to_string(count) + " projections of equal width");
     }
+    const int64_t part = rows / count;
     for (int64_t i = 0; i < count; ++i) {
-      builder_.add(file_, names[static_cast<size_t>(i)],
-                   tensor.slice(i * (rows / count), rows / count));
+      add_part(names[static_cast<size_t>(i)], tensor.slice(i * part, part),
+               scale.empty() ? Tensor() : scale.slice(i * part, part));
     }
   }
 

@@ -8,7 +8,9 @@
 //   dtype: 0 f32, 1 i8, 2 i16, 3 i32, 4 f16, 5 bf16
 //
 // Queries, keys and values are stacked in one tensor, which is split by rows. An i8 or i16 weight
-// has a weight_scale beside it, for each output row or for all: value = stored / scale.
+// has a weight_scale beside it, for each output row or for all: value = stored / scale. An alias
+// has the scale of its tensor, unless it has one of its own. Linear layers keep integers with a
+// scale a row, for kernels to multiply with; all others become f32.
 #pragma once
 
 #include <filesystem>

@@ -166,7 +166,7 @@ TEST(Ctranslate2, KeepsIntegerScalarsApart) {
   EXPECT_TRUE(weights->names().empty());
 }
 
-TEST(Ctranslate2, DividesQuantisedWeightsByTheirScales) {
+TEST(Ctranslate2, KeepsIntegersOfLinearLayersAndDividesOthersByTheirScales) {
   const Loaded weights(
       Ct2Text()
           .tensor("decoder/layer_0/ffn/linear_0/weight", {2, 2}, Ct2Text::i8, "\x7f\x01\x02\x80")
@@ -180,13 +180,36 @@ TEST(Ctranslate2, DividesQuantisedWeightsByTheirScales) {
           .tensor("decoder/embeddings/weight_scale", {1}, Ct2Text::f16, bytes_of(uint16_t{0x4800}))
           .alias("decoder/projection/weight", "decoder/embeddings/weight")
           .alias("decoder/projection/weight_scale", "decoder/embeddings/weight_scale"));
-  EXPECT_EQ(weights->names().size(), 5U);  // no scales
-  EXPECT_EQ(weights->get("decoder.layers.0.mlp.up.weight").type(), DType::f32);
-  EXPECT_EQ(weights.values("decoder.layers.0.mlp.up.weight"), (Floats{1, 1.0F / 127.0F, 1, -64}));
+  EXPECT_EQ(weights->names().size(), 7U);  // scales of linear layers alone
+  EXPECT_EQ(weights->get("decoder.layers.0.mlp.up.weight").type(), DType::i8);
+  EXPECT_EQ(weights.values("decoder.layers.0.mlp.up.weight"), (Floats{127, 1, 2, -128}));
+  EXPECT_EQ(weights.values("decoder.layers.0.mlp.up.scale"), (Floats{1.0F / 127, 0.5F}));
   EXPECT_EQ(weights.values("encoder.conv1.weight"), (Floats{1, -1}));
   EXPECT_EQ(weights.values("decoder.layers.0.mlp.down.weight"), (Floats{1, -0.5F}));
-  EXPECT_EQ(weights.values("head.weight"), Floats{2});
-  EXPECT_EQ(weights->get("head.weight").data(), weights->get("decoder.embed.weight").data());
+  EXPECT_EQ(weights.values("decoder.embed.weight"), Floats{2});
+  EXPECT_EQ(weights.values("head.weight"), Floats{16});
+  EXPECT_EQ(weights.values("head.scale"), Floats{0.125F});
+}
+
+TEST(Ctranslate2, SplitsScalesWithTheirRows) {
+  const std::string name = "decoder/layer_0/self_attention/linear_0/weight";
+  const Loaded weights(Ct2Text()
+                           .tensor(name, {3, 1}, Ct2Text::i8, "\x01\x02\x03")
+                           .floats(name + "_scale", {3}, {1, 2, 4}));
+  EXPECT_EQ(weights.values("decoder.layers.0.self.v.weight"), Floats{3});
+  EXPECT_EQ(weights.values("decoder.layers.0.self.v.scale"), Floats{0.25F});
+  EXPECT_EQ(weights->get("decoder.layers.0.self.q.weight").type(), DType::i8);
+}
+
+// As current converters write tied embeddings.
+TEST(Ctranslate2, AnAliasHasTheScaleOfItsTensor) {
+  const Loaded weights(Ct2Text()
+                           .tensor("decoder/embeddings/weight", {1, 1}, Ct2Text::i8, "\x10")
+                           .floats("decoder/embeddings/weight_scale", {1}, {4})
+                           .alias("encoder/embeddings_0/weight", "decoder/embeddings/weight"));
+  EXPECT_EQ(weights.values("encoder.embed.weight"), Floats{4});
+  EXPECT_EQ(weights->get("encoder.embed.weight").data(),
+            weights->get("decoder.embed.weight").data());
 }
 
 TEST(Ctranslate2, AnAliasMayHaveItsOwnScale) {
