@@ -8,9 +8,9 @@
 //
 // Inner (few rows): dot products of rows of x with rows of the weight, both as they lie in memory,
 // so the weight is read once, in the type it has, and nothing is packed. Bound by memory when x
-// has one row, and by the conversions and final sums when it has many. Block weights are decoded a
-// few rows and columns at a time, into the first-level cache; for the fewest rows of x there is a
-// way without that in block_products.cpp.
+// has one row, and by the final sums when it has many. What is not f32 is then converted a few rows
+// and columns at a time, into the first-level cache, once for all rows of x; block weights always
+// are, but that for the fewest rows of x there is a way without it in block_products.cpp.
 #include <cstring>
 #include <type_traits>
 
@@ -141,11 +141,26 @@ void pack_plain(const ConstMatrix& weight, float* panel) {
   }
 }
 
+template <typename T>
+HWY_INLINE void convert(const T* from, int64_t count, float* out) {
+  int64_t k = 0;
+  for (; k + kLanes <= count; k += kLanes) hn::StoreU(load(from + k), Floats(), out + k);
+  for (; k < count; ++k) out[k] = to_float(from[k]);
+}
+
 // Columns [begin, begin + count) of all of the weight's rows as floats, `stride` apart.
 ConstMatrix decode_part(const ConstMatrix& weight, int64_t begin, int64_t count, float* values,
                         int64_t stride) {
-  for (int64_t n = 0; n < weight.rows; ++n) {
-    decode_weights(weight, n, begin, count, values + n * stride);
+  if (is_block_type(weight.type)) {
+    for (int64_t n = 0; n < weight.rows; ++n) {
+      decode_weights(weight, n, begin, count, values + n * stride);
+    }
+  } else {
+    visit_plain_weight(weight.type, [&]<typename T>(const T*) HWY_ATTR {
+      for (int64_t n = 0; n < weight.rows; ++n) {
+        convert(weight.row<T>(n) + begin, count, values + n * stride);
+      }
+    });
   }
   return {reinterpret_cast<const std::byte*>(values), DType::f32, weight.rows, count, stride};
 }
@@ -309,8 +324,8 @@ void multiply_plain(const ConstMatrix& x, const ConstMatrix& weight, const Tile&
   multiply_all<4, kNarrow, T>(x, weight, tile);
 }
 
-void multiply_blocks(const ConstMatrix& x, const ConstMatrix& weight, float* tile,
-                     int64_t tile_stride) {
+void multiply_decoded(const ConstMatrix& x, const ConstMatrix& weight, float* tile,
+                      int64_t tile_stride) {
   constexpr int64_t kOutputs = 12;  // a multiple of those multiplied together
   constexpr int64_t kColumns = 512;
   HWY_ALIGN float values[kOutputs * kColumns];  // 24 KB
@@ -326,7 +341,9 @@ void multiply_blocks(const ConstMatrix& x, const ConstMatrix& weight, float* til
 
 void multiply_rows(const ConstMatrix& x, const ConstMatrix& weight, float* tile,
                    int64_t tile_stride) {
-  if (is_block_type(weight.type)) return multiply_blocks(x, weight, tile, tile_stride);
+  // Multiplied in place, a weight is converted anew for every four rows of x.
+  const bool once = weight.type != DType::f32 && x.rows > 4;
+  if (once || is_block_type(weight.type)) return multiply_decoded(x, weight, tile, tile_stride);
   visit_plain_weight(weight.type, [&]<typename T>(const T*) HWY_ATTR {
     multiply_plain<T>(x, weight, {tile, tile_stride, false});
   });
