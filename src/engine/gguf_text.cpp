@@ -28,6 +28,14 @@ class Keys {
     const std::vector<int64_t> values = metadata_.integers(full(name), 0, kLargestId);
     return {values.begin(), values.end()};
   }
+  // Of signed and of unsigned ones.
+  std::string bytes(const char* name) const {
+    std::string bytes;
+    for (const int64_t byte : metadata_.integers(full(name), -128, 255)) {
+      bytes.push_back(static_cast<char>(byte));
+    }
+    return bytes;
+  }
   std::optional<int32_t> id(const char* name) const {
     if (!has(name)) return std::nullopt;
     return static_cast<int32_t>(metadata_.integer(full(name), 0, kLargestId));
@@ -61,9 +69,24 @@ std::shared_ptr<const Tokenizer> read_gguf_tokenizer(const GgufMetadata& metadat
   vocabulary.add_eos = keys.flag("add_eos_token");
   vocabulary.add_space_prefix = keys.flag("add_space_prefix");
   vocabulary.remove_extra_whitespaces = keys.flag("remove_extra_whitespaces");
+  if (keys.has("precompiled_charsmap")) {
+    vocabulary.characters = keys.bytes("precompiled_charsmap");
+  }
   constexpr const char* kTemplate = "tokenizer.chat_template";
   if (metadata.has(kTemplate)) vocabulary.chat_template = metadata.string(kTemplate);
   return gguf_tokenizer(vocabulary, metadata.place());
+}
+
+TranslationFiles read_gguf_translation(const GgufMetadata& metadata) {
+  const std::string key =
+      std::string(metadata.string("general.architecture")) + ".decoder_start_token_id";
+  const JsonObject nothing = JsonObject::parse("{}", metadata.place());
+  TranslationFiles files{nothing, nothing, nothing, metadata.place()};
+  if (!metadata.has(key)) return files;
+  const int64_t start = metadata.integer(key, 0, kLargestId);
+  files.config = JsonObject::parse("{\"decoder_start_token_id\": " + std::to_string(start) + "}",
+                                   metadata.place());
+  return files;
 }
 
 std::vector<int32_t> read_gguf_ends(const GgufMetadata& metadata, const Tokenizer& tokenizer) {

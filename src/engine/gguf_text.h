@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/translation_tokens.h"
 #include "text/tokenizer.h"
 #include "weights/gguf_metadata.h"
 
@@ -18,5 +19,8 @@ std::shared_ptr<const Tokenizer> read_gguf_tokenizer(const GgufMetadata& metadat
 // names that chat models in use give them. In no order. Throws Error{bad_file} for ids that are no
 // tokens.
 std::vector<int32_t> read_gguf_ends(const GgufMetadata& metadata, const Tokenizer& tokenizer);
+
+// What config.json would say of an encoder-decoder model.
+TranslationFiles read_gguf_translation(const GgufMetadata& metadata);
 
 }  // namespace slim

@@ -80,7 +80,7 @@ std::vector<Translation> translate_texts(Runtime& runtime, const std::vector<std
   const TranslationTokens& tokens = runtime.translation_tokens();
   tokens.check({options.source, options.target});
   const TranslationSetting setting =
-      translation_setting(options, tokens, runtime.directory(), runtime.spec().vocabulary);
+      translation_setting(options, tokens, runtime.spec().vocabulary);
   std::vector<Translation> translations(sources.size());
   const Prepared prepared = prepare(runtime, sources, options, translations);
   const auto session = runtime.kernels().begin_session();

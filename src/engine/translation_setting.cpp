@@ -22,14 +22,10 @@ constexpr int64_t kNoLimit = int64_t{1} << 40;
 
 class Defaults {
  public:
-  Defaults(const std::filesystem::path& directory, std::optional<JsonObject> task) {
+  Defaults(const TranslationFiles& files, std::optional<JsonObject> task) {
     if (task) files_.push_back(*task);
-    for (const char* name : {"generation_config.json", "config.json"}) {
-      const std::filesystem::path path = directory / name;
-      if (!std::filesystem::exists(path)) continue;
-      files_.push_back(JsonObject::read(path));
-      break;  // where the first is, the second has remains of older ways to say it
-    }
+    // Where the first is, the second has remains of older ways to say it.
+    files_.push_back(files.generation.fields().empty() ? files.config : files.generation);
   }
 
   const JsonObject* find(std::string_view field) const {
@@ -104,9 +100,8 @@ void check_setting(const TranslationSetting& setting, const TranslateOptions& op
 }  // namespace
 
 TranslationSetting translation_setting(const TranslateOptions& options,
-                                       const TranslationTokens& tokens,
-                                       const std::filesystem::path& directory, int64_t vocabulary) {
-  const Defaults defaults(directory, tokens.task({options.source, options.target}));
+                                       const TranslationTokens& tokens, int64_t vocabulary) {
+  const Defaults defaults(tokens.files(), tokens.task({options.source, options.target}));
   refuse_others(defaults);
   TranslationSetting setting;
   setting.sampling = options.sampling;

@@ -27,12 +27,11 @@ struct TranslationSetting {
   bool greedy() const { return !samples() && search.beams == 1; }
 };
 
-// By generation_config.json or, where there is none, config.json of `directory`, and by the
+// By generation_config.json or, where there is none, config.json of the tokens, and by the
 // latter's task for the route. Throws Error{bad_request} for an option out of range,
 // Error{unsupported_model} for a way of generating that the files ask for and that is not known
 // here.
 TranslationSetting translation_setting(const TranslateOptions& options,
-                                       const TranslationTokens& tokens,
-                                       const std::filesystem::path& directory, int64_t vocabulary);
+                                       const TranslationTokens& tokens, int64_t vocabulary);
 
 }  // namespace slim

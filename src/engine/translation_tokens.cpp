@@ -65,17 +65,22 @@ constexpr size_t kFewLanguages = 30;  // mBART has 25, mBART-50 52
 
 }  // namespace
 
+TranslationFiles TranslationFiles::read(const std::filesystem::path& directory) {
+  return {read_or_empty(directory / "tokenizer_config.json"),
+          read_or_empty(directory / "generation_config.json"),
+          read_or_empty(directory / "config.json"), directory.string()};
+}
+
 TranslationTokens::TranslationTokens(std::shared_ptr<const Tokenizer> tokenizer,
-                                     const std::filesystem::path& directory, int64_t vocabulary)
-    : tokenizer_(std::move(tokenizer)), place_of_files_(directory.string()) {
-  const JsonObject tokenizer_config = read_or_empty(directory / "tokenizer_config.json");
-  const JsonObject generation = read_or_empty(directory / "generation_config.json");
-  const JsonObject config = read_or_empty(directory / "config.json");
+                                     TranslationFiles files, int64_t vocabulary)
+    : tokenizer_(std::move(tokenizer)), files_(std::move(files)) {
+  const JsonObject& generation = files_.generation;
+  const JsonObject& config = files_.config;
   const auto refuse = [&](const std::string& text) {
-    throw Error(ErrorCode::bad_file, text, place_of_files_);
+    throw Error(ErrorCode::bad_file, text, files_.place);
   };
-  find_ends(generation, config, vocabulary);
-  find_languages(tokenizer_config, config);
+  find_ends(vocabulary);
+  find_languages();
   const bool around = place_ == Place::in_front || place_ == Place::behind;
   const std::vector<int32_t> usual = tokenizer_->encode("", false, true);
   if (!around && (usual.empty() || usual.back() != end_)) {
@@ -95,21 +100,20 @@ TranslationTokens::TranslationTokens(std::shared_ptr<const Tokenizer> tokenizer,
   if (!forced.empty()) forced_ = forced.front();
 }
 
-void TranslationTokens::find_ends(const JsonObject& generation, const JsonObject& config,
-                                  int64_t vocabulary) {
-  ends_ = ids_of({&generation, &config}, "eos_token_id", vocabulary);
+void TranslationTokens::find_ends(int64_t vocabulary) {
+  ends_ = ids_of({&files_.generation, &files_.config}, "eos_token_id", vocabulary);
   const std::optional<int32_t> own = tokenizer_->eos() ? tokenizer_->eos() : tokenizer_->id("</s>");
   if (ends_.empty() && own) ends_.push_back(*own);
   if (ends_.empty()) {
     throw Error(ErrorCode::bad_file, "No file says which token ends a text (eos_token_id).",
-                place_of_files_);
+                files_.place);
   }
   end_ = own.value_or(ends_.front());
   std::sort(ends_.begin(), ends_.end());
 }
 
-void TranslationTokens::find_languages(const JsonObject& tokenizer_config,
-                                       const JsonObject& config) {
+void TranslationTokens::find_languages() {
+  const JsonObject& tokenizer_config = files_.tokenizer_config;
   std::vector<Language> scripted, regional, marked, targets;
   for (int32_t id = 0; id < tokenizer_->size(); ++id) {
     if (!tokenizer_->has(id)) continue;
@@ -123,7 +127,7 @@ void TranslationTokens::find_languages(const JsonObject& tokenizer_config,
     if (is_regional(token)) regional.push_back({std::string(token), id});
   }
   const std::string kind = string_of(tokenizer_config, "tokenizer_class")
-                               .value_or(string_of(config, "tokenizer_class").value_or(""));
+                               .value_or(string_of(files_.config, "tokenizer_class").value_or(""));
   if (!marked.empty()) {
     place_ = Place::in_front;
     languages_ = std::move(marked);
@@ -141,14 +145,15 @@ void TranslationTokens::find_languages(const JsonObject& tokenizer_config,
     place_ = Place::target;
     languages_ = std::move(targets);
   } else {
-    find_tasks(config);
+    find_tasks();
     const auto source = string_of(tokenizer_config, "source_lang");
     const auto target = string_of(tokenizer_config, "target_lang");
     if (pairs_.empty() && source && target) pairs_.push_back({*source, *target});
   }
 }
 
-void TranslationTokens::find_tasks(const JsonObject& config) {
+void TranslationTokens::find_tasks() {
+  const JsonObject& config = files_.config;
   constexpr std::string_view kPrefix = "translation_";
   constexpr std::string_view kMiddle = "_to_";
   if (!config.has("task_specific_params")) return;

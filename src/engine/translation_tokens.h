@@ -30,13 +30,23 @@ struct Route {
   std::string target;
 };
 
+// What stands beside a model, or what its own file says in the same words.
+struct TranslationFiles {
+  // Those of the directory; a missing one is an empty object.
+  static TranslationFiles read(const std::filesystem::path& directory);
+
+  JsonObject tokenizer_config;
+  JsonObject generation;
+  JsonObject config;
+  std::string place;  // for messages
+};
+
 class TranslationTokens {
  public:
-  // By tokenizer_config.json, generation_config.json and config.json of `directory`. Throws
-  // Error{bad_file} for ids outside the vocabulary, and where nothing says which token the decoder
-  // starts with or how a text ends.
-  TranslationTokens(std::shared_ptr<const Tokenizer> tokenizer,
-                    const std::filesystem::path& directory, int64_t vocabulary);
+  // Throws Error{bad_file} for ids outside the vocabulary, and where nothing says which token the
+  // decoder starts with or how a text ends.
+  TranslationTokens(std::shared_ptr<const Tokenizer> tokenizer, TranslationFiles files,
+                    int64_t vocabulary);
 
   // Throws Error{bad_request} for a language that the model does not know, and for one that is
   // missing, with the list of those it knows.
@@ -60,6 +70,7 @@ class TranslationTokens {
   // The codes of all languages, and the pairs of those that are not translated freely.
   std::vector<std::string> languages() const;
   const std::vector<Route>& pairs() const noexcept { return pairs_; }
+  const TranslationFiles& files() const noexcept { return files_; }
   // What config.json says of the task that is a route's; none if it has no tasks.
   std::optional<JsonObject> task(const Route& route) const;
 
@@ -70,15 +81,15 @@ class TranslationTokens {
     int32_t id;
   };
 
-  void find_languages(const JsonObject& tokenizer_config, const JsonObject& config);
-  void find_tasks(const JsonObject& config);
-  void find_ends(const JsonObject& generation, const JsonObject& config, int64_t vocabulary);
+  void find_languages();
+  void find_tasks();
+  void find_ends(int64_t vocabulary);
   const Language* find(std::string_view code) const;
   void require_language(std::string_view code, const char* which) const;
   [[noreturn]] void refuse_language(const std::string& why, std::string_view code) const;
 
   std::shared_ptr<const Tokenizer> tokenizer_;
-  std::string place_of_files_;
+  TranslationFiles files_;
   Place place_ = Place::none;
   std::vector<Language> languages_;
   std::vector<Route> pairs_;

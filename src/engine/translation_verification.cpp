@@ -35,8 +35,7 @@ Verification verify_translation(Runtime& runtime, const std::string& path,
   TranslateOptions greedy = options;
   greedy.beams = 1;
   greedy.sampling.temperature = 0;
-  const TranslationSetting setting =
-      translation_setting(greedy, tokens, runtime.directory(), runtime.spec().vocabulary);
+  const TranslationSetting setting = translation_setting(greedy, tokens, runtime.spec().vocabulary);
   std::vector<TranslationRequest> requests;
   for (const std::string& line : read_lines(path)) {
     TranslationRequest request;

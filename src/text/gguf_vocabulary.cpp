@@ -30,6 +30,8 @@ constexpr std::string_view kPunctuation = R"( ?[^(\s|[.,!?…。，、।۔،])]
 constexpr std::string_view kCasedLetters =
     R"(\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-\x{1F7D}ᾀ-ᾴᾶ-ᾼ\x{1FBE}ῂ-ῄῆ-ῌῐ-\x{1FD3}ῖ-\x{1FDB}ῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\x{2126}ℨ\x{212A}-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+)";
 
+constexpr std::string_view kUnigrams = "t5";
+
 struct Cutting {
   std::string_view name;
   std::array<std::string_view, 6> expressions;  // each isolates its matches; "" ends the list
@@ -121,17 +123,30 @@ std::unique_ptr<Tokenizer::Parts> make_pieces(const GgufVocabulary& v, const std
     throw Error(ErrorCode::bad_file, "A vocabulary of pieces needs their scores.",
                 place + ", field 'tokenizer.ggml.scores'");
   }
+  const bool unigram = v.model == kUnigrams;
   PieceModel model;
+  model.unigram = unigram;
+  if (!v.characters.empty()) model.characters = CharacterMap::read(v.characters, place);
   for (size_t id = 0; id < v.tokens.size(); ++id) {
-    model.pieces.push_back({v.tokens[id], v.scores[id], kind_of(v, id)});
+    PieceKind kind = kind_of(v, id);
+    if (unigram && kind == PieceKind::user_defined && v.tokens[id].starts_with("<extra_id_")) {
+      // No pieces, but tokens that take the white space around them.
+      kind = PieceKind::unused;
+      model.added.push_back({.content = v.tokens[id],
+                             .id = static_cast<int32_t>(id),
+                             .special = true,
+                             .strip_left = true,
+                             .strip_right = true});
+    }
+    model.pieces.push_back({v.tokens[id], v.scores[id], kind});
   }
   model.bos = v.bos;
   model.eos = v.eos;
   model.prefix_space = v.add_space_prefix.value_or(true);
   model.prefix_first_only = false;
   model.remove_extra_spaces = v.remove_extra_whitespaces.value_or(false);
-  model.add_bos = v.add_bos.value_or(true);
-  model.add_eos = v.add_eos.value_or(false);
+  model.add_bos = v.add_bos.value_or(!unigram);
+  model.add_eos = v.add_eos.value_or(unigram);
   return make_piece_tokenizer(std::move(model), place);
 }
 
@@ -173,15 +188,15 @@ std::unique_ptr<Tokenizer::Parts> make_byte_level(const GgufVocabulary& v,
 
 std::shared_ptr<const Tokenizer> gguf_tokenizer(const GgufVocabulary& vocabulary,
                                                 const std::string& place) {
-  if (vocabulary.model != "llama" && vocabulary.model != "gpt2") {
+  const bool pieces = vocabulary.model == "llama" || vocabulary.model == kUnigrams;
+  if (!pieces && vocabulary.model != "gpt2") {
     throw Error(ErrorCode::unsupported_model,
                 "Vocabularies of the model '" + vocabulary.model +
-                    "' are not supported, only 'llama' and 'gpt2'.",
+                    "' are not supported, only 'llama', 't5' and 'gpt2'.",
                 place + ", field 'tokenizer.ggml.model'");
   }
   check_lists(vocabulary, place);
-  auto parts = vocabulary.model == "llama" ? make_pieces(vocabulary, place)
-                                           : make_byte_level(vocabulary, place);
+  auto parts = pieces ? make_pieces(vocabulary, place) : make_byte_level(vocabulary, place);
   if (!vocabulary.chat_template.empty()) parts->chat_template = vocabulary.chat_template;
   return std::make_shared<const Tokenizer>(std::move(parts));
 }

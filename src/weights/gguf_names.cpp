@@ -15,7 +15,12 @@ constexpr Part kModelParts[] = {{"token_embd", "decoder.embed"},
                                 {"token_embd_norm", "decoder.embed_norm"},
                                 {"position_embd", "decoder.positions"},
                                 {"output_norm", "decoder.norm"},
+                                {"enc.output_norm", "encoder.norm"},
+                                {"dec.output_norm", "decoder.norm"},
                                 {"output", "head"}};
+
+// What stands in front of a layer's number, whose sides have names of their own in T5.
+constexpr Part kSides[] = {{"blk.", "decoder"}, {"enc.blk.", "encoder"}, {"dec.blk.", "decoder"}};
 
 // What stands behind "blk.N.".
 constexpr Part kLayerParts[] = {{"attn_norm", "self.norm"},
@@ -24,9 +29,15 @@ constexpr Part kLayerParts[] = {{"attn_norm", "self.norm"},
                                 {"attn_v", "self.v"},
                                 {"attn_qkv", "self.qkv"},
                                 {"attn_output", "self.out"},
+                                {"attn_o", "self.out"},
                                 {"attn_q_norm", "self.q_norm"},
                                 {"attn_k_norm", "self.k_norm"},
                                 {"post_attention_norm", "self.post_norm"},
+                                {"cross_attn_norm", "cross.norm"},
+                                {"cross_attn_q", "cross.q"},
+                                {"cross_attn_k", "cross.k"},
+                                {"cross_attn_v", "cross.v"},
+                                {"cross_attn_o", "cross.out"},
                                 {"ffn_norm", "mlp.norm"},
                                 {"ffn_gate", "mlp.gate"},
                                 {"ffn_up", "mlp.up"},
@@ -35,6 +46,9 @@ constexpr Part kLayerParts[] = {{"attn_norm", "self.norm"},
 
 // In layers with two norms side by side (Falcon's 40B) the first is the MLP's.
 constexpr Part kTwoNorms[] = {{"attn_norm", "mlp.norm"}, {"attn_norm_2", "self.norm"}};
+
+// What all layers of a side share lies with the first.
+constexpr Part kSharedParts[] = {{"attn_rel_b", "relative_bias"}};
 
 // Not weights of a layer: numbers that divide the rotation's frequencies.
 constexpr Part kRopeFactors[] = {{"rope_freqs.weight", "rope.factors"},
@@ -59,18 +73,23 @@ std::string canonical_gguf_name(std::string_view name, bool two_norms) {
   if (const auto part = find(kModelParts, rest); !part.empty()) {
     return std::string(part) + std::string(leaf);
   }
-  constexpr std::string_view kLayer = "blk.";
-  if (!rest.starts_with(kLayer)) return std::string(name);
-  rest.remove_prefix(kLayer.size());
+  const auto side = std::find_if(std::begin(kSides), std::end(kSides),
+                                 [&](const Part& p) { return rest.starts_with(p.first); });
+  if (side == std::end(kSides)) return std::string(name);
+  rest.remove_prefix(side->first.size());
   const size_t digits = rest.find_first_not_of("0123456789");
   if (digits == 0 || digits == std::string_view::npos || rest[digits] != '.') {
     return std::string(name);
   }
   const std::string_view stored = rest.substr(digits + 1);
+  const std::string_view number = rest.substr(0, digits);
+  if (const auto shared = find(kSharedParts, stored); number == "0" && !shared.empty()) {
+    return std::string(side->second) + "." + std::string(shared) + std::string(leaf);
+  }
   std::string_view part = two_norms ? find(kTwoNorms, stored) : std::string_view();
   if (part.empty()) part = find(kLayerParts, stored);
   if (part.empty()) return std::string(name);
-  return "decoder.layers." + std::string(rest.substr(0, digits)) + "." + std::string(part) +
+  return std::string(side->second) + ".layers." + std::string(number) + "." + std::string(part) +
          std::string(leaf);
 }
 

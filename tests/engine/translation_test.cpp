@@ -21,8 +21,9 @@ fs::path model_path(const std::string& name) {
   return fs::path(SLIM_TEST_DATA) / "golden" / "translation" / name;
 }
 
+// t5_gguf is t5_json in another form (tools/make_golden_gguf_t5.py).
 json expected_of(const std::string& name) {
-  std::ifstream file(model_path(name) / "expected.json");
+  std::ifstream file(model_path(name == "t5_gguf" ? "t5_json" : name) / "expected.json");
   return json::parse(file);
 }
 
@@ -82,7 +83,8 @@ TEST_P(Translations, AreTransformers) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Translations,
-                         testing::Values("t5_json", "marian", "m2m_bpe", "mbart", "bart_json"),
+                         testing::Values("t5_json", "t5_gguf", "marian", "m2m_bpe", "mbart",
+                                         "bart_json"),
                          [](const auto& one) { return std::string(one.param); });
 
 std::vector<TranslationHypothesis> hypotheses_of(Engine& engine, const std::string& text,
@@ -139,6 +141,18 @@ TEST(Translation, DrawsSamplesBySeed) {
   EXPECT_EQ(first[0].tokens, again[0].tokens);
   options.sampling.seed = 8;
   EXPECT_NE(first[0].tokens, hypotheses_of(engine, "the words", options)[0].tokens);
+}
+
+// Text as tokens of the file's own vocabulary.
+TEST(Translation, ReadsAGgufVocabularyAsItsTokenizer) {
+  Engine json_engine(model_path("t5_json").string(), exact("auto"));
+  Engine gguf_engine(model_path("t5_gguf").string(), exact("auto"));
+  for (const char* text :
+       {"Hello world", "  the   words  ", "ﬁne ½ naïve café", "\u3000x\u2581y\tz\n", "中文 ?!", "",
+        "</s> a", "a<extra_id_0>b<extra_id_99>"}) {
+    EXPECT_EQ(gguf_engine.tokenize(text), json_engine.tokenize(text)) << text;
+  }
+  EXPECT_TRUE(gguf_engine.languages().codes.empty());
 }
 
 TEST(Translation, StopsWhenItIsToldTo) {

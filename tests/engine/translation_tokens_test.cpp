@@ -18,7 +18,7 @@ TranslationTokens tokens_of(const std::string& name, const TemporaryFolder& fold
   write_files(numbered_pieces()["tokenizers"][name], folder);
   folder.write("config.json", config);
   const auto tokenizer = Tokenizer::load(folder.path());
-  return TranslationTokens(tokenizer, folder.path(), 100000);
+  return TranslationTokens(tokenizer, TranslationFiles::read(folder.path()), 100000);
 }
 
 TEST(TranslationTokens, PutLanguagesWhereTransformersDoes) {
@@ -143,7 +143,8 @@ TEST(TranslationTokens, RefuseFilesThatLeaveSomethingOpen) {
   bytes.write("vocab.json", R"({"<s>": 0, "</s>": 1, "a": 2})");
   bytes.write("merges.txt", "");
   bytes.write("config.json", kConfig);
-  EXPECT_ANY_THROW(TranslationTokens(Tokenizer::load(bytes.path()), bytes.path(), 100));
+  EXPECT_ANY_THROW(
+      TranslationTokens(Tokenizer::load(bytes.path()), TranslationFiles::read(bytes.path()), 100));
 }
 
 }  // namespace

@@ -9,6 +9,9 @@
 #include "models/series_fields.h"
 
 namespace slim {
+
+ModelSpec read_t5_gguf(const GgufFields& fields);  // t5_gguf.cpp
+
 namespace {
 
 void read_mlp(const JsonObject& config, StackSpec& stack, bool multilingual) {
@@ -72,8 +75,9 @@ Family t5() {
   return {.name = "t5",
           .architectures = {"T5ForConditionalGeneration", "T5WithLMHeadModel",
                             "MT5ForConditionalGeneration", "ChronosBoltModelForForecasting"},
-          .content = {},
+          .content = "t5",
           .read_config = read_config,
+          .read_gguf = read_t5_gguf,
           .renames = {{"lm_head.", "head."},
                       {"input_patch_embedding.", "patch_in."},
                       {"output_patch_embedding.", "patch_out."},
