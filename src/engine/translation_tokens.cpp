@@ -2,6 +2,7 @@
 #include "engine/translation_tokens.h"
 
 #include <algorithm>
+#include <unordered_set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -187,8 +188,9 @@ const TranslationTokens::Language* TranslationTokens::find(std::string_view code
 
 std::vector<std::string> TranslationTokens::languages() const {
   std::vector<std::string> codes;
+  std::unordered_set<std::string_view> there;
   const auto add = [&](const std::string& code) {
-    if (std::find(codes.begin(), codes.end(), code) == codes.end()) codes.push_back(code);
+    if (there.insert(code).second) codes.push_back(code);
   };
   for (const Language& language : languages_) add(language.code);
   for (const Route& pair : pairs_) add(pair.source);

@@ -32,12 +32,6 @@ void end_only(PieceModel& model) {
 
 int32_t size_of(const PieceModel& model) { return static_cast<int32_t>(model.pieces.size()); }
 
-void add_unless_there(PieceModel& model, AddedToken token) {
-  const bool there = std::any_of(model.added.begin(), model.added.end(),
-                                 [&](const AddedToken& t) { return t.id == token.id; });
-  if (!there) model.added.push_back(std::move(token));
-}
-
 std::vector<std::string> language_tokens(const TokenizerConfig& config) {
   std::vector<std::string> tokens;
   std::string_view rest = config.language_codes == "wmt21" ? kLanguagesOf2021 : kLanguages;
@@ -136,19 +130,26 @@ void number_by_vocabulary(PieceModel& model, const TokenizerConfig& config, cons
     next = std::max(next, id + 1);
   }
   model.added = config.added;
+  std::unordered_set<int32_t> added;
+  std::unordered_set<std::string_view> listed;
+  for (const AddedToken& token : config.added) {
+    added.insert(token.id);
+    listed.insert(token.content);
+  }
+  const auto add_unless_there = [&](const std::string& name, int32_t id) {
+    if (added.insert(id).second) model.added.push_back(special(name, id));
+  };
   for (const std::string& name :
        {std::string("<unk>"), std::string("</s>"), std::string("<pad>")}) {
     const auto found = ids.find(name);
-    if (found != ids.end()) add_unless_there(model, special(name, found->second));
+    if (found != ids.end()) add_unless_there(name, found->second);
   }
   std::vector<std::string> names = config.additional;
   if (names.empty() && with_languages) names = language_tokens(config);
   for (const std::string& name : names) {
-    const auto listed = std::find_if(config.added.begin(), config.added.end(),
-                                     [&](const AddedToken& t) { return t.content == name; });
-    if (listed != config.added.end()) continue;
+    if (listed.contains(name)) continue;
     const auto found = ids.find(name);
-    add_unless_there(model, special(name, found == ids.end() ? next++ : found->second));
+    add_unless_there(name, found == ids.end() ? next++ : found->second);
   }
 }
 
