@@ -143,14 +143,8 @@ int run(Options& options) {
     const auto sources = lines.next(kBlockOfBatches * static_cast<size_t>(options.translate.batch));
     if (sources.empty()) break;
     TranslateStats part;
-    std::vector<Translation> translations;
-    try {
-      translations = engine.translate(sources, options.translate, &part);
-    } catch (const Error& error) {
-      if (before == 0 || !error.place().starts_with("text ")) throw;
-      const auto number = std::stoull(error.place().substr(5));
-      throw Error(error.code(), error.text(), "text " + std::to_string(before + number));
-    }
+    options.translate.first = before;
+    const auto translations = engine.translate(sources, options.translate, &part);
     progress.clear();
     for (size_t i = 0; read && i < sources.size(); ++i) {
       if (translations[i].hypotheses.empty()) break;  // interrupted

@@ -35,6 +35,9 @@ struct TranslateOptions {
   // With a temperature above 0 the hypotheses are samples instead of beams; sample s of text i has
   // random numbers of its own. Its repeat_penalty does not count: repetition_penalty does.
   SamplingOptions sampling;
+  // Number of the first text, for who gives the texts of one file in several calls: samples draw,
+  // and messages count, as if all were given at once.
+  size_t first = 0;
   int batch = 16;  // texts decoded side by side; it changes results by rounding alone
   // After each text is done, in the order in which they are done; false stops: what is not done has
   // no hypotheses.

@@ -47,6 +47,9 @@ void TokenRules::apply(std::span<const int32_t> tokens, int64_t written,
     const auto last = tokens.last(before);
     if (std::equal(last.begin(), last.end(), sequence.begin())) ban(sequence.back(), row);
   }
+  if (written == first) {
+    for (const int32_t token : not_first) ban(token, row);
+  }
   if (written >= least) return;
   for (const int32_t end : ends) ban(end, row);
 }

@@ -13,6 +13,8 @@ struct TokenRules {
   double repetition_penalty = 1;  // of tokens in the text: z > 0 ? z / penalty : z * penalty
   int no_repeat_ngram = 0;        // no sequence of so many tokens comes twice; 0: it may
   std::vector<std::vector<int32_t>> banned;  // sequences that never come
+  std::vector<int32_t> not_first;            // tokens that are not written first, ...
+  int64_t first = 0;                         // ... after so many that were forced
   std::vector<int32_t> ends;
   int64_t least = 0;  // tokens that a text has before it may end
 

@@ -42,7 +42,7 @@ Prepared prepare(const Runtime& runtime, const std::vector<std::string>& sources
   Prepared prepared;
   for (size_t i = 0; i < sources.size(); ++i) {
     TranslationRequest request;
-    request.source = read_source(runtime, sources[i], route, i);
+    request.source = read_source(runtime, sources[i], route, options.first + i);
     out[i].source_tokens = static_cast<int64_t>(request.source.size());
     if (request.source.empty()) {
       out[i].hypotheses.emplace_back();
@@ -52,7 +52,7 @@ Prepared prepare(const Runtime& runtime, const std::vector<std::string>& sources
     request.counted = static_cast<int64_t>(request.begun.size()) - 1;
     const std::vector<int32_t> prefix = tokens.target(options.target_prefix);
     request.begun.insert(request.begun.end(), prefix.begin(), prefix.end());
-    request.stream = i;
+    request.stream = options.first + i;
     prepared.requests.push_back(std::move(request));
     prepared.indices.push_back(i);
   }

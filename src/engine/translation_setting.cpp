@@ -50,6 +50,14 @@ class Defaults {
   std::vector<JsonObject> files_;
 };
 
+std::vector<int32_t> token_list(const Defaults& defaults, std::string_view field,
+                                int64_t vocabulary) {
+  const JsonObject* file = defaults.find(field);
+  if (file == nullptr) return {};
+  const std::vector<int64_t> ids = file->integers(field, 0, vocabulary - 1);
+  return {ids.begin(), ids.end()};
+}
+
 void refuse_others(const Defaults& defaults) {
   const JsonObject* early = defaults.find("early_stopping");
   if (early != nullptr && early->is_string("early_stopping")) {
@@ -95,6 +103,12 @@ void check_setting(const TranslationSetting& setting, const TranslateOptions& op
                     " beams has no more hypotheses than these.",
                 "hypotheses");
   }
+  if (!setting.samples() && setting.hypotheses > awaited(setting.search)) {
+    throw Error(ErrorCode::bad_request,
+                "With this patience a search waits for " + std::to_string(awaited(setting.search)) +
+                    " texts, and has no more hypotheses than these.",
+                "hypotheses");
+  }
 }
 
 }  // namespace
@@ -133,6 +147,11 @@ TranslationSetting translation_setting(const TranslateOptions& options,
       if (!sequence.empty()) setting.rules.banned.emplace_back(sequence.begin(), sequence.end());
     }
   }
+  for (const int32_t token : token_list(defaults, "suppress_tokens", vocabulary)) {
+    setting.rules.banned.push_back({token});
+  }
+  setting.rules.not_first = token_list(defaults, "begin_suppress_tokens", vocabulary);
+  setting.rules.first = std::ssize(tokens.begin({options.source, options.target})) - 1;
   if (defaults.find("forced_eos_token_id") != nullptr) {
     setting.forced_end =
         static_cast<int32_t>(defaults.integer("forced_eos_token_id", 0, vocabulary - 1, 0));

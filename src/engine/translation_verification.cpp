@@ -18,6 +18,7 @@ std::vector<std::string> read_lines(const std::string& path) {
   while (!text.empty()) {
     const size_t end = std::min(text.find('\n'), text.size());
     lines.emplace_back(text.substr(0, end));
+    if (lines.back().ends_with('\r')) lines.back().pop_back();
     text.remove_prefix(std::min(end + 1, text.size()));
   }
   return lines;

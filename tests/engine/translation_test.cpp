@@ -3,6 +3,7 @@
 // batches, under every cache.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -143,6 +144,44 @@ TEST(Translation, DrawsSamplesBySeed) {
   EXPECT_NE(first[0].tokens, hypotheses_of(engine, "the words", options)[0].tokens);
 }
 
+TEST(Translation, DrawsTheSameInSeveralCallsAsInOne) {
+  Engine engine(model_path("t5_json").string(), exact("auto"));
+  TranslateOptions options;
+  options.max_tokens = 12;
+  options.sampling.temperature = 1;
+  options.sampling.seed = 7;
+  const auto all = engine.translate({"a", "the words", "the words"}, options);
+  EXPECT_NE(all[1].hypotheses[0].tokens, all[2].hypotheses[0].tokens);
+  options.first = 2;
+  EXPECT_EQ(hypotheses_of(engine, "the words", options)[0].tokens, all[2].hypotheses[0].tokens);
+  EXPECT_TRUE(fails_with(ErrorCode::bad_request, {"text 3"},
+                         [&] { engine.translate({"x\xFF"}, options); }));
+}
+
+TEST(Translation, LeavesOutTokensThatTheFilesSuppress) {
+  const json expected = expected_of("t5_json");
+  const std::string text = expected["texts"][0];
+  const auto usual = expected["results"][0]["texts"][0][0]["tokens"].get<std::vector<int32_t>>();
+  const auto written = [&](const char* field) {
+    const TemporaryFolder folder;
+    fs::copy(model_path("t5_json"), folder.path(), fs::copy_options::recursive);
+    fs::remove(folder.path() / "generation_config.json");
+    std::ofstream(folder.path() / "generation_config.json")
+        << json({{"decoder_start_token_id", 0}, {"eos_token_id", 1}, {field, {usual[0]}}});
+    Engine engine(folder.path().string(), exact("auto"));
+    TranslateOptions options;
+    options.beams = 1;
+    options.max_tokens = 20;
+    return hypotheses_of(engine, text, options).front().tokens;
+  };
+  const auto without = written("suppress_tokens");
+  EXPECT_EQ(std::count(without.begin(), without.end(), usual[0]), 0);
+  const auto later = written("begin_suppress_tokens");
+  EXPECT_NE(later[0], usual[0]);
+  EXPECT_EQ(later[0], without[0]);
+  EXPECT_GT(std::count(later.begin(), later.end(), usual[0]), 0);
+}
+
 // Text as tokens of the file's own vocabulary.
 TEST(Translation, ReadsAGgufVocabularyAsItsTokenizer) {
   Engine json_engine(model_path("t5_json").string(), exact("auto"));
@@ -205,6 +244,9 @@ TEST(Translation, RefusesWhatItCannotDo) {
   EXPECT_TRUE(refuses(words, options, {"text 2", " tokens, more than the 80 positions"}));
   options.hypotheses = 5;
   EXPECT_TRUE(refuses("x", options, {"hypotheses", "4 beams"}));
+  options.hypotheses = 3;
+  options.patience = 0.5;
+  EXPECT_TRUE(refuses("x", options, {"hypotheses", "waits for 2 texts"}));
   options.hypotheses = 1;
   options.patience = 0;
   EXPECT_TRUE(refuses("x", options, {"patience"}));
@@ -264,7 +306,7 @@ TEST(Translation, GeneratesForAPromptThatTheEncoderReads) {
 
 TEST(Translation, VerifiesAgainstKvInF32) {
   const TemporaryFolder folder;
-  const auto path = folder.write("lines.txt", "the words\n\nHello world\n").string();
+  const auto path = folder.write("lines.txt", "the words\r\n\r\nHello world\n").string();
   TranslateOptions options;
   options.max_tokens = 20;
   Engine engine(model_path("t5_json").string(), exact("auto"));
