@@ -20,7 +20,8 @@ struct TokenRules {
 
   // Whether there are any that would change the row after a text of which so many were written.
   bool apply_to(int64_t written) const {
-    return repetition_penalty != 1 || no_repeat_ngram > 0 || !banned.empty() || written < least;
+    return repetition_penalty != 1 || no_repeat_ngram > 0 || !banned.empty() || written < least ||
+           (written == first && !not_first.empty());
   }
   // Changes the row of what may follow: logits, or log-probabilities. `tokens`: the decoder's, from
   // its start token on; `written`: how many of them the model wrote. Cost: O(tokens).
