@@ -25,7 +25,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import wave
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -64,48 +63,13 @@ def join(clips: list[pathlib.Path], target: pathlib.Path, seconds: float) -> flo
 
 # ---- one run of faster-whisper, in a process of its own ------------------------------------------
 
-def pin_hot_threads(work, count: int) -> None:
-    """Runs work() and pins the `count` threads that used most CPU meanwhile to processors of their
-    own."""
-    def times():
-        found = {}
-        for task in os.listdir("/proc/self/task"):
-            try:
-                stat = pathlib.Path(f"/proc/self/task/{task}/stat").read_text().rsplit(")", 1)[1].split()
-                found[int(task)] = int(stat[11]) + int(stat[12])
-            except OSError:
-                pass
-        return found
-
-    before, processors, stop = times(), sorted(os.sched_getaffinity(0)), threading.Event()
-
-    def pin():
-        now = times()
-        hot = sorted((t for t in now if now[t] - before.get(t, 0) >= 5),
-                     key=lambda t: before.get(t, 0) - now[t])[:count]
-        for task, processor in zip(hot, processors):
-            try:
-                os.sched_setaffinity(task, {processor})
-            except OSError:
-                pass
-
-    def repeat():
-        while not stop.wait(0.15):
-            pin()
-
-    pinner = threading.Thread(target=repeat, daemon=True)
-    pinner.start()
-    work()
-    stop.set()
-    pinner.join()
-    pin()
-
-
 def faster_whisper_run(model: str, audio: str, compute_type: str, threads: int, beams: int,
                        batched: int) -> None:
     import time
 
     from faster_whisper import BatchedInferencePipeline, WhisperModel
+
+    from pinned import pin_hot_threads
     whisper = WhisperModel(model, device="cpu", compute_type=compute_type, cpu_threads=threads)
     more = {"batch_size": 8} if batched else {}
     engine = BatchedInferencePipeline(whisper) if batched else whisper

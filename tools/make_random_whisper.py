@@ -71,7 +71,7 @@ def shapes(size: str) -> dict[str, tuple[int, ...]]:
 
 
 def values(name: str, count: int) -> bytes:
-    if "norm" in name:
+    if "norm" in name or name == "final_logits_bias":
         return struct.pack("<e", 1.0 if name.endswith("weight") else 0.0) * count
     halves = bytearray(os.urandom(2 * count))
     # The upper byte of a half: sign, exponent (9 or 10: 2^-6 to 2^-4), two bits of fraction.
@@ -80,25 +80,31 @@ def values(name: str, count: int) -> bytes:
     return bytes(halves)
 
 
-def main() -> None:
-    arguments = [a for a in sys.argv[1:] if not a.startswith("--")]
-    if len(arguments) != 2 or arguments[0] not in SIZES:
-        sys.exit(__doc__)
-    size, folder = arguments[0], pathlib.Path(arguments[1])
+def write_model(folder: pathlib.Path, config: dict, shapes: dict[str, tuple[int, ...]]) -> None:
+    """config.json and, of tensors of these shapes, model.safetensors."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(config(size), indent=1) + "\n")
-    if "--config-only" in sys.argv:
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    if not shapes:
         return
-    header, end = {}, 0
-    for name, shape in shapes(size).items():
+    header, end = {"__metadata__": {"format": "pt"}}, 0
+    for name, shape in shapes.items():
         begin, end = end, end + 2 * math.prod(shape)
         header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [begin, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     with open(folder / "model.safetensors", "wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
-        for name, shape in shapes(size).items():
+        for name, shape in shapes.items():
             file.write(values(name, math.prod(shape)))
 
 
-main()
+def main() -> None:
+    arguments = [a for a in sys.argv[1:] if not a.startswith("--")]
+    if len(arguments) != 2 or arguments[0] not in SIZES:
+        sys.exit(__doc__)
+    size, folder = arguments[0], pathlib.Path(arguments[1])
+    write_model(folder, config(size), {} if "--config-only" in sys.argv else shapes(size))
+
+
+if __name__ == "__main__":
+    main()

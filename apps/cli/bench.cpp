@@ -50,7 +50,8 @@ void print_read_limit(const std::vector<BenchRow>& rows) {
   }
 }
 
-// How many times as fast as kv; a converted model has none, and a forecast at once no steps.
+// How many times as fast as kv; where it is not timed there is none, and a forecast at once has no
+// steps.
 std::string ratio(double rate, double of_kv) {
   return of_kv > 0 ? fmt::format("{:.2f}x", rate / of_kv) : "-";
 }
@@ -123,6 +124,8 @@ Action add_bench(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--source-tokens", options->bench.source_tokens, "Translation: tokens of a source")
       ->capture_default_str();
+  app.add_flag("--alone", options->bench.alone,
+               "Speech, translation: the chosen cache without kv beside it");
   app.add_option("--step-tokens", options->bench.step_tokens, "Text: tokens of a pass")
       ->capture_default_str();
   app.add_option("-n,--tokens", options->bench.tokens, "Decoder steps timed")

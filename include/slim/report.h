@@ -110,6 +110,7 @@ struct BenchOptions {
                            // speech come to
   int repeats = 3;         // medians of this many
   int source_tokens = 64;  // of each text that a model of text for text reads
+  bool alone = false;      // of models with an encoder: without kv beside, nor its memory
   // Language models; tokens: steps after each prompt.
   std::vector<int> prompts = {512, 1024};
   int64_t step_tokens = 0;  // of a pass; 0: as the device likes them
@@ -122,8 +123,9 @@ struct BenchRow {
   std::string cache;  // "kv" or "slim"
   std::string row_type;
   int batch = 0;
-  int prompt = 0;             // tokens, or those of a source; 0 for speech
-  double encode_seconds = 0;  // one window
+  int prompt = 0;  // tokens, or those of a source; 0 for speech
+  // One window; or a source for each of the batch, with what cross attention stores of them.
+  double encode_seconds = 0;
   // From encoder output, or from empty contexts, to first logits (texts of a batch one by one).
   double first_token_seconds = 0;
   double step_seconds = 0;       // one token for each of the batch

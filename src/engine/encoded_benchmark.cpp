@@ -13,12 +13,8 @@
 namespace slim {
 namespace {
 
-// What the decoder begins with: start, language, task, first timestamp; start alone; or start and
-// language.
-int64_t prompt_tokens(const ModelSpec& spec) {
-  if (spec.waveform || spec.forecasts()) return 1;
-  return spec.hears() ? 4 : 2;
-}
+// What the decoder begins with: start, language, task, first timestamp; or the start alone.
+int64_t prompt_tokens(const ModelSpec& spec) { return spec.hears() && !spec.waveform ? 4 : 1; }
 
 // One window of frames that are not all alike; what they say does not matter to the time.
 Tensor made_up_mel(const Model& model, int64_t batch) {
@@ -50,19 +46,50 @@ SeriesSource made_up_series(const ModelSpec& spec) {
   return spec.series.patch > 0 ? cut_patches(spec.series, values) : SeriesBins(spec).read(values);
 }
 
-// Rows of one window, source or series.
-Tensor encode_made_up(const Model& model, const BenchOptions& options) {
+// Rows of one window or series.
+Tensor encode_made_up(const Model& model) {
   if (model.spec().waveform) return encode_made_up_samples(model);
   if (model.spec().hears()) return model.encode(made_up_mel(model, 1).matrix(), 1);
-  if (model.spec().forecasts()) return encode_series(model, made_up_series(model.spec()));
-  const int64_t vocabulary =
-      model.spec().source_vocabulary > 0 ? model.spec().source_vocabulary : model.spec().vocabulary;
-  std::vector<int32_t> tokens;
-  for (int64_t i = 0; i < options.source_tokens; ++i) {
-    tokens.push_back(static_cast<int32_t>((7919 * i + 13) % vocabulary));
+  return encode_series(model, made_up_series(model.spec()));
+}
+
+// Encoder rows of each of a batch, as its decoder needs them, and the seconds that the encoder took
+// and then making such rows of its output.
+struct Encoded {
+  std::vector<PageTable> rows;
+  double seconds = 0;
+  double remember_seconds = 0;
+};
+
+// One, remembered for each of the batch: memory for more output would be the benchmark's.
+Encoded repeat_made_up(const Model& model, int batch) {
+  Encoded encoded;
+  Stopwatch clock;
+  const Tensor one = encode_made_up(model);
+  encoded.seconds = clock.lap();
+  for (int i = 0; i < batch; ++i) encoded.rows.push_back(model.remember(one.matrix()));
+  encoded.remember_seconds = clock.lap();
+  return encoded;
+}
+
+// As many sources, of tokens that differ; rows are made of some while others wait.
+Encoded read_made_up(const Model& model, const BenchOptions& options, int batch) {
+  const ModelSpec& spec = model.spec();
+  const int64_t vocabulary = spec.source_vocabulary > 0 ? spec.source_vocabulary : spec.vocabulary;
+  const auto length = static_cast<size_t>(options.source_tokens);
+  std::vector<int32_t> tokens(length * static_cast<size_t>(batch));
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    tokens[i] = static_cast<int32_t>((7919 * static_cast<int64_t>(i) + 13) % vocabulary);
   }
-  const int64_t length = std::ssize(tokens);
-  return model.encode(tokens, std::span(&length, 1));
+  std::vector<std::span<const int32_t>> sources;
+  for (size_t first = 0; first < tokens.size(); first += length) {
+    sources.push_back(std::span(tokens).subspan(first, length));
+  }
+  Encoded encoded;
+  const Stopwatch clock;
+  encoded.rows = model.read(sources);
+  encoded.seconds = clock.seconds();
+  return encoded;
 }
 
 struct DecoderTimes {
@@ -71,19 +98,16 @@ struct DecoderTimes {
   int64_t context_bytes = 0;
 };
 
-DecoderTimes time_decoder(const Model& model, const Tensor& encoded, int batch, int tokens) {
+DecoderTimes time_decoder(const Model& model, std::span<const PageTable> rows, int tokens) {
   const std::vector<int32_t> prompt(static_cast<size_t>(prompt_tokens(model.spec())), 1);
   DecoderTimes times;
   Stopwatch clock;
-  std::vector<PageTable> rows;
   std::vector<Sequence> sequences;
-  rows.reserve(static_cast<size_t>(batch));
-  sequences.reserve(static_cast<size_t>(batch));
+  sequences.reserve(rows.size());
   StepBatch step(model);
   step.clear();
-  for (int i = 0; i < batch; ++i) {
-    rows.push_back(model.remember(encoded.matrix()));
-    sequences.push_back({model.new_sequence(), &rows.back()});
+  for (const PageTable& table : rows) {
+    sequences.push_back({model.new_sequence(), &table});
     step.add(sequences.back(), prompt);
   }
   step.run();
@@ -95,9 +119,8 @@ DecoderTimes time_decoder(const Model& model, const Tensor& encoded, int batch, 
     run_greedily(step);  // sampling is part of a step
   }
   if (tokens > 0) times.step = clock.lap() / tokens;
-  for (int i = 0; i < batch; ++i) {
-    times.context_bytes += rows[static_cast<size_t>(i)].held_bytes() +
-                           sequences[static_cast<size_t>(i)].rows.held_bytes();
+  for (const Sequence& sequence : sequences) {
+    times.context_bytes += sequence.encoded->held_bytes() + sequence.rows.held_bytes();
   }
   return times;
 }
@@ -112,14 +135,14 @@ BenchRow bench_one(const Model& model, const std::string& cache, int batch,
   std::vector<double> encode;
   std::vector<double> first;
   std::vector<double> steps;
-  Tensor encoded;
+  int64_t positions = 0;
   for (int repeat = 0; repeat < options.repeats; ++repeat) {
-    Stopwatch clock;
-    // One at a time, as memory would ask for at large batches.
-    encoded = encode_made_up(model, options);
-    encode.push_back(clock.seconds());
-    const DecoderTimes times = time_decoder(model, encoded, batch, options.tokens);
-    first.push_back(times.first_token);
+    const Encoded encoded =
+        model.spec().reads() ? read_made_up(model, options, batch) : repeat_made_up(model, batch);
+    encode.push_back(encoded.seconds);
+    positions = encoded.rows.front().rows();
+    const DecoderTimes times = time_decoder(model, encoded.rows, options.tokens);
+    first.push_back(encoded.remember_seconds + times.first_token);
     steps.push_back(times.step);
     row.context_bytes = times.context_bytes;
   }
@@ -130,8 +153,7 @@ BenchRow bench_one(const Model& model, const std::string& cache, int batch,
       batch * (options.tokens + 1) / (row.first_token_seconds + options.tokens * row.step_seconds);
   row.step_weight_bytes = model.step_weight_bytes();
   for (int i = 1; i <= options.tokens; ++i) {
-    row.step_row_bytes +=
-        batch * model.step_row_bytes(prompt_tokens(model.spec()) + i, encoded.size(0));
+    row.step_row_bytes += batch * model.step_row_bytes(prompt_tokens(model.spec()) + i, positions);
   }
   row.step_row_bytes /= std::max(options.tokens, 1);
   row.peak_rss_bytes = peak_rss_bytes();
@@ -141,7 +163,7 @@ BenchRow bench_one(const Model& model, const std::string& cache, int batch,
 }  // namespace
 
 std::vector<BenchRow> bench_encoded(Runtime& runtime, BenchOptions options) {
-  require_kv(runtime);
+  if (!options.alone) require_kv(runtime);
   const int64_t room = runtime.context() - prompt_tokens(runtime.spec());
   // A forecast has no more steps; by patches there are none after the first.
   if (runtime.forecasts())
@@ -164,8 +186,10 @@ std::vector<BenchRow> bench_encoded(Runtime& runtime, BenchOptions options) {
     const LayerPlan& first = runtime.model().plan().front();
     // Beside rows that are sealed, a standard cache is one in bf16.
     const RowType type = first.hot_bytes_per_token > 0 ? RowType::bf16 : first.rows.type;
-    rows.push_back(bench_one(runtime.model(kv_choice(RowType::f32)), "kv", batch, options));
-    if (type != RowType::f32) {
+    if (!options.alone) {
+      rows.push_back(bench_one(runtime.model(kv_choice(RowType::f32)), "kv", batch, options));
+    }
+    if (!options.alone && type != RowType::f32) {
       CacheChoice plain = runtime.choice();
       plain.row_type = RowType::f32;
       rows.push_back(bench_one(runtime.model(kv_choice(type)), "kv", batch, options));
