@@ -15,9 +15,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/series_source.h"
-#include "kernels/staged_kernels.h"
-#include "models/golden.h"
-#include "slim/error.h"
+#include "models/golden_model.h"
 
 namespace slim::test {
 namespace {
@@ -25,33 +23,9 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr double kGrowth = 12;
-
-fs::path golden_models() { return fs::path(SLIM_TEST_DATA) / "golden" / "forecast"; }
-
-json expected_of(const std::string& model) {
-  std::ifstream file(golden_models() / model / "expected.json");
+json expected_of(const fs::path& model) {
+  std::ifstream file(model / "expected.json");
   return json::parse(file);
-}
-
-struct Case {
-  std::string model;
-  std::string kernels;
-
-  friend void PrintTo(const Case& item, std::ostream* stream) {
-    *stream << item.model << " " << item.kernels;
-  }
-};
-
-std::vector<Case> cases() {
-  std::vector<Case> all;
-  for (const fs::directory_entry& folder : fs::directory_iterator(golden_models())) {
-    for (const char* kernels : {"reference", "cpu", "cuda"}) {
-      all.push_back({folder.path().filename().string(), kernels});
-    }
-  }
-  std::sort(all.begin(), all.end(), [](const Case& a, const Case& b) { return a.model < b.model; });
-  return all;
 }
 
 std::vector<float> floats_of(const json& values) {
@@ -62,28 +36,8 @@ std::vector<float> floats_of(const json& values) {
   return all;
 }
 
-class ForecastGolden : public testing::TestWithParam<Case> {
+class ForecastGolden : public GoldenModel {
  protected:
-  ForecastGolden()
-      : expected_(expected_of(GetParam().model)),
-        files_(open_model(golden_models() / GetParam().model)),
-        weights_(std::make_shared<const ModelWeights>(files_.spec, *files_.checkpoint)),
-        kernels_(device_kernels(GetParam().kernels, 2)) {}
-
-  void SetUp() override {
-    if (kernels_ == nullptr) GTEST_SKIP() << kNoCard;
-  }
-
-  // Null if the choice does not fit.
-  std::unique_ptr<Model> build(const CacheChoice& choice) const {
-    try {
-      return std::make_unique<Model>(files_.spec, weights_, *kernels_, choice);
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), ErrorCode::bad_request) << error.what();
-      return nullptr;
-    }
-  }
-
   bool by_patches() const { return files_.spec.series.patch > 0; }
   std::vector<SeriesSource> sources() const {
     std::vector<SeriesSource> all;
@@ -135,10 +89,7 @@ class ForecastGolden : public testing::TestWithParam<Case> {
     return worst;
   }
 
-  json expected_;
-  ModelFiles files_;
-  std::shared_ptr<const ModelWeights> weights_;
-  std::unique_ptr<Kernels> kernels_;
+  json expected_ = expected_of(GetParam().directory);
 };
 
 TEST_P(ForecastGolden, ReadsSeriesAsThePackageDoes) {
@@ -195,7 +146,7 @@ TEST_P(ForecastGolden, SaysWhatThePackageSaysUnderEveryKind) {
       const std::unique_ptr<Model> model = build(cache(kind, type));
       if (model == nullptr) continue;
       ++fitting;
-      const float allowed = kExact + static_cast<float>(kGrowth * predicted_error(*model));
+      const float allowed = allowed_difference(*model);
       for (const size_t tokens : {size_t{1}, size_t{3}, size_t{5}}) {
         EXPECT_LT(difference(*model, remember_series(*model, all), 0, tokens), allowed)
             << kind << " " << name_of(type) << ", " << tokens << " tokens a step";
@@ -218,10 +169,8 @@ TEST_P(ForecastGolden, StoresLayerInputsAndEncoderRowsByItself) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, ForecastGolden, testing::ValuesIn(cases()),
-                         [](const testing::TestParamInfo<Case>& instance) {
-                           return instance.param.model + "_" + instance.param.kernels;
-                         });
+INSTANTIATE_TEST_SUITE_P(All, ForecastGolden, testing::ValuesIn(golden_cases("forecast")),
+                         golden_case_name);
 
 }  // namespace
 }  // namespace slim::test

@@ -3,31 +3,16 @@
 // float64: prefilled in one go, in chunks, and token by token, two sequences in a step.
 //
 // Tolerances are relative to the largest |logit|: kExact for arithmetic (golden.h). Rounded rows
-// add what their plan predicts for each layer, times kGrowth: a prediction is a root mean square,
-// the worst of 4000 logits lies four deviations out, and later layers see errors as well (measured:
-// up to 8.6, for k in i16). Where a plan predicts nothing, nothing is promised.
+// add what their plan predicts (allowed_difference()); where it predicts nothing, nothing is
+// promised.
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <filesystem>
 
-#include "kernels/staged_kernels.h"
-#include "models/golden.h"
-#include "slim/error.h"
+#include "models/golden_model.h"
 
 namespace slim::test {
 namespace {
-
-namespace fs = std::filesystem;
-
-constexpr double kGrowth = 12;
-
-fs::path golden_models() { return fs::path(SLIM_TEST_DATA) / "golden" / "lm"; }
-
-// What rounding rows may cost, by the plan's own prediction.
-float allowed(const Model& model) {
-  return kExact + static_cast<float>(kGrowth * predicted_error(model));
-}
 
 // Keys without rotation are planned for nobody (x rows fit there), and nothing is promised of them.
 bool is_predicted(const Model& model) {
@@ -35,54 +20,16 @@ bool is_predicted(const Model& model) {
                      [](const LayerPlan& layer) { return layer.predicted_error.has_value(); });
 }
 
-struct Case {
-  std::string model;
-  std::string kernels;
-
-  friend void PrintTo(const Case& item, std::ostream* stream) {
-    *stream << item.model << " " << item.kernels;
-  }
-};
-
-std::vector<Case> cases() {
-  std::vector<Case> all;
-  for (const fs::directory_entry& folder : fs::directory_iterator(golden_models())) {
-    for (const char* kernels : {"reference", "cpu", "cuda"}) {
-      all.push_back({folder.path().filename().string(), kernels});
-    }
-  }
-  std::sort(all.begin(), all.end(), [](const Case& a, const Case& b) { return a.model < b.model; });
-  return all;
-}
-
-class LmGolden : public testing::TestWithParam<Case> {
+class LmGolden : public GoldenModel {
  protected:
-  LmGolden()
-      : files_(open_model(golden_models() / GetParam().model)),
-        weights_(std::make_shared<const ModelWeights>(files_.spec, *files_.checkpoint)),
-        kernels_(device_kernels(GetParam().kernels, 2)) {}
-
-  void SetUp() override {
-    if (kernels_ == nullptr) GTEST_SKIP() << kNoCard;
-  }
-
-  // As long as the expected sequences: dynamic angles depend on it. Null if the choice does not
-  // fit.
+  // As long as the expected sequences: dynamic angles depend on it.
   std::unique_ptr<Model> build(const CacheChoice& choice) const {
-    try {
-      return std::make_unique<Model>(files_.spec, weights_, *kernels_, choice, scored_.length());
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), ErrorCode::bad_request) << error.what();
-      return nullptr;
-    }
+    return GoldenModel::build(choice, scored_.length());
   }
 
   std::vector<int64_t> chunks() const { return {scored_.length(), 37, 1}; }
 
-  Scored scored_ = read_scored(golden_models() / GetParam().model / "expected");
-  ModelFiles files_;
-  std::shared_ptr<const ModelWeights> weights_;
-  std::unique_ptr<Kernels> kernels_;
+  Scored scored_ = read_scored(GetParam().directory / "expected");
 };
 
 TEST_P(LmGolden, ComputesWhatTransformersDoes) {
@@ -103,7 +50,7 @@ TEST_P(LmGolden, StaysWithinWhatThePlanPredictsUnderEveryKind) {
       ++fitting;
       for (const int64_t chunk : chunks()) {
         const float difference = decode_difference(*model, scored_, chunk);
-        EXPECT_LT(difference, allowed(*model))
+        EXPECT_LT(difference, allowed_difference(*model))
             << kind << " " << name_of(type) << ", " << chunk << " tokens a step";
       }
     }
@@ -123,10 +70,7 @@ TEST_P(LmGolden, FitsTheKindItsPositionsAllow) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, LmGolden, testing::ValuesIn(cases()),
-                         [](const testing::TestParamInfo<Case>& instance) {
-                           return instance.param.model + "_" + instance.param.kernels;
-                         });
+INSTANTIATE_TEST_SUITE_P(All, LmGolden, testing::ValuesIn(golden_cases("lm")), golden_case_name);
 
 }  // namespace
 }  // namespace slim::test

@@ -4,70 +4,24 @@
 // token; greedy, and with four beams.
 //
 // Tolerances are those of the language models (lm_golden_test.cpp): relative to the largest value,
-// kExact for arithmetic, and kGrowth times what the plan predicts for rounded rows.
+// kExact for arithmetic, and what the plan predicts for rounded rows (allowed_difference()).
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <filesystem>
 
 #include "engine/beam_search.h"
 #include "engine/logits.h"
 #include "kernels/staged_kernels.h"
-#include "models/golden.h"
+#include "models/golden_model.h"
 #include "models/waveform.h"
 #include "slim/error.h"
 
 namespace slim::test {
 namespace {
 
-namespace fs = std::filesystem;
-
-constexpr double kGrowth = 12;
-
-fs::path golden_models() { return fs::path(SLIM_TEST_DATA) / "golden" / "moonshine"; }
-
-struct Case {
-  std::string model;
-  std::string kernels;
-
-  friend void PrintTo(const Case& item, std::ostream* stream) {
-    *stream << item.model << " " << item.kernels;
-  }
-};
-
-std::vector<Case> cases() {
-  std::vector<Case> all;
-  for (const char* model : {"biased", "tied"}) {
-    for (const std::string& kernels : test_device_names()) all.push_back({model, kernels});
-  }
-  return all;
-}
-
-class MoonshineGolden : public testing::TestWithParam<Case> {
+class MoonshineGolden : public GoldenModel {
  protected:
-  MoonshineGolden()
-      : files_(open_model(golden_models() / GetParam().model)),
-        weights_(std::make_shared<const ModelWeights>(files_.spec, *files_.checkpoint)),
-        kernels_(device_kernels(GetParam().kernels, 2)) {}
-
-  void SetUp() override {
-    if (kernels_ == nullptr) GTEST_SKIP() << kNoCard;
-  }
-
-  // Null if the choice does not fit.
-  std::unique_ptr<Model> build(const CacheChoice& choice) const {
-    try {
-      return std::make_unique<Model>(files_.spec, weights_, *kernels_, choice);
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), ErrorCode::bad_request) << error.what();
-      return nullptr;
-    }
-  }
-
-  Spoken expected_ = read_spoken(golden_models() / GetParam().model / "expected");
-  ModelFiles files_;
-  std::shared_ptr<const ModelWeights> weights_;
-  std::unique_ptr<Kernels> kernels_;
+  Spoken expected_ = read_spoken(GetParam().directory / "expected");
 };
 
 TEST_P(MoonshineGolden, EncodesAsTransformersDoesAtOnceAndAlone) {
@@ -96,8 +50,7 @@ TEST_P(MoonshineGolden, StaysWithinWhatThePlanPredictsUnderEveryKind) {
       if (model == nullptr) continue;
       ++fitting;
       for (const int64_t chunk : {expected_.length(), int64_t{13}, int64_t{1}}) {
-        EXPECT_LT(decode_difference(*model, expected_, chunk),
-                  kExact + static_cast<float>(kGrowth * predicted_error(*model)))
+        EXPECT_LT(decode_difference(*model, expected_, chunk), allowed_difference(*model))
             << kind << " " << name_of(type) << ", " << chunk << " tokens a step";
       }
     }
@@ -111,8 +64,7 @@ TEST_P(MoonshineGolden, StoresKeysAndEncoderRowsByItself) {
   for (const LayerPlan& layer : model->plan()) {
     EXPECT_EQ(layer.kind, layer.cross ? "encoder" : "k") << layer.reason;
   }
-  EXPECT_LT(decode_difference(*model, expected_, 1),
-            kExact + static_cast<float>(kGrowth * predicted_error(*model)));
+  EXPECT_LT(decode_difference(*model, expected_, 1), allowed_difference(*model));
 }
 
 TEST_P(MoonshineGolden, ChoosesTheTokensThatTransformersChooses) {
@@ -189,12 +141,9 @@ TEST(MoonshineFrontEnd, CountsRows) {
   EXPECT_EQ(waveform_rows(kWaveformLongest), 1248);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, MoonshineGolden, testing::ValuesIn(cases()),
-                         [](const testing::TestParamInfo<Case>& instance) {
-                           std::string name = instance.param.model + "_" + instance.param.kernels;
-                           std::replace(name.begin(), name.end(), ':', '_');
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(All, MoonshineGolden,
+                         testing::ValuesIn(golden_cases("moonshine", test_device_names())),
+                         golden_case_name);
 
 }  // namespace
 }  // namespace slim::test

@@ -4,50 +4,20 @@
 // token.
 //
 // Tolerances are those of the language models (lm_golden_test.cpp): relative to the largest value,
-// kExact for arithmetic, and kGrowth times what the plan predicts for rounded rows.
+// kExact for arithmetic, and what the plan predicts for rounded rows (allowed_difference()).
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
 
-#include "kernels/staged_kernels.h"
-#include "models/golden.h"
+#include "models/golden_model.h"
 #include "slim/error.h"
 
 namespace slim::test {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr double kGrowth = 12;
-
-fs::path golden_models() { return fs::path(SLIM_TEST_DATA) / "golden" / "seq2seq"; }
-
-struct Case {
-  std::string model;
-  std::string kernels;
-
-  friend void PrintTo(const Case& item, std::ostream* stream) {
-    *stream << item.model << " " << item.kernels;
-  }
-};
-
-std::vector<Case> cases() {
-  std::vector<Case> all;
-  for (const fs::directory_entry& folder : fs::directory_iterator(golden_models())) {
-    for (const char* kernels : {"reference", "cpu", "cuda"}) {
-      all.push_back({folder.path().filename().string(), kernels});
-    }
-  }
-  std::sort(all.begin(), all.end(), [](const Case& a, const Case& b) { return a.model < b.model; });
-  return all;
-}
-
-// What rounding rows may cost, by the plan's own prediction.
-float allowed(const Model& model) {
-  return kExact + static_cast<float>(kGrowth * predicted_error(model));
-}
 
 std::vector<int32_t> most_likely(const Tensor& logits) {
   std::vector<int32_t> tokens;
@@ -60,31 +30,9 @@ std::vector<int32_t> most_likely(const Tensor& logits) {
   return tokens;
 }
 
-class Seq2SeqGolden : public testing::TestWithParam<Case> {
+class Seq2SeqGolden : public GoldenModel {
  protected:
-  Seq2SeqGolden()
-      : files_(open_model(golden_models() / GetParam().model)),
-        weights_(std::make_shared<const ModelWeights>(files_.spec, *files_.checkpoint)),
-        kernels_(device_kernels(GetParam().kernels, 2)) {}
-
-  void SetUp() override {
-    if (kernels_ == nullptr) GTEST_SKIP() << kNoCard;
-  }
-
-  // Null if the choice does not fit.
-  std::unique_ptr<Model> build(const CacheChoice& choice) const {
-    try {
-      return std::make_unique<Model>(files_.spec, weights_, *kernels_, choice);
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), ErrorCode::bad_request) << error.what();
-      return nullptr;
-    }
-  }
-
-  Translated expected_ = read_translated(golden_models() / GetParam().model / "expected");
-  ModelFiles files_;
-  std::shared_ptr<const ModelWeights> weights_;
-  std::unique_ptr<Kernels> kernels_;
+  Translated expected_ = read_translated(GetParam().directory / "expected");
 };
 
 TEST_P(Seq2SeqGolden, EncodesAsTransformersDoesAtOnceAndAlone) {
@@ -110,7 +58,7 @@ TEST_P(Seq2SeqGolden, StaysWithinWhatThePlanPredictsUnderEveryKind) {
       if (model == nullptr) continue;
       ++fitting;
       for (const int64_t chunk : {expected_.length(), int64_t{13}, int64_t{1}}) {
-        EXPECT_LT(decode_difference(*model, expected_, chunk), allowed(*model))
+        EXPECT_LT(decode_difference(*model, expected_, chunk), allowed_difference(*model))
             << kind << " " << name_of(type) << ", " << chunk << " tokens a step";
       }
     }
@@ -185,7 +133,7 @@ std::vector<float> first_logits(const fs::path& path, const Translated& expected
 // But for a token that CTranslate2 never predicts.
 TEST(Seq2SeqFormats, GiveTheSameLogits) {
   int converted = 0;
-  for (const fs::directory_entry& folder : fs::directory_iterator(golden_models())) {
+  for (const fs::directory_entry& folder : fs::directory_iterator(golden_folder("seq2seq"))) {
     if (!fs::exists(folder.path() / "ct2")) continue;
     ++converted;
     const Translated expected = read_translated(folder.path() / "expected");
@@ -200,10 +148,8 @@ TEST(Seq2SeqFormats, GiveTheSameLogits) {
   EXPECT_EQ(converted, 7);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Seq2SeqGolden, testing::ValuesIn(cases()),
-                         [](const testing::TestParamInfo<Case>& instance) {
-                           return instance.param.model + "_" + instance.param.kernels;
-                         });
+INSTANTIATE_TEST_SUITE_P(All, Seq2SeqGolden, testing::ValuesIn(golden_cases("seq2seq")),
+                         golden_case_name);
 
 }  // namespace
 }  // namespace slim::test
