@@ -23,21 +23,6 @@ HWY_BEFORE_NAMESPACE();
 namespace slim {
 namespace HWY_NAMESPACE {
 
-HWY_INLINE Vector hyperbolic_tangent(Vector x) {
-  const Floats f;
-  const Vector z = hn::Mul(x, x);
-  Vector p = hn::MulAdd(hn::Set(f, -0.0056607835F), z, hn::Set(f, 0.020602003F));
-  p = hn::MulAdd(p, z, hn::Set(f, -0.053729229F));
-  p = hn::MulAdd(p, z, hn::Set(f, 0.13331328F));
-  p = hn::MulAdd(p, z, hn::Set(f, -0.33333278F));
-  const Vector small = hn::MulAdd(hn::Mul(p, z), x, x);
-  const Vector size = hn::Abs(x);
-  const Vector e = exponential(hn::Add(size, size));
-  const Vector one = hn::Set(f, 1.0F);
-  const Vector large = hn::Sub(one, hn::Div(hn::Set(f, 2.0F), hn::Add(e, one)));
-  return hn::IfThenElse(hn::Lt(size, hn::Set(f, 0.63F)), small, hn::CopySignToAbs(large, x));
-}
-
 // score = cap(factor * score) + slope * (distance + row of the tile)
 struct Adjustment {
   const float* factors = nullptr;  // of the tile's rows, or none
@@ -54,7 +39,7 @@ inline void adjust_scores(float* scores, const Adjustment& a) {
     if (a.factors != nullptr) score = hn::Mul(score, load(a.factors + s));
     if (a.cap != 0.0F) {
       const Vector cap = hn::Set(f, a.cap);
-      score = hn::Mul(cap, hyperbolic_tangent(hn::Div(score, cap)));
+      score = hn::Mul(cap, tanh(hn::Div(score, cap)));
     }
     if (a.slope != 0.0F) {
       const Vector distance = hn::Iota(f, static_cast<float>(a.distance + s));
