@@ -43,43 +43,15 @@ def sources(batch: int, length: int, vocabulary: int) -> list[list[int]]:
 
 # ---- the weights ---------------------------------------------------------------------------------
 
-class Tokens:
-    """What the CTranslate2 converter asks of a tokenizer."""
-
-    unk_token = bos_token = eos_token = pad_token = "t1"
-    additional_special_tokens = []
-    special_tokens_map = added_tokens_encoder = {}
-
-    def __init__(self, config):
-        self.words = {f"t{i}": i for i in range(config["vocab_size"])}
-        if config["model_type"] == "marian":
-            self.words["<pad>"] = self.words.popitem()[1]
-
-    def get_vocab(self):
-        return self.words
-
-    def convert_ids_to_tokens(self, token):
-        return f"t{token}"
-
-
 def prepare(folder: pathlib.Path, shape: str) -> pathlib.Path:
     """The Hugging Face directory, with float32/ and int8/ of CTranslate2 beside it."""
     model = folder / shape
     if (model / "int8" / "model.bin").exists():
         return model
-    import ctranslate2.converters
+    from transformers_converter import Converter
     subprocess.run([sys.executable, str(ROOT / "tools/make_random_translator.py"), shape, str(model)],
                    check=True)
     config = json.loads((model / "config.json").read_text())
-
-    class Converter(ctranslate2.converters.TransformersConverter):
-        def load_tokenizer(self, tokenizer_class, path, **kwargs):
-            return Tokens(config)
-
-        def load_model(self, model_class, path, **kwargs):
-            loaded = super().load_model(model_class, path, **kwargs)
-            loaded.config.tie_word_embeddings = config["tie_word_embeddings"]
-            return loaded
 
     for kind in ("float32", "int8"):
         Converter(str(model)).convert(str(model / kind), quantization=kind, force=True)

@@ -26,11 +26,12 @@ import json
 import pathlib
 import shutil
 
-import ctranslate2.converters
 import numpy as np
 import torch
 import transformers
 from safetensors.numpy import save_file
+
+from transformers_converter import Converter
 
 # One shorter than any bucket or page, one of a page and one more, and one beyond all of T5's.
 LENGTHS = [1, 7, 64, 65, 150]
@@ -94,40 +95,6 @@ MODELS = {
     "pegasus": entry("PegasusConfig", 9, **BART_SIZES, activation_function="relu",
                      scale_embedding=True, ct2=True),
 }
-
-
-class Tokens:
-    """What the CTranslate2 converter asks of a tokenizer."""
-
-    unk_token = bos_token = eos_token = pad_token = "t1"
-    additional_special_tokens = []
-    special_tokens_map = added_tokens_encoder = {}
-
-    def __init__(self, config):
-        self.words = {f"t{i}": i for i in range(config["vocab_size"])}
-        if config["model_type"] == "marian":
-            self.words["<pad>"] = self.words.popitem()[1]
-
-    def get_vocab(self):
-        return self.words
-
-    def convert_ids_to_tokens(self, token):
-        return f"t{token}"
-
-
-class Converter(ctranslate2.converters.TransformersConverter):
-    def load_tokenizer(self, tokenizer_class, model_name_or_path, **kwargs):
-        return Tokens(json.loads((pathlib.Path(model_name_or_path) / "config.json").read_text()))
-
-    def load_model(self, model_class, model_name_or_path, **kwargs):
-        """With what Transformers 5 forgets of a config."""
-        model = super().load_model(model_class, model_name_or_path, **kwargs)
-        config = json.loads((pathlib.Path(model_name_or_path) / "config.json").read_text())
-        kind = config["model_type"]
-        model.config.tie_word_embeddings = config["tie_word_embeddings"]
-        model.config.normalize_before = kind in ("mbart", "pegasus")
-        model.config.normalize_embedding = kind in ("bart", "mbart")
-        return model
 
 
 def randomise(model, seed):
