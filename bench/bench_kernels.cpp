@@ -11,8 +11,10 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "fmt/format.h"
 #include "kernels/kernels.h"
 #include "tensor/dtype.h"
 
@@ -63,6 +65,7 @@ struct LinearCase {
   int64_t outputs;
   int64_t depth;
   DType type;
+  Inputs inputs = Inputs::f32;
 };
 
 void time_linear(benchmark::State& state, const std::string& name, int threads,
@@ -78,7 +81,8 @@ void time_linear(benchmark::State& state, const std::string& name, int threads,
                       .weight = weight.matrix(),
                       .scale = scaled ? bias.values<float>() : nullptr,
                       .bias = bias.values<float>(),
-                      .y = y.writable_matrix()};
+                      .y = y.writable_matrix(),
+                      .inputs = shape.inputs};
   for (auto _ : state) kernels->linear(linear);
   report(state, 2.0 * static_cast<double>(shape.rows * shape.outputs * shape.depth));
   state.counters["GB/s"] = benchmark::Counter(static_cast<double>(weight.bytes()) * 1e-9,
@@ -248,6 +252,11 @@ void add_all() {
         add("linear/" + std::to_string(rows) + "x" + std::to_string(outputs) + "x" +
                 std::to_string(depth) + "/" + std::string(name_of(type)),
             time_linear, LinearCase{rows, outputs, depth, type});
+      }
+      for (const auto& [inputs, name] :
+           {std::pair{Inputs::f32, "f32"}, {Inputs::i16, "i16"}, {Inputs::i8, "i8"}}) {
+        add(fmt::format("linear/{}x{}x{}/i8 by {}", rows, outputs, depth, name), time_linear,
+            LinearCase{rows, outputs, depth, DType::i8, inputs});
       }
     }
   }

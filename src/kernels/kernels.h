@@ -33,6 +33,15 @@ namespace slim {
 
 enum class Activation : uint8_t { none, relu, gelu, gelu_tanh, silu, tanh };  // gelu: with erf
 
+// What a product with i8 weights takes for x, where Kernels::rounds_inputs(); others take f32.
+//   i8, i16: row x is s q with s = max |x| / L and q the integers nearest to x / s, in f32 (see
+//            InputScale); L is 127 or 32,639. The sum of q times weight is exact for K <= 131,072,
+//            which is the most there may be.
+// So each number of a row is off by s / 2 and f32 rounding, and a product by (s / 2) sum_k
+// |weight[n, k]|: s / 2 is a 254th or 65,278th of the row's largest number. A row with a NaN or
+// infinity gives NaN alone; one without a number of 2^-110 or more counts as zeros.
+enum class Inputs : uint8_t { f32, i16, i8 };
+
 // y[t, n] = activation(sum_k x[t, k] * weight[n, k] + bias[n]) + (accumulate ? y[t, n] : 0)
 struct Linear {
   ConstMatrix x;                 // [T, K] f32
@@ -42,6 +51,7 @@ struct Linear {
   Matrix y;                      // [T, N] f32
   Activation activation = Activation::none;
   bool accumulate = false;  // adds to y: the residual stream
+  Inputs inputs = Inputs::f32;
 };
 
 // One product per group: y[t, g*N + n] = sum_k x[t, g*x_stride + k] * weight[g*N + n, k].
@@ -55,6 +65,7 @@ struct GroupedLinear {
   Matrix y;                      // [T, groups * N] f32
   int64_t groups = 1;
   bool accumulate = false;
+  Inputs inputs = Inputs::f32;  // each group's part of a row is rounded by itself
 };
 
 enum class NormKind : uint8_t { layer, rms };
@@ -98,10 +109,11 @@ struct Rotate {
   Matrix y;
 };
 
-// y[t] = table[ids[t]] * factor + positions[places[t]]
+// y[t] = table[ids[t]] * scale[ids[t]] * factor + positions[places[t]]
 struct Embed {
-  std::span<const int32_t> ids;          // [T], each in [0, rows of table): the caller has checked
-  ConstMatrix table;                     // [V, D]; f32, f16, bf16 or a block type
+  std::span<const int32_t> ids;  // [T], each in [0, rows of table): the caller has checked
+  ConstMatrix table;  // [V, D]; f32, f16, bf16, a block type, or i8 (Kernels::rounds_inputs)
+  const float* scale = nullptr;          // [V], of an i8 table; of others none (1)
   float factor = 1.0F;                   // Gemma: sqrt(D)
   std::span<const int32_t> places = {};  // [T], or none with no positions
   ConstMatrix positions = {};            // [P, D] f32, f16 or bf16; or no rows: none are added
@@ -304,6 +316,8 @@ class Kernels {
   // Whether sealed planes with Scaling::channel should be chunked, from 8 bits up. (Others do not
   // read such planes but for the reference.)
   virtual bool chunked() const { return false; }
+  // Whether products heed Inputs, and embeddings take tables of i8.
+  virtual bool rounds_inputs() const { return false; }
   // How much of a prompt is best done at a time.
   struct PromptSizes {
     int64_t tokens = 512;  // of a pass, and of those that attend to rebuilt values together

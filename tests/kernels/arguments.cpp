@@ -113,6 +113,7 @@ void visit_arguments(Rotate& arguments, ArgumentVisitor& visitor) {
 
 void visit_arguments(Embed& arguments, ArgumentVisitor& visitor) {
   visitor.matrix(arguments.table);
+  visitor.vector(arguments.scale, arguments.table.rows);
   visitor.matrix(arguments.positions);
   visitor.matrix(arguments.y);
 }

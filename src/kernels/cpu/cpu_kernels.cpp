@@ -15,12 +15,15 @@ class CpuKernels final : public Kernels {
       : name_(std::move(name)),
         pool_(threads),
         scratch_(pool_.threads()),
-        context_{
-            target, {product_ops(target), block_ops(target), row_ops(target)}, pool_, scratch_} {}
+        context_{target,
+                 {product_ops(target), block_ops(target), integer_ops(target), row_ops(target)},
+                 pool_,
+                 scratch_} {}
 
   std::string_view name() const override { return name_; }
   Device& device() override { return host_device(); }
   int threads() const override { return pool_.threads(); }
+  bool rounds_inputs() const override { return true; }
 
   void linear(const Linear& arguments) override { run_linear(context_, arguments); }
   void grouped_linear(const GroupedLinear& arguments) override {

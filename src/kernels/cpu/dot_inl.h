@@ -41,11 +41,28 @@ HWY_INLINE const char* prefetch(const char* at) {
 }
 
 #if HWY_TARGET != HWY_SCALAR
-HWY_INLINE auto fold(hn::Vec128<float> v) { return v; }
+template <typename T>
+HWY_INLINE auto fold(hn::Vec128<T> v) {
+  return v;
+}
 template <typename V>
 HWY_INLINE auto fold(V v) {  // the sum of the 128-bit blocks
   const hn::Half<hn::DFromV<V>> half;
   return fold(hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
+}
+
+// The sums of the lanes of four vectors: two interleavings leave each block with one partial sum
+// of each.
+template <typename V>
+HWY_INLINE auto four_sums(V v0, V v1, V v2, V v3) {
+  const hn::DFromV<V> d;
+  const hn::Repartition<uint64_t, decltype(d)> pairs;
+  const auto s01 = hn::Add(hn::InterleaveLower(d, v0, v1), hn::InterleaveUpper(d, v0, v1));
+  const auto s23 = hn::Add(hn::InterleaveLower(d, v2, v3), hn::InterleaveUpper(d, v2, v3));
+  const auto a = hn::BitCast(pairs, s01);
+  const auto b = hn::BitCast(pairs, s23);
+  return fold(hn::Add(hn::BitCast(d, hn::InterleaveLower(pairs, a, b)),
+                      hn::BitCast(d, hn::InterleaveUpper(pairs, a, b))));
 }
 #endif
 
@@ -54,19 +71,10 @@ template <int outputs>
 HWY_INLINE void add_lanes(const Vector (&sums)[outputs], bool accumulate, float* out) {
   const Floats f;
 #if HWY_TARGET != HWY_SCALAR
-  // Four at once: two interleavings leave each block with one partial sum of each.
-  const hn::Repartition<uint64_t, Floats> pairs;
   const hn::FixedTag<float, 4> quad;
   constexpr int whole = outputs / 4 * 4;
   for (int n = 0; n < whole; n += 4) {
-    const auto s01 = hn::Add(hn::InterleaveLower(f, sums[n], sums[n + 1]),
-                             hn::InterleaveUpper(f, sums[n], sums[n + 1]));
-    const auto s23 = hn::Add(hn::InterleaveLower(f, sums[n + 2], sums[n + 3]),
-                             hn::InterleaveUpper(f, sums[n + 2], sums[n + 3]));
-    const auto a = hn::BitCast(pairs, s01);
-    const auto b = hn::BitCast(pairs, s23);
-    const auto four = fold(hn::Add(hn::BitCast(f, hn::InterleaveLower(pairs, a, b)),
-                                   hn::BitCast(f, hn::InterleaveUpper(pairs, a, b))));
+    const auto four = four_sums(sums[n], sums[n + 1], sums[n + 2], sums[n + 3]);
     hn::StoreU(accumulate ? hn::Add(four, hn::LoadU(quad, out + n)) : four, quad, out + n);
   }
 #else

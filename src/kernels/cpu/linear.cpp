@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "kernels/cpu/dense.h"
+#include "kernels/cpu/product.h"
 #include "kernels/cpu/rounding.h"
 
 namespace slim {
@@ -19,48 +20,10 @@ constexpr int64_t kLeastProducts = int64_t{32} * 1024;  // in a task: a few micr
 constexpr int64_t kLeastRows = 96;  // in a task that packs: packing is then below 10 %
 constexpr int64_t kTasksPerThread = 4;
 
-// A grouped product with the end of a linear layer: the general case of both operations.
-struct Product {
-  ConstMatrix x;
-  int64_t x_stride;  // columns from one group's x to the next's
-  ConstMatrix weight;
-  const float* scale;
-  const float* bias;
-  Matrix y;
-  int64_t groups;
-  Activation activation;
-  bool accumulate;
-
-  int64_t rows() const { return x.rows; }
-  int64_t depth() const { return weight.columns; }
-  int64_t outputs() const { return weight.rows / groups; }  // of one group
-  ConstMatrix x_of(int64_t group) const { return x.columns_from(group * x_stride, depth()); }
-};
-
-// y's rows [row, row + rows) and outputs [first, first + outputs), counted over all groups; their
-// sums are in the tile.
-struct Region {
-  int64_t row, rows;
-  int64_t first, outputs;
-  const float* tile;
-  int64_t tile_stride;
-};
-
-void finish(const CpuContext& context, const Product& product, const Region& region) {
-  context.ops.finish({.tile = region.tile,
-                      .tile_stride = region.tile_stride,
-                      .scale = product.scale == nullptr ? nullptr : product.scale + region.first,
-                      .bias = product.bias == nullptr ? nullptr : product.bias + region.first,
-                      .activation = product.activation,
-                      .accumulate = product.accumulate,
-                      .y = product.y.rows_from(region.row, region.rows)
-                               .columns_from(region.first, region.outputs)});
-}
-
 // All of x, spread for block weights: group by group, row by row.
 class SpreadRows {
  public:
-  SpreadRows(const CpuContext& context, const Product& product, Scratch& scratch)
+  SpreadRows(const CpuContext& context, const DenseProduct& product, Scratch& scratch)
       : rows_(product.rows()),
         stride_(context.ops.spread_floats(product.weight.type, product.depth())),
         values_(scratch.floats(product.groups * rows_ * stride_)) {
@@ -80,7 +43,7 @@ class SpreadRows {
   float* values_;
 };
 
-void multiply_few(const CpuContext& context, const Product& product) {
+void multiply_few(const CpuContext& context, const DenseProduct& product) {
   constexpr int64_t kStep = 48;  // a multiple of every tile's outputs
   const int64_t rows = product.rows();
   const int64_t work = std::max<int64_t>(1, rows * product.depth());
@@ -111,7 +74,7 @@ void multiply_few(const CpuContext& context, const Product& product) {
 
 // How a product of many rows is cut: tasks are (group, block of outputs, chunk of rows).
 struct Cut {
-  Cut(const CpuContext& context, const Product& product) {
+  Cut(const CpuContext& context, const DenseProduct& product) {
     const int64_t width = context.ops.panel_width;
     const int64_t outputs = round_up(product.outputs(), width);
     const int64_t fitting = kPanelFloats / std::max<int64_t>(1, product.depth()) / width * width;
@@ -130,7 +93,7 @@ struct Cut {
   int64_t chunks;
 };
 
-void multiply_many(const CpuContext& context, const Product& product) {
+void multiply_many(const CpuContext& context, const DenseProduct& product) {
   const Cut cut(context, product);
   const int64_t step = 4 * context.ops.row_group;
   ScratchSets::Lease lease(context.scratch);
@@ -171,7 +134,7 @@ void multiply_many(const CpuContext& context, const Product& product) {
                             });
 }
 
-void multiply(const CpuContext& context, const Product& product) {
+void multiply(const CpuContext& context, const DenseProduct& product) {
   check(product.groups > 0 && product.weight.rows % product.groups == 0,
         "groups divide the outputs");
   check(product.x.columns >= (product.groups - 1) * product.x_stride + product.depth(),
@@ -183,6 +146,7 @@ void multiply(const CpuContext& context, const Product& product) {
   check((type == DType::i8 || type == DType::i16) == (product.scale != nullptr),
         "integer weights, and only those, have scales");
   if (product.rows() == 0 || product.weight.rows == 0) return;
+  if (type == DType::i8 && product.inputs != Inputs::f32) return multiply_rounded(context, product);
   product.rows() <= context.ops.few_rows ? multiply_few(context, product)
                                          : multiply_many(context, product);
 }
@@ -200,7 +164,8 @@ void run_linear(const CpuContext& context, const Linear& linear) {
                      .y = linear.y,
                      .groups = 1,
                      .activation = linear.activation,
-                     .accumulate = linear.accumulate});
+                     .accumulate = linear.accumulate,
+                     .inputs = linear.inputs});
 }
 
 void run_grouped_linear(const CpuContext& context, const GroupedLinear& linear) {
@@ -212,7 +177,8 @@ void run_grouped_linear(const CpuContext& context, const GroupedLinear& linear) 
                      .y = linear.y,
                      .groups = linear.groups,
                      .activation = Activation::none,
-                     .accumulate = linear.accumulate});
+                     .accumulate = linear.accumulate,
+                     .inputs = linear.inputs});
 }
 
 }  // namespace slim

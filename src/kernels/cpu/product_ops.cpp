@@ -22,6 +22,7 @@
 #include "hwy/foreach_target.h"
 // After foreach_target.h, for each target.
 #include "kernels/cpu/dot_inl.h"
+#include "kernels/cpu/transpose_inl.h"
 #include "kernels/cpu/vector_math_inl.h"
 #include "kernels/cpu/weight_codec_inl.h"
 
@@ -81,41 +82,6 @@ void multiply_panels(const PanelProduct& product) {
   }
 }
 
-// Turns kLanes rows of kLanes values, at `rows` with `stride`, into columns at `out`, `out_stride`
-// apart.
-template <typename T>
-HWY_INLINE void transpose_square(const T* from, int64_t stride, float* out) {
-#if HWY_TARGET == HWY_SCALAR
-  out[0] = to_float(from[0]);
-  (void)stride;
-#else
-  // 4 x 4 blocks: interleaving pairs of rows twice turns four rows into four columns, in every
-  // 128-bit block at once; storing block b of each result below that of block b - 1 does the rest.
-  const Floats f;
-  const hn::Repartition<uint64_t, Floats> pairs;
-  const hn::FixedTag<float, 4> quad;
-  HWY_ALIGN float lanes[4 * kLanes];
-  for (int64_t i = 0; i < kLanes; i += 4) {
-    const auto r0 = load(from + i * stride);
-    const auto r1 = load(from + (i + 1) * stride);
-    const auto r2 = load(from + (i + 2) * stride);
-    const auto r3 = load(from + (i + 3) * stride);
-    const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(f, r0, r1));
-    const auto high01 = hn::BitCast(pairs, hn::InterleaveUpper(f, r0, r1));
-    const auto low23 = hn::BitCast(pairs, hn::InterleaveLower(f, r2, r3));
-    const auto high23 = hn::BitCast(pairs, hn::InterleaveUpper(f, r2, r3));
-    hn::Store(hn::BitCast(f, hn::InterleaveLower(pairs, low01, low23)), f, lanes);
-    hn::Store(hn::BitCast(f, hn::InterleaveUpper(pairs, low01, low23)), f, lanes + kLanes);
-    hn::Store(hn::BitCast(f, hn::InterleaveLower(pairs, high01, high23)), f, lanes + 2 * kLanes);
-    hn::Store(hn::BitCast(f, hn::InterleaveUpper(pairs, high01, high23)), f, lanes + 3 * kLanes);
-    for (int64_t column = 0; column < kLanes; ++column) {
-      const float* four = lanes + (column % 4) * kLanes + column / 4 * 4;
-      hn::StoreU(hn::Load(quad, four), quad, out + column * kWidth + i);
-    }
-  }
-#endif
-}
-
 // The weight's rows, at most kWidth, as the first columns of a panel.
 template <typename T>
 void pack_plain(const ConstMatrix& weight, float* panel) {
@@ -127,7 +93,8 @@ void pack_plain(const ConstMatrix& weight, float* panel) {
     int64_t k = 0;
     for (; k + kLanes <= depth; k += kLanes) {
       ahead = prefetch<kLanes * kLanes * sizeof(T)>(ahead);
-      transpose_square(rows + k, weight.stride, panel + k * kWidth + n);
+      const auto row = [&](int64_t i) HWY_ATTR { return load(rows + i * weight.stride + k); };
+      transpose_square(row, panel + k * kWidth + n, kWidth);
     }
     for (; k < depth; ++k) {
       for (int64_t i = 0; i < kLanes; ++i) {

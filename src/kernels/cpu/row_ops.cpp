@@ -249,8 +249,9 @@ void rotate(const Rotate& rotate, int64_t begin, int64_t end) {
   }
 }
 
-// y = row * factor, of any type with floating point values.
-void load_weights(const ConstMatrix& table, int64_t row, float factor, float* y) {
+// y = row * factor, of any type with floating point values; of integers, row * row_scale * factor.
+void load_weights(const ConstMatrix& table, int64_t row, const float* row_scale, float factor,
+                  float* y) {
   const auto scale = hn::Set(Floats(), factor);
   const auto scaled_copy = [&]<typename T>(const T* from) HWY_ATTR {
     over_row(table.columns, [&](int64_t i, auto lanes) HWY_ATTR {
@@ -261,6 +262,13 @@ void load_weights(const ConstMatrix& table, int64_t row, float factor, float* y)
     decode_weights(table, row, 0, table.columns, y);
     return factor == 1.0F ? void() : scaled_copy(y);
   }
+  if (table.type == DType::i8) {
+    const auto first = hn::Set(Floats(), *row_scale);
+    return over_row(table.columns, [&](int64_t i, auto lanes) HWY_ATTR {
+      const auto value = hn::Mul(lanes.get(table.row<int8_t>(row) + i), first);
+      lanes.put(hn::Mul(value, scale), y + i);
+    });
+  }
   visit_weight(table.type, [&]<typename T>(const T*) HWY_ATTR { scaled_copy(table.row<T>(row)); });
 }
 
@@ -270,7 +278,9 @@ void embed(const Embed& embedding, int64_t begin, int64_t end) {
   for (int64_t t = begin; t < end; ++t) {
     const auto index = static_cast<size_t>(t);
     float* y = embedding.y.row<float>(t);
-    load_weights(embedding.table, embedding.ids[index], embedding.factor, y);
+    const int32_t id = embedding.ids[index];
+    const float* scale = embedding.scale == nullptr ? nullptr : embedding.scale + id;
+    load_weights(embedding.table, id, scale, embedding.factor, y);
     if (embedding.positions.rows == 0) continue;
     visit_weight(embedding.positions.type, [&]<typename Place>(const Place*) HWY_ATTR {
       const Place* place = embedding.positions.row<Place>(embedding.places[index]);

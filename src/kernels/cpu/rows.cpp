@@ -63,7 +63,8 @@ void run_rotate(const CpuContext& context, const Rotate& rotate) {
 }
 
 void run_embed(const CpuContext& context, const Embed& embedding) {
-  const auto& [ids, table, factor, places, positions, y] = embedding;
+  const auto& [ids, table, scale, factor, places, positions, y] = embedding;
+  check((table.type == DType::i8) == (scale != nullptr), "a table of i8, and no other, has scales");
   check(positions.rows == 0 || ids.size() == places.size(), "every embedded token has a place");
   check(y.rows == std::ssize(ids), "an embedding's y has a row for each token");
   check(y.columns == table.columns && (positions.rows == 0 || y.columns == positions.columns),

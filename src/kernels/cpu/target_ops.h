@@ -72,6 +72,38 @@ struct BlockOps {
   void (*multiply_spread)(const SpreadProduct& product) = nullptr;
 };
 
+// A row of x rounded to integers: parts of it, one after another, and what its sums are to become.
+struct RoundedRow {
+  float scale = 0.0F;
+  int32_t start[2] = {0, 0};  // of each part: what its sums of products begin with
+};
+
+// tile[t, n] = x[t] . weight[n], less the weight's scale, for rows of x that are rounded.
+struct IntegerProduct {
+  Inputs inputs = Inputs::i8;
+  const std::byte* parts = nullptr;  // of the first row
+  int64_t part_bytes = 0;
+  const RoundedRow* rounded = nullptr;  // [rows]
+  int64_t rows = 0;
+  ConstMatrix weight;                 // i8
+  const std::byte* panels = nullptr;  // of it
+  float* tile = nullptr;              // [rows, outputs, filled up to a multiple of panel_width]
+  int64_t tile_stride = 0;
+};
+
+// Products of i8 weights with rounded rows (integer_products.cpp). All forms give the same bits.
+struct IntegerOps {
+  int64_t few_integer_rows = 0;  // up to here multiply_integer_rows is faster than packing
+  int64_t (*part_bytes)(int64_t depth) = nullptr;  // of one part of a row
+  // Writes parts_of(inputs) parts.
+  RoundedRow (*round_row)(const float* x, int64_t columns, Inputs inputs,
+                          std::byte* parts) = nullptr;
+  int64_t (*panel_bytes)(int64_t depth) = nullptr;  // of panel_width outputs
+  void (*pack_integers)(const ConstMatrix& weight, std::byte* panels) = nullptr;
+  void (*multiply_integer_panels)(const IntegerProduct& product) = nullptr;
+  void (*multiply_integer_rows)(const IntegerProduct& product) = nullptr;
+};
+
 // What works on rows, one at a time.
 struct RowOps {
   void (*finish)(const Finish& arguments) = nullptr;
@@ -89,11 +121,12 @@ struct RowOps {
   void (*scale_row)(const float* row, int64_t count, float factor, float* out) = nullptr;
 };
 
-struct TargetOps : ProductOps, BlockOps, RowOps {};
+struct TargetOps : ProductOps, BlockOps, IntegerOps, RowOps {};
 
 // The tables of a target (targets.h).
 ProductOps product_ops(int64_t target);
 BlockOps block_ops(int64_t target);
+IntegerOps integer_ops(int64_t target);
 RowOps row_ops(int64_t target);
 
 }  // namespace slim

@@ -4,9 +4,11 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <numeric>
 
 #include "base/check.h"
 #include "kernels/convolve_check.h"
+#include "kernels/input_scale.h"
 #include "kernels/reference/dot.h"
 #include "kernels/reference/reference_kernels.h"
 #include "tensor/weight_blocks.h"
@@ -33,6 +35,31 @@ void check_weight(const ConstMatrix& weight, const float* scale) {
   const bool integers = weight.type == DType::i8 || weight.type == DType::i16;
   check(weight.type != DType::i32, "no weights are i32");
   check(integers == (scale != nullptr), "integer weights, and only those, have scales");
+}
+
+// A row as products take it: rounded, as integers times a scale.
+struct Row {
+  std::vector<double> values;
+  double scale = 1.0;
+};
+
+Row input_row(const float* x, int64_t columns, Inputs inputs) {
+  Row row{.values = std::vector<double>(x, x + columns)};
+  if (inputs == Inputs::f32) return row;
+  check(columns <= kDeepestInputs, "rows that are rounded have at most 131,072 columns");
+  float largest = 0.0F;
+  for (int64_t k = 0; k < columns; ++k) {
+    const float size = std::fabs(x[k]);
+    if (!(size <= largest)) largest = size;
+    if (!std::isfinite(size)) break;
+  }
+  const InputScale scale(inputs, largest);
+  row.scale = static_cast<double>(scale.scale);
+  for (int64_t k = 0; k < columns; ++k) {
+    row.values[static_cast<size_t>(k)] =
+        scale.finite ? static_cast<double>(std::nearbyint(x[k] * scale.inverse)) : 0.0;
+  }
+  return row;
 }
 
 double activate(Activation activation, double x) {
@@ -63,16 +90,22 @@ double bias_at(const float* bias, int64_t n) {
 }  // namespace
 
 void ReferenceKernels::linear(const Linear& arguments) {
-  const auto& [x, weight, scale, bias, y, activation, accumulate] = arguments;
+  const auto& [x, weight, scale, bias, y, activation, accumulate, inputs] = arguments;
   check(x.columns == weight.columns, "a linear layer's x and weight have the same columns");
   check(y.rows == x.rows && y.columns == weight.rows, "a linear layer's y is [x rows, outputs]");
   check_weight(weight, scale);
+  std::vector<Row> rows;
+  for (int64_t t = 0; t < x.rows; ++t) {
+    const bool rounded = weight.type == DType::i8;
+    rows.push_back(input_row(x.row<float>(t), x.columns, rounded ? inputs : Inputs::f32));
+  }
   for (int64_t n = 0; n < weight.rows; ++n) {
     const std::vector<float> weights = weight_row(weight, n);
     const double factor = scale == nullptr ? 1.0 : static_cast<double>(scale[n]);
     for (int64_t t = 0; t < x.rows; ++t) {
-      const double sum =
-          factor * dot_in_double(x.row<float>(t), weights.data(), x.columns) + bias_at(bias, n);
+      const auto& [values, row_scale] = rows[static_cast<size_t>(t)];
+      const double product = std::inner_product(values.begin(), values.end(), weights.begin(), 0.0);
+      const double sum = factor * row_scale * product + bias_at(bias, n);
       float& to = y.row<float>(t)[n];
       const double before = accumulate ? static_cast<double>(to) : 0.0;
       to = static_cast<float>(activate(activation, sum) + before);
@@ -81,20 +114,21 @@ void ReferenceKernels::linear(const Linear& arguments) {
 }
 
 void ReferenceKernels::grouped_linear(const GroupedLinear& arguments) {
-  const auto& [x, x_stride, weight, scale, bias, y, groups, accumulate] = arguments;
-  const int64_t inputs = weight.columns;
-  const int64_t stride = x_stride == 0 ? inputs : x_stride;
+  const auto& [x, x_stride, weight, scale, bias, y, groups, accumulate, inputs] = arguments;
+  const int64_t depth = weight.columns;
+  const int64_t stride = x_stride == 0 ? depth : x_stride;
   check(groups > 0 && weight.rows % groups == 0, "groups divide the outputs");
-  check(x.columns >= (groups - 1) * stride + inputs, "a grouped product's x holds K a group");
+  check(x.columns >= (groups - 1) * stride + depth, "a grouped product's x holds K a group");
   check(y.rows == x.rows && y.columns == weight.rows, "a grouped product's y is [x rows, outputs]");
   const int64_t outputs = weight.rows / groups;
   for (int64_t g = 0; g < groups; ++g) {
-    linear({.x = x.columns_from(g * stride, inputs),
+    linear({.x = x.columns_from(g * stride, depth),
             .weight = weight.rows_from(g * outputs, outputs),
             .scale = scale == nullptr ? nullptr : scale + g * outputs,
             .bias = bias == nullptr ? nullptr : bias + g * outputs,
             .y = y.columns_from(g * outputs, outputs),
-            .accumulate = accumulate});
+            .accumulate = accumulate,
+            .inputs = inputs});
   }
 }
 
@@ -170,7 +204,8 @@ void ReferenceKernels::rotate(const Rotate& arguments) {
 }
 
 void ReferenceKernels::embed(const Embed& arguments) {
-  const auto& [ids, table, factor, places, positions, y] = arguments;
+  const auto& [ids, table, scale, factor, places, positions, y] = arguments;
+  check((table.type == DType::i8) == (scale != nullptr), "a table of i8, and no other, has scales");
   check(positions.rows == 0 || ids.size() == places.size(), "every embedded token has a place");
   check(y.rows == static_cast<int64_t>(ids.size()), "an embedding's y has a row for each token");
   check(y.columns == table.columns && (positions.rows == 0 || y.columns == positions.columns),
@@ -178,7 +213,8 @@ void ReferenceKernels::embed(const Embed& arguments) {
   for (int64_t t = 0; t < y.rows; ++t) {
     const int32_t id = ids[static_cast<size_t>(t)];
     check(id >= 0 && id < table.rows, "an embedded token lies in the table");
-    const std::vector<float> token = weight_row(table, id);
+    std::vector<float> token = weight_row(table, id);
+    for (float& value : token) value *= scale == nullptr ? 1.0F : scale[id];
     for (size_t i = 0; i < token.size(); ++i) y.row<float>(t)[i] = token[i] * factor;
     if (positions.rows == 0) continue;
     const int32_t place = places[static_cast<size_t>(t)];

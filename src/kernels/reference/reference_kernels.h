@@ -18,6 +18,7 @@ class ReferenceKernels final : public Kernels {
   std::string_view name() const override { return "reference"; }
   Device& device() override { return host_device(); }
   int threads() const override { return 1; }
+  bool rounds_inputs() const override { return true; }
 
   // dense.cpp
   void linear(const Linear& arguments) override;
