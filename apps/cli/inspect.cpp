@@ -31,6 +31,7 @@ void print_json(const Inspection& inspection) {
                                       {"unpacked_weights", inspection.unpacked_weights},
                                       {"weight_bytes", inspection.weight_bytes},
                                       {"derived_bytes", inspection.derived_bytes},
+                                      {"compute_type", inspection.compute_type},
                                       {"layers", layers_json(inspection.layers)},
                                       {"calibration", calibration_json(inspection.calibration)},
                                       {"context_tokens", inspection.context_tokens},
@@ -60,6 +61,7 @@ void print_model(const Inspection& inspection) {
     std::printf("unpacked  %lld matrices, of q4_1, q5_0 or q5_1, are f32 in memory\n",
                 number(inspection.unpacked_weights));
   }
+  std::printf("products  %s\n", products_text(inspection.compute_type).c_str());
   std::printf("weights   %s%s; the cache adds %s (%+.2f %%)\n\n",
               bytes_text(inspection.weight_bytes).c_str(),
               inspection.has_weights ? "" : " in 16 bits",

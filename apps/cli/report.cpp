@@ -77,6 +77,14 @@ void print_calibration(const std::optional<Calibration>& calibration) {
   std::printf("\n");
 }
 
+std::string products_text(const std::string& compute_type) {
+  if (compute_type == "float32") return "float32";
+  const bool bytes = compute_type == "int8";
+  return compute_type + ": with weights of i8, each row of activations is rounded to " +
+         (bytes ? "8" : "16") + " bits, by 1/" + (bytes ? "254" : "65278") +
+         " of its largest number at most";
+}
+
 double percent(int64_t part, int64_t whole) {
   return whole > 0 ? 100 * static_cast<double>(part) / static_cast<double>(whole) : 0;
 }

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "slim/slim.h"
@@ -14,6 +15,7 @@ nlohmann::ordered_json context_json(const ContextBytes& context);
 void print_layers(const std::vector<LayerReport>& layers);
 nlohmann::ordered_json calibration_json(const std::optional<Calibration>& calibration);
 void print_calibration(const std::optional<Calibration>& calibration);  // a line, or nothing
+std::string products_text(const std::string& compute_type);             // what a compute type does
 double percent(int64_t part, int64_t whole);                            // 0 of nothing
 
 }  // namespace slim::cli

@@ -35,15 +35,18 @@ void print_json(const Verification& result) {
                                       {"context_bf16_bytes", result.context_bf16_bytes},
                                       {"bytes_per_token", result.bytes_per_token},
                                       {"bf16_bytes_per_token", result.bf16_bytes_per_token},
+                                      {"compute_type", result.compute_type},
                                       {"layers", layers_json(result.layers)}};
   std::printf("%s\n", all.dump(2).c_str());
 }
 
 void print_table(const Verification& result) {
   std::printf(
-      "tokens     %lld in %lld sequences, each scored against stored rows; the reference is kv in "
-      "f32\n",
-      static_cast<long long>(result.tokens), static_cast<long long>(result.sequences));
+      "tokens     %lld in %lld sequences, each scored against stored rows; the reference is kv and "
+      "products in f32\n"
+      "products   %s\n",
+      static_cast<long long>(result.tokens), static_cast<long long>(result.sequences),
+      products_text(result.compute_type).c_str());
   if (result.distributions) {
     std::printf(
         "KL         mean %.2e, 99 %% of tokens below %.2e, max %.2e nats\n"

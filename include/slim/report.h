@@ -56,6 +56,7 @@ struct Inspection {
   int64_t weight_bytes = 0;  // without weights: what its matrices would take in 16 bits
   // What the cache kinds add to the weights (value maps, spill, shaping), less what they replace.
   int64_t derived_bytes = 0;
+  std::string compute_type;  // of products with i8 weights: float32 if there are none
   std::vector<LayerReport> layers;
   std::optional<Calibration> calibration;  // if the plan was measured
   int64_t context_tokens = 0;
@@ -63,8 +64,10 @@ struct Inspection {
   int64_t context_bf16_bytes = 0;  // a standard cache in bf16, in the same pages
 };
 
-// The chosen cache against kv in f32, on the same tokens, each scored against stored rows.
+// The chosen cache and compute type against kv and products in f32, on the same tokens, each scored
+// against stored rows.
 struct Verification {
+  std::string compute_type;  // as of Inspection
   // False: the outputs are numbers (quantiles, in standard deviations of their series), and what is
   // said of distributions (kl, top1) is NaN.
   bool distributions = true;

@@ -33,7 +33,13 @@ struct EngineOptions {
   int threads = 0;             // 0: one per processor this process may use
   std::string cache = "auto";  // auto, kv, x, k
   std::string cache_type;      // "" (by the plan), or one of cache_types()
-  double cache_budget = 1.0;   // largest predicted error, relative to that of kv in bf16
+  // What activations are rounded to where weights are i8: int8, int16 (each row, by its largest
+  // number), float32 (not at all), or auto: int8. A product with a row x is then off by 1/254
+  // (int8) or 1/65278 (int16) of max |x| times the sum of the output's |weights| at most; verify
+  // measures it. Other weights are always multiplied in f32, as all are on cards.
+  // Error{bad_request} for int8 and int16 where that cannot be.
+  std::string compute_type = "auto";
+  double cache_budget = 1.0;  // largest predicted error, relative to that of kv in bf16
   // A text file of 128 tokens at least (1024 are used), for language models whose plan may seal
   // keys: then their rows are chosen by the KL measured on it instead of the predicted error, at
   // most cache_budget^2 times that of kv in bf16. Loading takes a few passes over the text more,
@@ -47,7 +53,8 @@ struct EngineOptions {
 };
 
 std::vector<std::string> devices();
-std::vector<std::string> cache_types();  // "f32", "f16", ...
+std::vector<std::string> cache_types();    // "f32", "f16", ...
+std::vector<std::string> compute_types();  // "auto", "float32", ...
 
 // Works on a model directory, a GGUF or ggml file or a config.json alone.
 Inspection inspect(const std::string& model, const EngineOptions& options);

@@ -69,7 +69,8 @@ void InputRowsAttention::attend(const Block& block, StepScratch& scratch) {
                             .scale = values_or_null(weights().v.scale),
                             .bias = values_or_null(weights().v.bias),
                             .y = block.heads,
-                            .groups = heads});
+                            .groups = heads,
+                            .inputs = weights().v.inputs});
 }
 
 }  // namespace slim

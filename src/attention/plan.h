@@ -34,6 +34,8 @@ struct CacheChoice {
   bool forced = false;                // run a refused combination all the same (verify, to show it)
   // "auto" of a converted model: one for each layer, whatever else is asked for. Else empty.
   std::vector<StoredLayer> stored = {};
+  // Of products with i8 weights: of no cache, but what a model runs with as well. Plans ignore it.
+  Inputs inputs = Inputs::f32;
 };
 
 struct LayerRequest {

@@ -48,7 +48,9 @@ void check_shapes(const AttentionSpec& spec, const AttentionWeights& weights) {
 }
 
 // What a card does not read, its memory should not hold.
-LinearWeights without_matrix(const LinearWeights& weights) { return {{}, {}, weights.bias}; }
+LinearWeights without_matrix(const LinearWeights& weights) {
+  return {{}, {}, weights.bias, weights.inputs};
+}
 
 }  // namespace
 
@@ -61,7 +63,8 @@ Linear product_of(ConstMatrix x, const LinearWeights& weights, Matrix y) {
           .weight = weights.weight.matrix(),
           .scale = values_or_null(weights.scale),
           .bias = values_or_null(weights.bias),
-          .y = y};
+          .y = y,
+          .inputs = weights.inputs};
 }
 
 ProjectedAttention::ProjectedAttention(const AttentionSpec& spec, const AttentionWeights& weights,

@@ -55,8 +55,9 @@ struct AttentionSpec {
 // A linear layer's weights, [outputs, inputs] of any weight type.
 struct LinearWeights {
   Tensor weight;
-  Tensor scale;  // [outputs] f32, for i8 and i16 weights; else empty
-  Tensor bias;   // [outputs] f32, or empty
+  Tensor scale;                 // [outputs] f32, for i8 and i16 weights; else empty
+  Tensor bias;                  // [outputs] f32, or empty
+  Inputs inputs = Inputs::f32;  // of products with it
 
   int64_t bytes() const { return weight.bytes() + scale.bytes() + bias.bytes(); }
 };

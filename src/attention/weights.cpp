@@ -40,7 +40,8 @@ Tensor compact_weight(const LinearWeights& weights) {
 }
 
 LinearWeights on(Device& device, const LinearWeights& weights) {
-  return {weights.weight.on(device), weights.scale.on(device), weights.bias.on(device)};
+  return {weights.weight.on(device), weights.scale.on(device), weights.bias.on(device),
+          weights.inputs};
 }
 
 DerivedWeights on(Device& device, const DerivedWeights& weights) {

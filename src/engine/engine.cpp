@@ -3,6 +3,7 @@
 #include <string>
 
 #include "engine/benchmark.h"
+#include "engine/compute_type.h"
 #include "engine/engine_state.h"
 
 namespace slim {
@@ -35,6 +36,8 @@ std::vector<std::string> cache_types() {
   }
   return names;
 }
+
+std::vector<std::string> compute_types() { return compute_type_names(); }
 
 std::string Transcription::text() const {
   std::string all;

@@ -44,8 +44,8 @@ Verification verify_forecast(Runtime& runtime, const std::vector<Series>& series
   for (size_t i = 0; i < all.size(); ++i) {
     const SeriesSource source =
         spec.series.patch > 0 ? cut_patches(spec.series, all[i]) : SeriesBins(spec).read(all[i]);
-    const Tensor encoded = encode_series(reference, source);
-    scorer.score(encoded.matrix(), likeliest_path(reference, encoded.matrix()));
+    const auto encode = [&](const Model& model) { return encode_series(model, source); };
+    scorer.score(encode, likeliest_path(reference, encode(reference).matrix()));
     if (options.on_done && !options.on_done(i + 1, all.size())) break;
   }
   Verification result = scorer.verification();

@@ -1,6 +1,7 @@
 // Inspection: the plan and its sizes.
 #include <algorithm>
 
+#include "engine/compute_type.h"
 #include "engine/runtime.h"
 #include "transforms/conditioning.h"
 
@@ -136,6 +137,7 @@ Verification verification_of(const Divergence& divergence, const Model& candidat
   result.kl_max = divergence.kl_quantile(1);
   result.top1 = divergence.top1();
   result.layers = layer_reports(candidate.plan());
+  result.compute_type = name_of(candidate.inputs());
   result.bytes_per_token = bytes_of_side(candidate.plan(), false).slim;
   result.bf16_bytes_per_token = bf16_bytes_per_token(candidate.spec());
   return result;
@@ -179,13 +181,16 @@ PlannedModel plan_model(const std::string& model, const ModelFiles& files,
                         const EngineOptions& options) {
   if (!options.calibration.empty()) {
     Runtime runtime(model, options);
-    return {runtime.shared_weights(), runtime.model().plan(), runtime.calibration()};
+    return {runtime.shared_weights(), runtime.model().plan(), runtime.calibration(),
+            runtime.choice().inputs};
   }
   PlannedModel planned;
   if (files.checkpoint) {
     planned.weights = std::make_shared<const ModelWeights>(files.spec, *files.checkpoint);
   }
-  planned.plan = plan_layers(files.spec, planned.weights.get(), cache_choice(options, files));
+  const CacheChoice choice = cache_choice(options, files, *make_kernels(options.device, 1));
+  planned.plan = plan_layers(files.spec, planned.weights.get(), choice);
+  planned.inputs = choice.inputs;
   return planned;
 }
 
@@ -218,6 +223,7 @@ Inspection inspect_model(const ModelFiles& files, const PlannedModel& planned, i
     inspection.derived_bytes += added_bytes(spec, layer, weights);
   }
   inspection.layers = layer_reports(layers);
+  inspection.compute_type = name_of(planned.inputs);
   inspection.calibration = planned.calibration;
   inspection.context_tokens = context_of(spec, context);
   inspection.context = context_bytes(layers, inspection.context_tokens, spec.encoder.positions);

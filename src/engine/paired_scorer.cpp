@@ -17,9 +17,12 @@ void advance(StepBatch& step, Sequence& sequence, int32_t token) {
 
 }  // namespace
 
-void PairedScorer::score(ConstMatrix encoded, std::span<const int32_t> tokens) {
-  const PageTable reference_rows = reference_.remember(encoded);
-  const PageTable candidate_rows = candidate_.remember(encoded);
+void PairedScorer::score(const Encode& encode, std::span<const int32_t> tokens) {
+  const Tensor encoded = encode(reference_);
+  const bool alike = candidate_.inputs() == reference_.inputs();
+  const PageTable reference_rows = reference_.remember(encoded.matrix());
+  const PageTable candidate_rows =
+      candidate_.remember(alike ? encoded.matrix() : encode(candidate_).matrix());
   Sequence reference{reference_.new_sequence(), &reference_rows};
   Sequence candidate{candidate_.new_sequence(), &candidate_rows};
   StepBatch reference_step(reference_);
@@ -33,7 +36,7 @@ void PairedScorer::score(ConstMatrix encoded, std::span<const int32_t> tokens) {
   }
   slim_bytes_ = std::max(slim_bytes_, candidate.rows.held_bytes() + candidate_rows.held_bytes());
   longest_ = std::max(longest_, static_cast<int64_t>(tokens.size()));
-  positions_ = std::max(positions_, encoded.rows);
+  positions_ = std::max(positions_, encoded.size(0));
   ++sequences_;
 }
 

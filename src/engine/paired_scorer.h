@@ -1,9 +1,10 @@
-// PairedScorer: the same tokens through two models over the same encoder rows, one at a time, so
-// that each is scored against rows that were stored and read back: a prefill that reads nothing
+// PairedScorer: the same tokens through two models over the same window or source, one at a time,
+// so that each is scored against rows that were stored and read back: a prefill that reads nothing
 // back would prove nothing. What verify measures of models with an encoder.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 
 #include "engine/divergence.h"
@@ -18,9 +19,11 @@ class PairedScorer {
   PairedScorer(const Model& reference, const Model& candidate)
       : reference_(reference), candidate_(candidate) {}
 
-  // `encoded`: of one window or source, from either model's encoder. `tokens`: of the decoder, from
-  // its start token on; those beyond its context are left out.
-  void score(ConstMatrix encoded, std::span<const int32_t> tokens);
+  // Gives what a model's encoder makes of one window or source. Where both round alike, the
+  // reference's serves both.
+  using Encode = std::function<Tensor(const Model& model)>;
+  // `tokens`: of the decoder, from its start token on; those beyond its context are left out.
+  void score(const Encode& encode, std::span<const int32_t> tokens);
 
   int64_t tokens() const { return divergence_.tokens(); }
   // What there is to tell; context: of the longest sequence.

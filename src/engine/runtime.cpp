@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/stopwatch.h"
 #include "engine/calibration.h"
+#include "engine/compute_type.h"
 #include "engine/ggml_text.h"
 #include "engine/gguf_text.h"
 #include "engine/plan_file.h"
@@ -39,6 +40,7 @@ std::string key_of(const CacheChoice& choice) {
   key += choice.row_type ? "/" + std::string(name_of(*choice.row_type)) : "/";
   key += choice.spill ? "/" + std::to_string(*choice.spill) : "/";
   key += choice.rank ? "/" + std::to_string(*choice.rank) : "/";
+  key += "/" + std::string(name_of(choice.inputs));
   return key + (choice.forced ? "/forced" : "");
 }
 
@@ -51,8 +53,10 @@ std::optional<int64_t> checked_size(const std::optional<int64_t>& value, const c
 
 }  // namespace
 
-CacheChoice cache_choice(const EngineOptions& options, const ModelFiles& files) {
+CacheChoice cache_choice(const EngineOptions& options, const ModelFiles& files,
+                         const Kernels& kernels) {
   CacheChoice choice;
+  choice.inputs = compute_type(options.compute_type, files.checkpoint.get(), kernels);
   choice.kind = options.cache;
   choice.forced = options.force_cache;
   choice.budget = options.cache_budget;
@@ -73,8 +77,9 @@ CacheChoice cache_choice(const EngineOptions& options, const ModelFiles& files) 
   return choice;
 }
 
-CacheChoice kv_choice(RowType type) {
+CacheChoice kv_choice(RowType type, Inputs inputs) {
   CacheChoice choice;
+  choice.inputs = inputs;
   choice.kind = "kv";
   choice.row_type = type;
   return choice;
@@ -149,7 +154,7 @@ Runtime::Runtime(const std::string& model, const EngineOptions& options,
   if (files_.checkpoint == nullptr) {
     throw Error(ErrorCode::bad_file, "There are no weights beside this config.json.", model);
   }
-  choice_ = cache_choice(options, files_);
+  choice_ = cache_choice(options, files_, *kernels_);
   context_ = context_of(files_.spec, options.context);
   if (!forecasts()) read_vocabulary();
   weights_ = std::make_shared<const ModelWeights>(files_.spec, *files_.checkpoint);
@@ -158,7 +163,12 @@ Runtime::Runtime(const std::string& model, const EngineOptions& options,
   } else {
     MeasuredModel measured = measure_plan(*this, options.calibration);
     calibration_ = measured.calibration;
-    models_[key_of(choice_)] = std::move(measured.model);
+    std::unique_ptr<Model>& chosen = models_[key_of(choice_)];
+    chosen = std::move(measured.model);  // in f32: what the cache does to it was measured
+    if (choice_.inputs != Inputs::f32) {
+      chosen = std::make_unique<Model>(spec(), weights_, *kernels_, chosen->plan(), context_,
+                                       choice_.inputs);
+    }
   }
   load_seconds_ = clock.seconds();
 }

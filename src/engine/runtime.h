@@ -58,7 +58,7 @@ class Runtime {
   const Model& model() { return model(choice_); }
   const Model& model(const CacheChoice& choice);
   // One more model over the same weights, which is the caller's: what its plan derives and its
-  // pages go with it.
+  // pages go with it. Its products are in f32.
   std::unique_ptr<Model> new_model(std::vector<LayerPlan> plan) const;
   std::vector<LayerPlan> plan(const CacheChoice& choice) const;
   // The same without a look at the weights, at no cost: which kinds and types layers can have.
@@ -84,13 +84,15 @@ class Runtime {
 };
 
 // From the public options, and the plan of a converted model. Throws Error{bad_request} for an
-// unknown cache or type, and for one that a converted model has no weights for.
-CacheChoice cache_choice(const EngineOptions& options, const ModelFiles& files);
+// unknown cache or type, for one that a converted model has no weights for, and for a compute type
+// that weights or kernels do not allow.
+CacheChoice cache_choice(const EngineOptions& options, const ModelFiles& files,
+                         const Kernels& kernels);
 // `weights` may be null.
 std::vector<LayerPlan> plan_layers(const ModelSpec& spec, const ModelWeights* weights,
                                    const CacheChoice& choice);
-// The standard cache in rows of this type.
-CacheChoice kv_choice(RowType type);
+// The standard cache in rows of this type; products in f32 are what others are compared with.
+CacheChoice kv_choice(RowType type, Inputs inputs = Inputs::f32);
 // The longest sequence: what was asked for, or what the model was made for.
 int64_t context_of(const ModelSpec& spec, int64_t asked);
 
@@ -165,6 +167,7 @@ struct PlannedModel {
   std::shared_ptr<const ModelWeights> weights;  // null for a config alone
   std::vector<LayerPlan> plan;
   std::optional<Calibration> calibration;
+  Inputs inputs = Inputs::f32;
 };
 // `files`: those of `model`. Loads it only where the plan is to be measured.
 PlannedModel plan_model(const std::string& model, const ModelFiles& files,

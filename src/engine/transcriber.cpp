@@ -37,19 +37,21 @@ void Transcriber::detect(std::span<const Active> active, const std::vector<PageT
   }
 }
 
-Transcriber::Encoded Transcriber::encode(std::span<const Active> active, Stats* stats) const {
+Transcriber::Encoded Transcriber::encode(const Model& model, std::span<const Active> active,
+                                         Stats* stats) const {
   const Stopwatch clock;
   const double before = stats->mel_seconds;
-  Encoded encoded = setting_.waveform ? encode_samples(active) : encode_spectra(active, stats);
+  Encoded encoded =
+      setting_.waveform ? encode_samples(model, active) : encode_spectra(model, active, stats);
   stats->encode_seconds += clock.seconds() - (stats->mel_seconds - before);
   return encoded;
 }
 
-Transcriber::Encoded Transcriber::encode_spectra(std::span<const Active> active,
+Transcriber::Encoded Transcriber::encode_spectra(const Model& model, std::span<const Active> active,
                                                  Stats* stats) const {
   const auto batch = static_cast<int64_t>(active.size());
   const int64_t frames = setting_.window_frames;
-  const int64_t bins = model_.spec().mel_bins;
+  const int64_t bins = model.spec().mel_bins;
   const Stopwatch clock;
   Tensor mel = Tensor::allocate(host_device(), DType::f32, {batch * frames, bins});
   const std::span<float> all(mel.writable<float>(), static_cast<size_t>(mel.elements()));
@@ -58,13 +60,14 @@ Transcriber::Encoded Transcriber::encode_spectra(std::span<const Active> active,
     active[i].chunk->read_window(all.subspan(i * window, window));
   }
   stats->mel_seconds += clock.seconds();
-  Tensor rows = model_.encode(mel.matrix(), batch);
+  Tensor rows = model.encode(mel.matrix(), batch);
   const int64_t length = rows.size(0) / batch;
   return {std::move(rows), std::vector<int64_t>(active.size(), length)};
 }
 
 // What is shorter than one row's samples goes on in silence.
-Transcriber::Encoded Transcriber::encode_samples(std::span<const Active> active) const {
+Transcriber::Encoded Transcriber::encode_samples(const Model& model,
+                                                 std::span<const Active> active) const {
   std::vector<float> samples;
   std::vector<int64_t> lengths;
   std::vector<int64_t> rows;
@@ -75,12 +78,12 @@ Transcriber::Encoded Transcriber::encode_samples(std::span<const Active> active)
     samples.insert(samples.end(), own.begin(), own.end());
     samples.resize(samples.size() + static_cast<size_t>(lengths.back()) - own.size());
   }
-  return {model_.encode(samples, lengths), std::move(rows)};
+  return {model.encode(samples, lengths), std::move(rows)};
 }
 
 void Transcriber::decode(std::span<const Active> active, Stats* stats) {
   const auto batch = static_cast<int64_t>(active.size());
-  const auto [encoded, lengths] = encode(active, stats);
+  const auto [encoded, lengths] = encode(model_, active, stats);
   Stopwatch clock;
   const std::vector<PageTable> rows = model_.remember(encoded.matrix(), lengths);
   stats->encode_seconds += clock.lap();
@@ -93,13 +96,13 @@ void Transcriber::decode(std::span<const Active> active, Stats* stats) {
   DecodeCounts counts;
   const std::vector<WindowResult> results =
       decode_with_fallback(model_, requests, setting_.fallback, *setting_.tokenizer, &counts);
-  int64_t first = 0;
   for (size_t i = 0; i < active.size(); ++i) {
     if (on_window_) {
-      const ConstMatrix own = encoded.slice(first, lengths[i]).matrix();
-      on_window_({requests[i].prompt, results[i].tokens, own});
+      const auto encode_again = [&](const Model& model) {
+        return encode(model, active.subspan(i, 1), stats).rows;
+      };
+      on_window_({requests[i].prompt, results[i].tokens, encode_again});
     }
-    first += lengths[i];
     active[i].chunk->accept(results[i], [&](auto start, auto text, int64_t frames) {
       return aligner_->align(rows[i], start, text, frames);
     });
@@ -121,7 +124,7 @@ void Transcriber::detect_languages(std::span<const std::unique_ptr<Track>> track
     if (Recording* const chunk = track->next()) active.push_back({track.get(), chunk});
   }
   if (active.empty()) return;
-  const auto [encoded, lengths] = encode(active, stats);
+  const auto [encoded, lengths] = encode(model_, active, stats);
   detect(active, model_.remember(encoded.matrix(), lengths));
 }
 

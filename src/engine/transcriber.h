@@ -18,7 +18,8 @@ namespace slim {
 struct DecodedWindow {
   std::vector<int32_t> prompt;
   std::vector<int32_t> tokens;
-  ConstMatrix encoded;  // [S, D], in the device's memory; valid during the call
+  // What a model's encoder makes of it, [S, D], in the device's memory; to be called at once.
+  std::function<Tensor(const Model& model)> encode;
 };
 
 class Transcriber {
@@ -59,9 +60,9 @@ class Transcriber {
     Tensor rows;                   // [sum of lengths, D]
     std::vector<int64_t> lengths;  // of each window
   };
-  Encoded encode(std::span<const Active> active, Stats* stats) const;
-  Encoded encode_spectra(std::span<const Active> active, Stats* stats) const;
-  Encoded encode_samples(std::span<const Active> active) const;
+  Encoded encode(const Model& model, std::span<const Active> active, Stats* stats) const;
+  Encoded encode_spectra(const Model& model, std::span<const Active> active, Stats* stats) const;
+  Encoded encode_samples(const Model& model, std::span<const Active> active) const;
   void detect(std::span<const Active> active, const std::vector<PageTable>& encoded);
   // One window of each active chunk.
   void decode(std::span<const Active> active, Stats* stats);

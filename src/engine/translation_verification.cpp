@@ -59,8 +59,10 @@ Verification verify_translation(Runtime& runtime, const std::string& path,
                      [&](size_t index, std::vector<Hypothesis> texts) {
                        const TranslationRequest& request = requests[index];
                        const std::array lengths = {static_cast<int64_t>(request.source.size())};
-                       const Tensor encoded = reference.encode(request.source, lengths);
-                       scorer.score(encoded.matrix(), texts.front().tokens);
+                       const auto encode = [&](const Model& model) {
+                         return model.encode(request.source, lengths);
+                       };
+                       scorer.score(encode, texts.front().tokens);
                        ++count;
                        return !options.on_done || options.on_done(index, count, requests.size());
                      });

@@ -31,7 +31,7 @@ Verification verify_audio(Runtime& runtime, const std::string& audio,
   greedy.beam_size = 1;
   transcribe_windows(
       runtime, reference, AudioReader::open(audio), greedy,
-      [&](const DecodedWindow& window) { scorer.score(window.encoded, tokens_of(window)); });
+      [&](const DecodedWindow& window) { scorer.score(window.encode, tokens_of(window)); });
   if (scorer.tokens() == 0) {
     throw Error(ErrorCode::bad_request, "There is no speech in it to verify on.", audio);
   }

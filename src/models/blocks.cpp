@@ -34,7 +34,12 @@ Linear linear_of(ConstMatrix x, const LinearWeights& weights, Matrix y) {
           .weight = weights.weight.matrix(),
           .scale = floats_of(weights.scale),
           .bias = floats_of(weights.bias),
-          .y = y};
+          .y = y,
+          .inputs = weights.inputs};
+}
+
+Embed embed_of(std::span<const int32_t> ids, const LinearWeights& table, Matrix y) {
+  return {.ids = ids, .table = table.weight.matrix(), .scale = floats_of(table.scale), .y = y};
 }
 
 int64_t mlp_columns(const StackSpec& stack) { return stack.mlp_width * (stack.gated ? 2 : 1); }

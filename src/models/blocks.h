@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "attention/scheme.h"
@@ -49,13 +50,13 @@ struct ModelWeights::Parts {
   LinearWeights conv1, conv2;      // that hears; weight tap-major: [outputs, taps * inputs]
   LinearWeights conv3;             // that hears samples
   PatchWeights patch_in;           // of patches: from 2 * patch to D
-  Tensor encoder_embed;            // that reads: [V, D], often the decoder's own bytes
+  LinearWeights encoder_embed;     // that reads: [V, D], often the decoder's own bytes
   NormWeights encoder_embed_norm;  // of ModelSpec::embed_norm
   Tensor encoder_positions;        // [P, D] from position 0 on; absolute positions only
   std::vector<EncoderLayer> encoder;
   NormWeights encoder_norm;
 
-  Tensor embed;              // [V, E]; E is D but for embed_width
+  LinearWeights embed;       // [V, E]; E is D but for embed_width
   NormWeights embed_norm;    // of ModelSpec::embed_norm
   LinearWeights embed_in;    // [D, E], where E is not D
   LinearWeights embed_out;   // [E, D], where E is not D
@@ -67,7 +68,9 @@ struct ModelWeights::Parts {
 
   // As the kernels of a device take them; but the attention of decoder layers stays in the host's
   // memory: each kind brings along what it reads.
-  Parts on(Device& device) const;
+  // `inputs`: of all products of the model with them. Tables that the kernels do not take are
+  // unpacked.
+  Parts on(Kernels& kernels, Inputs inputs) const;
   // Of which no tensor will be written again: devices then share copies of them.
   void freeze();
 };
@@ -77,6 +80,8 @@ void normalise(Kernels& kernels, const NormSpec& spec, const NormWeights& weight
                Matrix y, bool accumulate = false);
 // The arguments of y = x weight^T + bias, for the caller to add an activation or accumulation to.
 Linear linear_of(ConstMatrix x, const LinearWeights& weights, Matrix y);
+// The arguments of y[t] = table[ids[t]].
+Embed embed_of(std::span<const int32_t> ids, const LinearWeights& table, Matrix y);
 
 // Columns of scratch that a token takes in an MLP, and how many tokens it should run at once: all
 // of `tokens`, or as many as keep that scratch at 32 MB.

@@ -124,12 +124,10 @@ void Decoder::forward(const DecoderStep& step) const {
 void Decoder::embed(const DecoderStep& step, Matrix x) const {
   const ConstMatrix positions =
       weights_.decoder_positions.empty() ? ConstMatrix{} : weights_.decoder_positions.matrix();
-  const Embed tokens{.ids = step.tokens,
-                     .table = weights_.embed.matrix(),
-                     .factor = spec_.embed_factor,
-                     .places = step.positions,
-                     .positions = positions,
-                     .y = x};
+  Embed tokens = embed_of(step.tokens, weights_.embed, x);
+  tokens.factor = spec_.embed_factor;
+  tokens.places = step.positions;
+  tokens.positions = positions;
   if (spec_.embed_width == 0) {
     kernels_.embed(tokens);
   } else {

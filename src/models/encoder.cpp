@@ -184,10 +184,8 @@ void Encoder::read_some(const Sources& sources, Matrix out) const {
 }
 
 void Encoder::embed_tokens(const Sources& sources, Matrix out) const {
-  Embed embed{.ids = sources.tokens,
-              .table = weights_.encoder_embed.matrix(),
-              .factor = spec_.embed_factor,
-              .y = out};
+  Embed embed = embed_of(sources.tokens, weights_.encoder_embed, out);
+  embed.factor = spec_.embed_factor;
   std::vector<int32_t> places;
   if (!weights_.encoder_positions.empty()) {
     places = places_of(sources.lengths);
@@ -215,9 +213,7 @@ void Encoder::embed_patches(const Sources& sources, Matrix out) const {
   int64_t end = 0;
   for (const int64_t length : sources.lengths) {
     end += length;
-    kernels_.embed({.ids = {&token, 1},
-                    .table = weights_.encoder_embed.matrix(),
-                    .y = out.rows_from(end - 1, 1)});
+    kernels_.embed(embed_of({&token, 1}, weights_.encoder_embed, out.rows_from(end - 1, 1)));
   }
 }
 

@@ -36,17 +36,18 @@ int64_t context_of(const ModelSpec& spec, int64_t wanted) {
 
 }  // namespace
 
-// A plan, and by layer what it derives from weights, where planning did so on its way: empty, or
-// one each.
+// A plan, what products take, and by layer what it derives from weights, where planning did so on
+// its way: empty, or one each.
 struct Model::Planned {
   std::vector<LayerPlan> plan;
+  Inputs inputs = Inputs::f32;
   std::vector<DerivedWeights> derived = {};
 };
 
 struct Model::Layers {
   Layers(const ModelSpec& spec, const ModelWeights& weights, Kernels& kernels,
          const Planned& planned, int64_t context)
-      : placed(weights.parts().on(kernels.device())),
+      : placed(weights.parts().on(kernels, planned.inputs)),
         decoder(spec, placed, kernels, {planned.plan, planned.derived}, context),
         self_pages(kernels.device(), decoder.self_layout().page_bytes()) {
     if (decoder.self_layout().hot_bytes() > 0) {
@@ -78,7 +79,7 @@ Model::Planned Model::plan_layers(const ModelSpec& spec, const ModelWeights& wei
   const bool decompose = choice.stored.empty() &&
                          (choice.kind == "k" || (choice.kind == "auto" &&
                                                  spec.decoder.position_kind == Positions::rotary));
-  if (!decompose) return {slim::plan(requests, choice)};
+  if (!decompose) return {slim::plan(requests, choice), choice.inputs};
   // Layers that run k are chosen for one by one, so what they derive can be had while their factors
   // are there. What is refused here, the whole plan refuses.
   std::vector<DerivedWeights> derived(requests.size());
@@ -94,7 +95,7 @@ Model::Planned Model::plan_layers(const ModelSpec& spec, const ModelWeights& wei
   };
   const std::vector<Conditioning>& known = weights.conditioning(derive);
   for (size_t i = 0; i < requests.size(); ++i) requests[i].conditioning = known[i];
-  return {slim::plan(requests, choice), std::move(derived)};
+  return {slim::plan(requests, choice), choice.inputs, std::move(derived)};
 }
 
 Model::Model(const ModelSpec& spec, std::shared_ptr<const ModelWeights> weights, Kernels& kernels,
@@ -102,8 +103,8 @@ Model::Model(const ModelSpec& spec, std::shared_ptr<const ModelWeights> weights,
     : Model(spec, weights, kernels, plan_layers(spec, *weights, choice), context) {}
 
 Model::Model(const ModelSpec& spec, std::shared_ptr<const ModelWeights> weights, Kernels& kernels,
-             std::vector<LayerPlan> plan, int64_t context)
-    : Model(spec, std::move(weights), kernels, Planned{std::move(plan)}, context) {}
+             std::vector<LayerPlan> plan, int64_t context, Inputs inputs)
+    : Model(spec, std::move(weights), kernels, Planned{std::move(plan), inputs}, context) {}
 
 Model::Model(const ModelSpec& spec, std::shared_ptr<const ModelWeights> weights, Kernels& kernels,
              Planned planned, int64_t context)
@@ -111,6 +112,7 @@ Model::Model(const ModelSpec& spec, std::shared_ptr<const ModelWeights> weights,
       weights_(std::move(weights)),
       kernels_(kernels),
       context_(context_of(spec_, context)),
+      inputs_(planned.inputs),
       layers_(std::make_unique<Layers>(spec_, *weights_, kernels_, planned, context_)) {
   plan_ = std::move(planned.plan);
 }

@@ -67,13 +67,13 @@ PatchWeights read_patches(WeightReader& reader, const std::string& name, int64_t
 void read_source(WeightReader& reader, const ModelSpec& spec, ModelWeights::Parts& parts) {
   const StackSpec& stack = spec.encoder;
   const int64_t vocabulary = spec.source_vocabulary != 0 ? spec.source_vocabulary : spec.vocabulary;
-  std::string name = "decoder.embed.weight";
-  for (const char* const other : {"encoder.embed.weight", "shared.weight"}) {
-    if (!reader.has(other)) continue;
+  std::string name = "decoder.embed";
+  for (const std::string other : {"encoder.embed", "shared"}) {
+    if (!reader.has(other + ".weight")) continue;
     name = other;
     break;
   }
-  parts.encoder_embed = reader.table(name, {vocabulary, stack.width}, true);
+  parts.encoder_embed = reader.embedding(name, vocabulary, stack.width);
   if (spec.embed_norm) {
     parts.encoder_embed_norm = reader.norm("encoder.embed_norm", stack.width, stack.norm);
   }
@@ -127,11 +127,13 @@ Tensor with_zeros(const Tensor& table) {
 
 // ModelSpec::zero_start: the head gives its token no chance.
 void add_zero_start(ModelWeights::Parts& parts) {
-  const bool tied = parts.head.weight.data() == parts.embed.data();
-  const int64_t rows = parts.embed.size(0);
-  parts.embed = with_zeros(parts.embed);
-  parts.head.weight = tied ? parts.embed : with_zeros(parts.head.weight);
-  if (!parts.head.scale.empty()) parts.head.scale = with_zeros(parts.head.scale);
+  const bool tied = parts.head.weight.data() == parts.embed.weight.data();
+  const int64_t rows = parts.embed.weight.size(0);
+  parts.embed.weight = with_zeros(parts.embed.weight);
+  parts.head.weight = tied ? parts.embed.weight : with_zeros(parts.head.weight);
+  for (LinearWeights* weights : {&parts.embed, &parts.head}) {
+    if (!weights->scale.empty()) weights->scale = with_zeros(weights->scale);
+  }
   Tensor bias = Tensor::allocate(host_device(), DType::f32, {rows + 1});
   std::fill_n(bias.writable<float>(), rows, 0.0F);
   if (!parts.head.bias.empty()) {
@@ -146,11 +148,11 @@ void read_embedding(WeightReader& reader, const ModelSpec& spec, ModelWeights::P
   const int64_t rows = spec.vocabulary - (spec.zero_start ? 1 : 0);
   const bool projected = spec.embed_width != 0;
   const int64_t width = projected ? spec.embed_width : stack.width;
-  const char* const shared = "shared.weight";  // by both sides; beside their own, the same again
-  const char* const own = "decoder.embed.weight";
-  parts.embed =
-      reader.table(reader.has(own) || !reader.has(shared) ? own : shared, {rows, width}, true);
-  if (reader.has(shared)) reader.table(shared, {rows, width}, true);
+  // By both sides; beside their own, the same again.
+  const bool shared = reader.has("shared.weight");
+  const bool own = reader.has("decoder.embed.weight") || !shared;
+  parts.embed = reader.embedding(own ? "decoder.embed" : "shared", rows, width);
+  if (shared && own) reader.embedding("shared", rows, width);
   if (spec.embed_norm) {
     parts.embed_norm = reader.norm("decoder.embed_norm", stack.width, stack.norm);
   }
@@ -168,7 +170,7 @@ void read_embedding(WeightReader& reader, const ModelSpec& spec, ModelWeights::P
   if (!spec.tied_head || reader.has("head.weight")) {
     parts.head = reader.linear("head", rows, width, spec.head_bias);
   } else {
-    parts.head.weight = parts.embed;
+    parts.head = parts.embed;
     // BART's kin may leave out a bias of zeros.
     if (spec.head_bias && reader.has("head.bias")) {
       parts.head.bias = reader.vector("head.bias", rows);

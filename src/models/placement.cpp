@@ -1,76 +1,90 @@
 // Where the weights of both stacks lie: as they were read, or in a device's memory.
-#include "base/function_ref.h"
+#include <type_traits>
+
+#include "attention/weights.h"
 #include "models/blocks.h"
 
 namespace slim {
 namespace {
 
-using Visit = FunctionRef<void(Tensor&)>;
-
-void visit(NormWeights& weights, Visit body) {
-  body(weights.gain);
-  body(weights.offset);
+// `body` takes a Tensor, or a LinearWeights.
+template <typename Body>
+void visit(Tensor& tensor, Body& body) {
+  if constexpr (std::is_invocable_v<Body&, Tensor&>) body(tensor);
 }
 
-void visit(LinearWeights& weights, Visit body) {
-  body(weights.weight);
-  body(weights.scale);
-  body(weights.bias);
+template <typename Body>
+void visit(NormWeights& weights, Body& body) {
+  visit(weights.gain, body);
+  visit(weights.offset, body);
 }
 
-void visit(MlpWeights& weights, Visit body) {
+template <typename Body>
+void visit(LinearWeights& weights, Body& body) {
+  if constexpr (std::is_invocable_v<Body&, LinearWeights&>) body(weights);
+  visit(weights.weight, body);
+  visit(weights.scale, body);
+  visit(weights.bias, body);
+}
+
+template <typename Body>
+void visit(MlpWeights& weights, Body& body) {
   visit(weights.norm, body);
   visit(weights.gate, body);
   visit(weights.up, body);
   visit(weights.down, body);
 }
 
-void visit(DerivedWeights& weights, Visit body) {
+template <typename Body>
+void visit(DerivedWeights& weights, Body& body) {
   visit(weights.value_map, body);
   for (Tensor* tensor : {&weights.spill, &weights.spill_map, &weights.shaping_u, &weights.shaping_g,
                          &weights.shaping_order}) {
-    body(*tensor);
+    visit(*tensor, body);
   }
 }
 
-void visit(AttentionWeights& weights, Visit body) {
+template <typename Body>
+void visit(AttentionWeights& weights, Body& body) {
   visit(weights.q, body);
   visit(weights.k, body);
   visit(weights.v, body);
   visit(weights.out, body);
   for (Tensor* tensor :
        {&weights.q_gain, &weights.q_offset, &weights.k_gain, &weights.k_offset, &weights.bias}) {
-    body(*tensor);
+    visit(*tensor, body);
   }
   visit(weights.derived, body);
 }
 
-void visit(PatchWeights& weights, Visit body) {
+template <typename Body>
+void visit(PatchWeights& weights, Body& body) {
   visit(weights.up, body);
   visit(weights.down, body);
   visit(weights.skip, body);
 }
 
 // All but the attention of decoder layers.
-void visit(ModelWeights::Parts& parts, Visit body) {
+template <typename Body>
+void visit(ModelWeights::Parts& parts, Body& body) {
   visit(parts.conv1, body);
   visit(parts.conv2, body);
   visit(parts.patch_in, body);
   visit(parts.conv3, body);
-  body(parts.encoder_embed);
+  visit(parts.encoder_embed, body);
   visit(parts.encoder_embed_norm, body);
-  body(parts.encoder_positions);
+  visit(parts.encoder_positions, body);
   for (EncoderLayer& layer : parts.encoder) {
     visit(layer.norm, body);
     visit(layer.self, body);
     visit(layer.mlp, body);
   }
   visit(parts.encoder_norm, body);
-  body(parts.embed);
+  visit(parts.embed, body);
   visit(parts.embed_norm, body);
   visit(parts.embed_in, body);
   visit(parts.embed_out, body);
-  body(parts.decoder_positions);
+  visit(parts.decoder_positions, body);
   for (DecoderLayer& layer : parts.decoder) {
     visit(layer.self_norm, body);
     visit(layer.cross_norm, body);
@@ -83,9 +97,20 @@ void visit(ModelWeights::Parts& parts, Visit body) {
 
 }  // namespace
 
-ModelWeights::Parts ModelWeights::Parts::on(Device& device) const {
+ModelWeights::Parts ModelWeights::Parts::on(Kernels& kernels, Inputs inputs) const {
   Parts placed = *this;
-  visit(placed, [&](Tensor& tensor) { tensor = tensor.on(device); });
+  for (LinearWeights* table : {&placed.encoder_embed, &placed.embed}) {
+    const bool bytes = !table->weight.empty() && table->weight.type() == DType::i8;
+    if (bytes && !kernels.rounds_inputs()) *table = {plain_weight(*table), {}, {}};
+  }
+  const auto place = [&](Tensor& tensor) { tensor = tensor.on(kernels.device()); };
+  visit(placed, place);
+  const auto set_inputs = [&](LinearWeights& weights) { weights.inputs = inputs; };
+  visit(placed, set_inputs);
+  for (DecoderLayer& layer : placed.decoder) {
+    visit(layer.self, set_inputs);
+    visit(layer.cross, set_inputs);
+  }
   return placed;
 }
 

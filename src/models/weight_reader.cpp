@@ -12,7 +12,7 @@ namespace slim {
 namespace {
 
 const std::vector<DType> kFloats = {DType::f32, DType::f16, DType::bf16};
-const std::vector<DType> kTables = {DType::f32,  DType::f16,  DType::bf16, DType::q8_0,
+const std::vector<DType> kTables = {DType::f32,  DType::f16,  DType::bf16, DType::i8,  DType::q8_0,
                                     DType::q4_0, DType::q4_k, DType::q5_k, DType::q6_k};
 const std::vector<DType> kWeights = {DType::f32,  DType::f16,  DType::bf16, DType::i8,
                                      DType::i16,  DType::q8_0, DType::q4_0, DType::q4_k,
@@ -91,7 +91,8 @@ Tensor pick(const Tensor& tensor, const RowRuns& runs) {
 }
 
 LinearWeights pick(const LinearWeights& weights, const RowRuns& runs) {
-  return {pick(weights.weight, runs), pick(weights.scale, runs), pick(weights.bias, runs)};
+  return {pick(weights.weight, runs), pick(weights.scale, runs), pick(weights.bias, runs),
+          weights.inputs};
 }
 
 }  // namespace
@@ -126,9 +127,15 @@ Tensor WeightReader::vector(const std::string& name, int64_t size) {
   return vector;
 }
 
-Tensor WeightReader::table(const std::string& name, const std::vector<int64_t>& shape,
-                           bool blocks) {
-  return matrix(name, shape, blocks ? kTables : kFloats);
+Tensor WeightReader::table(const std::string& name, const std::vector<int64_t>& shape) {
+  return matrix(name, shape, kFloats);
+}
+
+LinearWeights WeightReader::embedding(const std::string& name, int64_t rows, int64_t columns) {
+  LinearWeights weights;
+  weights.weight = matrix(name + ".weight", {rows, columns}, kTables);
+  if (weights.weight.type() == DType::i8) weights.scale = vector(name + ".scale", rows);
+  return weights;
 }
 
 LinearWeights WeightReader::linear(const std::string& name, int64_t outputs, int64_t inputs,

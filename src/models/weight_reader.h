@@ -24,8 +24,11 @@ class WeightReader {
   // As used: a tensor under two names once, vectors as f32.
   int64_t bytes() const noexcept { return bytes_; }
 
-  // A table of embeddings or positions, in place: f32, f16 or bf16, or, if `blocks`, a block type.
-  Tensor table(const std::string& name, const std::vector<int64_t>& shape, bool blocks = false);
+  // A table of positions or the like, in place: f32, f16 or bf16.
+  Tensor table(const std::string& name, const std::vector<int64_t>& shape);
+  // <name>.weight, a table of embeddings, in place, of any type but i16, and its .scale if that is
+  // i8.
+  LinearWeights embedding(const std::string& name, int64_t rows, int64_t columns);
   // <name>.weight of any weight type, its .scale if that is i8 or i16, and its .bias if wanted.
   // `inputs_first`: the file holds the transpose, which is copied.
   LinearWeights linear(const std::string& name, int64_t outputs, int64_t inputs, bool bias,
