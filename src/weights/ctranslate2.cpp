@@ -233,14 +233,17 @@ class Loader {
     return weight != nullptr && is_integer(weight->type);
   }
 
-  // Whether the kernels multiply with the integers as they are: those of linear layers, by rows.
+  // Whether the kernels take the integers as they are: those of linear layers and embeddings, by
+  // rows.
   bool stays_integers(const std::string& name, const TensorEntry& entry) const {
-    const bool linear = name == "decoder/projection/weight" ||
-                        (name.ends_with("/weight") && name.find("/linear_") != std::string::npos);
-    if (!linear || entry.shape.size() != 2) return false;
+    const bool table = name.find("/embeddings") != std::string::npos;
+    const bool linear =
+        name == "decoder/projection/weight" || name.find("/linear_") != std::string::npos;
+    if (!name.ends_with("/weight") || !(linear || table) || entry.shape.size() != 2) return false;
     const TensorEntry* scale = find_scale(name);
-    return (entry.type == DType::i8 || entry.type == DType::i16) && scale != nullptr &&
-           scale->shape == std::vector{entry.shape[0]} && find(name + "_zero") == nullptr;
+    const bool type = entry.type == DType::i8 || (entry.type == DType::i16 && linear);
+    return type && scale != nullptr && scale->shape == std::vector{entry.shape[0]} &&
+           find(name + "_zero") == nullptr;
   }
 
   void add_scalar(const std::string& name, const TensorEntry& entry) {

@@ -180,13 +180,14 @@ TEST(Ctranslate2, KeepsIntegersOfLinearLayersAndDividesOthersByTheirScales) {
           .tensor("decoder/embeddings/weight_scale", {1}, Ct2Text::f16, bytes_of(uint16_t{0x4800}))
           .alias("decoder/projection/weight", "decoder/embeddings/weight")
           .alias("decoder/projection/weight_scale", "decoder/embeddings/weight_scale"));
-  EXPECT_EQ(weights->names().size(), 7U);  // scales of linear layers alone
+  EXPECT_EQ(weights->names().size(), 8U);  // scales of linear layers and embeddings alone
   EXPECT_EQ(weights->get("decoder.layers.0.mlp.up.weight").type(), DType::i8);
   EXPECT_EQ(weights.values("decoder.layers.0.mlp.up.weight"), (Floats{127, 1, 2, -128}));
   EXPECT_EQ(weights.values("decoder.layers.0.mlp.up.scale"), (Floats{1.0F / 127, 0.5F}));
   EXPECT_EQ(weights.values("encoder.conv1.weight"), (Floats{1, -1}));
   EXPECT_EQ(weights.values("decoder.layers.0.mlp.down.weight"), (Floats{1, -0.5F}));
-  EXPECT_EQ(weights.values("decoder.embed.weight"), Floats{2});
+  EXPECT_EQ(weights.values("decoder.embed.weight"), Floats{16});
+  EXPECT_EQ(weights.values("decoder.embed.scale"), Floats{0.125F});
   EXPECT_EQ(weights.values("head.weight"), Floats{16});
   EXPECT_EQ(weights.values("head.scale"), Floats{0.125F});
 }
@@ -207,7 +208,8 @@ TEST(Ctranslate2, AnAliasHasTheScaleOfItsTensor) {
                            .tensor("decoder/embeddings/weight", {1, 1}, Ct2Text::i8, "\x10")
                            .floats("decoder/embeddings/weight_scale", {1}, {4})
                            .alias("encoder/embeddings_0/weight", "decoder/embeddings/weight"));
-  EXPECT_EQ(weights.values("encoder.embed.weight"), Floats{4});
+  EXPECT_EQ(weights.values("encoder.embed.weight"), Floats{16});
+  EXPECT_EQ(weights.values("encoder.embed.scale"), Floats{0.25F});
   EXPECT_EQ(weights->get("encoder.embed.weight").data(),
             weights->get("decoder.embed.weight").data());
 }
