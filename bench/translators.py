@@ -119,7 +119,7 @@ PEERS = {"ctranslate2": run_ctranslate2, "transformers": run_transformers}
 def bench_slim(job: dict, steps: int) -> tuple[dict, float]:
     """What it says, and the CPU seconds of its process."""
     command = [str(ROOT / "build/release/slim"), "bench", "-m", str(job["model"]), "--json", "--alone",
-               "--cache", job["cache"], "--threads", str(job["threads"]), "--repeats", "2",
+               "--cache", job.get("cache", "auto"), "--compute-type", job.get("compute", "auto"), "--threads", str(job["threads"]), "--repeats", "2",
                "--read-bytes", str(1 << 20), "-b", str(job["batch"]), "-n", str(steps),
                "--source-tokens", str(job["source"])]
     with tempfile.TemporaryFile("w+") as out:
@@ -159,9 +159,12 @@ def contenders(model: pathlib.Path, engines: list[str]) -> dict:
     """name: (files, their kind, function of a job)."""
     found = {}
     for kind in ("float32", "int8"):
-        found[f"slim {kind}"] = (model / kind, kind, lambda job: run_slim({**job, "cache": "auto"}))
+        found[f"slim {kind}"] = (model / kind, kind, lambda job: run_slim(job))
         found[f"slim kv {kind}"] = (model / kind, kind, lambda job: run_slim({**job, "cache": "kv"}))
         found[f"ctranslate2 {kind}"] = (model / kind, kind, lambda job: run_peer("ctranslate2", job))
+    for compute in ("int16", "float32"):  # of activations, with weights of i8
+        found[f"slim int8 by {compute}"] = (
+            model / "int8", "int8", lambda job, compute=compute: run_slim({**job, "compute": compute}))
     found["transformers float32"] = (model, "float32", lambda job: run_peer("transformers", job))
     return {name: found[name] for name in found if name in engines or not engines}
 
