@@ -290,6 +290,18 @@ TEST_F(Cli, VerifyPrintsTheDivergence) {
   expect_failure("verify -m model words.txt", 4, "words.txt");
 }
 
+TEST_F(Cli, ComputeTypesAreSaid) {
+  EXPECT_EQ(run("convert -m model -o bytes --weights i8").status, 0);
+  EXPECT_NE(run("inspect -m bytes").out.find("products  int8: "), std::string::npos);
+  EXPECT_NE(run("inspect -m model").out.find("products  float32\n"), std::string::npos);
+  const auto json =
+      nlohmann::json::parse(run("verify -m bytes speech.wav --compute-type int16 --json").out);
+  EXPECT_EQ(json.at("compute_type"), "int16");
+  EXPECT_GT(json.at("logit_max").get<double>(), 0.0);
+  expect_failure("inspect -m model --compute-type int8", 2, "weights of i8");
+  expect_failure("inspect -m model --compute-type int4", 2, "int4");
+}
+
 TEST_F(Cli, BenchPrintsBothCaches) {
   const auto json = nlohmann::json::parse(
       run("bench -m model --batch 1,2 -n 2 --repeats 1 --read-bytes 65536 --json").out);
