@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "kernels/cuda/decode_rows.h"
 #include "kernels/cuda/decode_sealed.h"
+#include "kernels/cuda/prompt_rows.cuh"
 
 namespace slim::emulated::cuda {
 
@@ -28,3 +29,13 @@ void decode_rows(CudaDevice&, const RowLaunch&, const RowPlaces&, int64_t, const
 }
 
 }  // namespace slim::emulated::cuda
+
+namespace slim::emulated {
+
+bool has_prompt_groups(const CudaDevice&) { return false; }
+
+void attend_prompt_groups(CudaDevice&, const PromptView&, const PromptItem*, int64_t) {
+  check(false, "products of warpgroups are not emulated");
+}
+
+}  // namespace slim::emulated

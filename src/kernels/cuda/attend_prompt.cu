@@ -14,36 +14,46 @@ namespace {
 constexpr int64_t kFewestTokens = 16;  // a warp's
 constexpr int64_t kMostScratch = int64_t{512} << 20;
 
-template <int kColumns>
+template <int kColumns, int kParts>
 __global__ void __launch_bounds__(kPromptThreads, 1)
     attend_prompt(const __grid_constant__ PromptView view, const PromptItem* items, int stages) {
   wait_for_earlier();
   extern __shared__ uint4 memory[];
-  PromptBlock<kColumns> block(view, items[blockIdx.x], static_cast<int>(blockIdx.y),
-                              reinterpret_cast<uint16_t*>(memory));
+  PromptBlock<kColumns, kParts> block(view, items[blockIdx.x], static_cast<int>(blockIdx.y),
+                                      reinterpret_cast<uint16_t*>(memory));
   block.run(stages);
 }
 
-template <int kColumns>
+template <int kColumns, int kParts>
 void launch_prompt(CudaDevice& device, const PromptView& view, const PromptItem* items,
                    int64_t count) {
-  using Shape = PromptShape<kColumns>;
+  using Shape = PromptShape<kColumns, kParts>;
+  const auto kernel = attend_prompt<kColumns, kParts>;
   const int stages = device.block_memory() >= Shape::bytes(2) ? 2 : 1;
-  check_cuda(
-      cudaFuncSetAttribute(attend_prompt<kColumns>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                           Shape::bytes(stages)),
-      "give a block shared memory");
+  check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  Shape::bytes(stages)),
+             "give a block shared memory");
   const dim3 blocks(static_cast<unsigned>(count), static_cast<unsigned>(view.call.heads));
-  device.launch("attend to a prompt", attend_prompt<kColumns>,
+  device.launch("attend to a prompt", kernel,
                 {blocks, kPromptThreads, static_cast<size_t>(Shape::bytes(stages))}, view, items,
                 stages);
 }
 
-int columns_of(int width) { return width <= 64 ? 64 : width <= 96 ? 96 : 128; }
+template <int kParts>
+void launch_parts(CudaDevice& device, const PromptView& view, const PromptItem* items,
+                  int64_t count) {
+  if (view.columns == 64) return launch_prompt<64, kParts>(device, view, items, count);
+  if (view.columns == 96) return launch_prompt<96, kParts>(device, view, items, count);
+  launch_prompt<128, kParts>(device, view, items, count);
+}
 
-// Whose tiles scratch memory holds.
+int columns_of(int width, bool slabs) {
+  return width <= 64 ? 64 : width <= 96 && !slabs ? 96 : 128;
+}
+
+// Whose tiles scratch memory holds, of two parts.
 int64_t most_pages(const AttendView& view) {
-  const int64_t tile_bytes = int64_t{2} * 2 * 2 * kPageRows * columns_of(view.key_width);
+  const int64_t tile_bytes = int64_t{2} * 2 * 2 * kPageRows * columns_of(view.key_width, true);
   return std::max<int64_t>(1, kMostScratch / (tile_bytes * (view.heads / view.heads_per_key)));
 }
 
@@ -53,7 +63,8 @@ class PromptAttention {
       : device_(device),
         call_(std::move(call)),
         key_heads_(call_.view.heads / call_.view.heads_per_key),
-        columns_(columns_of(call_.view.key_width)),
+        slabs_(has_prompt_groups(device)),
+        columns_(columns_of(call_.view.key_width, slabs_)),
         most_pages_(most_pages(call_.view)) {}
 
   void run() {
@@ -178,6 +189,8 @@ class PromptAttention {
     view.count = static_cast<int32_t>(pages_.size());
     view.key_heads = key_heads_;
     view.columns = columns_;
+    view.parts = call_.parts;
+    view.slabs = slabs_;
     const int64_t tiles = view.count * int64_t{key_heads_};
     const int64_t numbers = tiles * view.tile_numbers();
     const auto scratch =
@@ -195,12 +208,12 @@ class PromptAttention {
   void launch(const PromptView& view, const PromptItem* items) {
     const int64_t count = std::ssize(items_);
     if (view.count > 0) take_rows_apart(device_, view, call_.keys, call_.values);
-    if (columns_ == 64) {
-      launch_prompt<64>(device_, view, items, count);
-    } else if (columns_ == 96) {
-      launch_prompt<96>(device_, view, items, count);
+    if (slabs_) {
+      attend_prompt_groups(device_, view, items, count);
+    } else if (view.parts == 1) {
+      launch_parts<1>(device_, view, items, count);
     } else {
-      launch_prompt<128>(device_, view, items, count);
+      launch_parts<2>(device_, view, items, count);
     }
     if (view.count > 0) add_odd_values(device_, view, call_.values, items, count);
   }
@@ -226,6 +239,7 @@ class PromptAttention {
   CudaDevice& device_;
   PromptCall call_;
   int32_t key_heads_;
+  bool slabs_;
   int32_t columns_;
   int64_t most_pages_;
   std::shared_ptr<Buffer> lse_;

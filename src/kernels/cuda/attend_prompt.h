@@ -13,6 +13,7 @@ struct PromptCall {
   RowFormat keys, values;
   SliceTables tables;
   std::vector<CudaRotation> rotations;
+  int parts = 2;  // f16 numbers that queries, rows and weights are taken apart into
 };
 
 // Whether slices with many tokens may be attended so: rows that stand alone, of heads of up to 128

@@ -20,9 +20,9 @@ constexpr float kLeastWeight = 1.2e-38F;
 
 // exp(score - origin), but 0 for -infinity only. A NaN stays.
 __device__ inline float attend_weight(float score, float origin) {
-  if (score == -CUDART_INF_F) return 0.0F;
-  const float weight = expf(score - origin);
-  return weight < kLeastWeight ? kLeastWeight : weight;
+  float weight = expf(score - origin);
+  weight = weight < kLeastWeight ? kLeastWeight : weight;
+  return score == -CUDART_INF_F ? 0.0F : weight;  // last: not a branch around all of it
 }
 
 struct AttendState {

@@ -245,7 +245,8 @@ struct PartsWork {
   int64_t rows;     // at most, at a time
   int64_t outputs;  // at most, at a time
   DType type;       // of parts
-  int64_t count;    // parts of activations
+  int64_t count;    // parts of activations that are multiplied
+  int64_t made;     // that they are taken apart into
   std::shared_ptr<Buffer> x, units, weight, high, rest;
 };
 
@@ -254,8 +255,9 @@ PartsWork::PartsWork(CudaDevice& device, const Product& product)
       apart(product.accumulate || !rows_aligned(product.y, 16) || product.outputs() % 4 != 0),
       width(round_up(product.inputs(), kPiece)),
       type(part_type(product.weight.type)),
-      count(type == DType::f16 ? 2 : 3) {
-  const int64_t row_bytes = count * 2 * product.groups * width;
+      count((type == DType::f16 ? 2 : 3) - (product.rounded ? 1 : 0)),
+      made(type == DType::f16 ? count : 3) {
+  const int64_t row_bytes = made * 2 * product.groups * width;
   rows = std::clamp<int64_t>(kRowScratch / row_bytes, 1, product.x.rows);
   const int64_t output_bytes = ready ? 0 : parts_of(product.weight.type) * 2 * width;
   outputs = std::max<int64_t>(128, kSumScratch / (4 * rows));
@@ -285,7 +287,7 @@ void Products::multiply_parts(const Product& product) {
     const int64_t rows = std::min(work.rows, product.x.rows - begin);
     const Parts x{.data = work.x->data(),
                   .type = work.type,
-                  .count = work.count,
+                  .count = work.made,
                   .rows = rows,
                   .groups = product.groups,
                   .width = work.width,
@@ -308,7 +310,8 @@ void Products::multiply_parts(const Product& product) {
       finish.unit_stride = product.groups;
       finish.rest_pitch = round_up(tile.outputs, 4);
       finish.rest_stride = tile.groups * finish.rest_pitch;
-      finish.rest = floats(work.rest);
+      const int64_t orders = std::max(work.count, count);
+      if (orders > 1) finish.rest = floats(work.rest);
       finish.high_pitch = work.apart ? finish.rest_pitch : tile.outputs;
       finish.high_stride = work.apart ? finish.rest_stride : product.y.stride;
       finish.high = work.apart ? floats(work.high) : finish.y.row<float>(0);
@@ -323,15 +326,17 @@ void Products::multiply_parts(const Product& product) {
                .type = work.type};
       // Products of parts i and j are 2^-8 (i + j) of the whole, or 2^-12 (i + j) of f16: those of
       // 2^-24 are left out.
-      for (int64_t order = work.count - 1; order >= 0; --order) {
-        for (int64_t i = std::min(order, count - 1); i >= 0; --i) {
+      bool begun = false;  // the sum of what is not of order 0
+      for (int64_t order = orders - 1; order >= 0; --order) {
+        for (int64_t i = std::min(order, count - 1); order - i < work.count && i >= 0; --i) {
           one.weight = weight.part(i);
           one.x = x.part(order - i) + tile.group * work.width * 2;
           one.sum = const_cast<float*>(order == 0 ? finish.high : finish.rest);
           one.sum_stride = order == 0 ? finish.high_stride : finish.rest_stride;
           one.sum_step = order == 0 ? finish.high_pitch : finish.rest_pitch;
+          one.add = order > 0 && begun;
           call(one);
-          one.add = order > 0 && !(order == 1 && i == 0);
+          begun = true;
         }
       }
       finish_product(device_, finish);

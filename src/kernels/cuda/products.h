@@ -20,6 +20,7 @@ namespace slim {
 // What linear and grouped_linear have together.
 struct Product : GroupedLinear {
   Activation activation = Activation::none;
+  bool rounded = false;  // x may be taken for one part less, of many rows
 
   int64_t outputs() const { return weight.rows / groups; }  // of one group
   int64_t inputs() const { return weight.columns; }

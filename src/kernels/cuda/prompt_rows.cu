@@ -4,7 +4,7 @@
 
 #include "kernels/cuda/earlier_work.cuh"
 #include "kernels/cuda/key_rows.cuh"
-#include "kernels/cuda/prompt_tiles.cuh"
+#include "kernels/cuda/prompt_softmax.cuh"
 #include "kernels/cuda/reductions.cuh"
 
 namespace slim {
@@ -70,9 +70,8 @@ __device__ bool any_odd(const float (&values)[kMostOctets][8], float* scratch) {
 
 __device__ void store_halves(const PromptView& view, const TileRow& place, uint16_t* tiles,
                              float factor, const float (&values)[kMostOctets][8]) {
-  uint16_t* const to = tiles +
-                       view.tile(static_cast<int>(blockIdx.x), place.head) * view.tile_numbers() +
-                       place.row * view.columns;
+  uint16_t* const to =
+      tiles + view.tile(static_cast<int>(blockIdx.x), place.head) * view.tile_numbers();
 #pragma unroll
   for (int i = 0; i < kMostOctets; ++i) {
     const int column = TileRow::column(i);
@@ -89,8 +88,10 @@ __device__ void store_halves(const PromptView& view, const TileRow& place, uint1
     }
 #pragma unroll
     for (int part = 0; part < 2; ++part) {
-      *reinterpret_cast<uint4*>(to + part * kPageRows * view.columns + column) = {
-          words[part][0], words[part][1], words[part][2], words[part][3]};
+      if (part == view.parts) break;
+      *reinterpret_cast<uint4*>(to + part * kPageRows * view.columns +
+                                view.octet(place.row, column)) = {words[part][0], words[part][1],
+                                                                  words[part][2], words[part][3]};
     }
   }
 }

@@ -2,10 +2,12 @@
 // decoded, turned and taken apart once for all queries into pairs of f16 numbers,
 //   value 2^e = high + low,   high = f16(value 2^e),   low = f16(value 2^e - high),
 // with e such that the largest of a *tile* (64 rows of one head) is in [2^14, 2^15): 22 bits of it,
-// and never fewer than 2^-39 of that largest. Tensor cores multiply such numbers exactly.
+// and never fewer than 2^-39 of that largest. Tensor cores multiply such numbers exactly. (Where
+// rounding to 11 bits was asked for, high alone.)
 //
 // A *run* is pages of rows that some slices of a call share. Tiles of keys and of values lie in
-// scratch memory, [page, key head][high, low][64 rows][columns of a tile].
+// scratch memory, [page, key head][high, low][64 rows][columns of a tile], or as slabs of 64
+// columns (warpgroup_products.cuh), [page, key head][high, low][slab].
 #pragma once
 
 #include <cstdint>
@@ -39,6 +41,8 @@ struct PromptView {
   int32_t count;  // pages
   int32_t key_heads;
   int32_t columns;     // of a tile: key_width filled up with zeros
+  int32_t parts;       // 2, or high alone
+  bool slabs;          // columns are a multiple of 64
   uint16_t* keys;      // tiles
   uint16_t* values;    // tiles
   float* key_units;    // [page, key head]: 2^-e
@@ -46,7 +50,12 @@ struct PromptView {
   uint32_t* odd_keys;  // [page, key head]: 1 if a key is NaN or infinite
   uint32_t* odd;       // the same of values, where it counts as 0 here
 
-  __host__ __device__ int64_t tile_numbers() const { return 2 * kPageRows * columns; }
+  __host__ __device__ int64_t tile_numbers() const { return parts * kPageRows * columns; }
+  // Where columns `column` to `column` + 7, a multiple of 8, of a row are in a tile's part.
+  __device__ int64_t octet(int row, int column) const {
+    if (!slabs) return int64_t{row} * columns + column;
+    return column / 64 * 64 * kPageRows + row * 64 + (column % 64 / 8 ^ row % 8) * 8;
+  }
   __device__ int64_t tile(int place, int head) const {
     return static_cast<int64_t>(place) * key_heads + head;
   }
@@ -66,8 +75,12 @@ __device__ inline void take_halves(float value, uint16_t& high, uint16_t& low) {
 // Fills the tiles of all pages.
 void take_rows_apart(CudaDevice& device, const PromptView& view, const RowFormat& keys,
                      const RowFormat& values);
-// Adds to the mixtures of the queries of `items` what values that are not finite make of them.
 struct PromptItem;
+// Whether the card multiplies with warpgroups (warpgroup_prompts.cu), of tiles that are slabs.
+bool has_prompt_groups(const CudaDevice& device);
+void attend_prompt_groups(CudaDevice& device, const PromptView& view, const PromptItem* items,
+                          int64_t count);
+// Adds to the mixtures of the queries of `items` what values that are not finite make of them.
 void add_odd_values(CudaDevice& device, const PromptView& view, const RowFormat& values,
                     const PromptItem* items, int64_t count);
 

@@ -105,7 +105,7 @@ __global__ void __launch_bounds__(kSplitThreads) split(const Split a) {
 }
 
 // A block takes a stretch of f32 numbers apart, in units of its largest.
-template <bool kWide>
+template <bool kWide, int kParts>
 __global__ void __launch_bounds__(kSplitThreads) split_in_units(const Split a, float* units) {
   wait_for_earlier();
   using Pieces = WeightPieces<DType::f32>;
@@ -137,8 +137,8 @@ __global__ void __launch_bounds__(kSplitThreads) split_in_units(const Split a, f
     }
 #pragma unroll
     for (float& value : values) value *= factor;
-    store_quad<HalfParts, 2>(values, to + piece * kPiece, a.part);
-    store_quad<HalfParts, 2>(values + 4, to + piece * kPiece + 4, a.part);
+    store_quad<HalfParts, kParts>(values, to + piece * kPiece, a.part);
+    store_quad<HalfParts, kParts>(values + 4, to + piece * kPiece + 4, a.part);
   }
 }
 
@@ -223,7 +223,9 @@ void split_rows(CudaDevice& device, const ConstMatrix& from, int64_t step, const
   if (to.units == nullptr) return split_parts(device, from, step, to);
   if (to.rows == 0 || to.width == 0) return;
   const Split a = split_of<DType::f32>(from, step, to);
-  device.launch("take numbers apart", a.wide ? split_in_units<true> : split_in_units<false>,
+  const auto kernel = to.count == 1 ? (a.wide ? split_in_units<true, 1> : split_in_units<false, 1>)
+                                    : (a.wide ? split_in_units<true, 2> : split_in_units<false, 2>);
+  device.launch("take numbers apart", kernel,
                 {dim3(static_cast<unsigned>(to.rows * to.groups)), kSplitThreads}, a, to.units);
 }
 
