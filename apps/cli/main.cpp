@@ -124,7 +124,7 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
                  "Type of cached rows (default: f16; for k by the budget)")
       ->check(CLI::IsMember(cache_types()));
   app.add_option("--compute-type", options.engine.compute_type,
-                 "What activations are rounded to where weights are i8 (auto: int8)")
+                 "What activations are rounded to (auto: int8 where weights are i8)")
       ->check(CLI::IsMember(compute_types()))
       ->capture_default_str();
   app.add_option("--cache-budget", options.engine.cache_budget,

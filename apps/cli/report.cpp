@@ -78,7 +78,12 @@ void print_calibration(const std::optional<Calibration>& calibration) {
 }
 
 std::string products_text(const std::string& compute_type) {
-  if (compute_type == "float32") return "float32";
+  if (compute_type == "float32") return compute_type;
+  if (compute_type == "float16") {
+    return "float16: of prompts and encoders, activations and what attention multiplies are "
+           "rounded "
+           "to 11 bits";
+  }
   const bool bytes = compute_type == "int8";
   return compute_type + ": with weights of i8, each row of activations is rounded to " +
          (bytes ? "8" : "16") + " bits, by 1/" + (bytes ? "254" : "65278") +

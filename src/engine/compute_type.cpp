@@ -15,6 +15,7 @@ struct ComputeType {
 };
 
 constexpr std::array kTypes = {ComputeType{"float32", Inputs::f32},
+                               ComputeType{"float16", Inputs::f16},
                                ComputeType{"int16", Inputs::i16}, ComputeType{"int8", Inputs::i8}};
 constexpr Inputs kUsual = Inputs::i8;
 
@@ -41,18 +42,23 @@ std::string_view name_of(Inputs inputs) {
 }
 
 Inputs compute_type(const std::string& name, const Checkpoint* checkpoint, const Kernels& kernels) {
-  const bool possible = has_bytes(checkpoint) && kernels.rounds_inputs();
-  if (name == "auto") return possible ? kUsual : Inputs::f32;
+  const auto suits = [&](Inputs inputs) {
+    const bool bytes = inputs == Inputs::i8 || inputs == Inputs::i16;
+    return kernels.takes(inputs) && (!bytes || has_bytes(checkpoint));
+  };
+  if (name == "auto") return suits(kUsual) ? kUsual : Inputs::f32;
   for (const ComputeType& type : kTypes) {
     if (type.name != name) continue;
-    if (type.inputs == Inputs::f32 || possible) return type.inputs;
-    throw Error(ErrorCode::bad_request,
-                kernels.rounds_inputs()
-                    ? "The model has no weights of i8 to multiply rounded activations with: only "
-                      "auto and float32 suit it."
-                    : "This device multiplies in f32 whatever the weights are: only auto and "
-                      "float32 suit it.",
-                name);
+    if (suits(type.inputs)) return type.inputs;
+    std::string others = "auto";
+    for (const ComputeType& other : kTypes) {
+      if (suits(other.inputs)) others += ", " + std::string(other.name);
+    }
+    const std::string reason = kernels.takes(type.inputs)
+                                   ? "The model has no weights of i8 to multiply rounded "
+                                     "activations with"
+                                   : "This device does not multiply so";
+    throw Error(ErrorCode::bad_request, reason + "; what suits: " + others + ".", name);
   }
   std::string known;
   for (const std::string& type : compute_type_names()) known += (known.empty() ? "" : ", ") + type;

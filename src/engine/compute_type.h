@@ -1,5 +1,5 @@
-// Compute types: what products with i8 weights take (Inputs), by the names that CTranslate2 and
-// faster-whisper have for it. Weights of other types are multiplied in f32 whatever is asked for.
+// Compute types: what products take (Inputs), by the names that CTranslate2 and faster-whisper have
+// for it.
 #pragma once
 
 #include <string>

@@ -33,14 +33,20 @@ namespace slim {
 
 enum class Activation : uint8_t { none, relu, gelu, gelu_tanh, silu, tanh };  // gelu: with erf
 
-// What a product with i8 weights takes for x, where Kernels::rounds_inputs(); others take f32.
-//   i8, i16: row x is s q with s = max |x| / L and q the integers nearest to x / s, in f32 (see
+// What a product takes for x, where Kernels::takes() it; else f32.
+//   f16:     each number is rounded to 11 bits, off by 2^-12 of itself or 2^-40 of its row's
+//   largest,
+//            or to 16 bits beside bf16 and block weights. Only where there are many rows, whatever
+//            the weights but f32. For attention: queries, keys, values and weights of many tokens.
+//            What is NaN or infinite stays so.
+//   i8, i16: with i8 weights, row x is s q with s = max |x| / L and q the integers nearest to x /
+//   s, in f32 (see
 //            InputScale); L is 127 or 32,639. The sum of q times weight is exact for K <= 131,072,
 //            which is the most there may be.
-// So each number of a row is off by s / 2 and f32 rounding, and a product by (s / 2) sum_k
+// There each number of a row is off by s / 2 and f32 rounding, and a product by (s / 2) sum_k
 // |weight[n, k]|: s / 2 is a 254th or 65,278th of the row's largest number. A row with a NaN or
 // infinity gives NaN alone; one without a number of 2^-110 or more counts as zeros.
-enum class Inputs : uint8_t { f32, i16, i8 };
+enum class Inputs : uint8_t { f32, f16, i16, i8 };
 
 // y[t, n] = activation(sum_k x[t, k] * weight[n, k] + bias[n]) + (accumulate ? y[t, n] : 0)
 struct Linear {
@@ -112,7 +118,7 @@ struct Rotate {
 // y[t] = table[ids[t]] * scale[ids[t]] * factor + positions[places[t]]
 struct Embed {
   std::span<const int32_t> ids;  // [T], each in [0, rows of table): the caller has checked
-  ConstMatrix table;  // [V, D]; f32, f16, bf16, a block type, or i8 (Kernels::rounds_inputs)
+  ConstMatrix table;  // [V, D]; f32, f16, bf16, a block type, or i8 (where takes(Inputs::i8))
   const float* scale = nullptr;          // [V], of an i8 table; of others none (1)
   float factor = 1.0F;                   // Gemma: sqrt(D)
   std::span<const int32_t> places = {};  // [T], or none with no positions
@@ -162,6 +168,7 @@ struct AttendDense {
   // p: [batch * S], where each row stands in its run, which has gaps (Chronos: values that are
   // missing); or none: row after row.
   std::span<const int32_t> places = {};
+  Inputs inputs = Inputs::f32;  // or f16
 };
 
 // Where one plane of paged rows lies: it starts at `offset` in each page. Row s that stands alone
@@ -253,6 +260,7 @@ struct Attend {
   Matrix lse = {};       // [T, H] f32: log of the sum of exp(score); or no rows: not wanted
   bool merge = false;    // mixed and lse hold the result over other rows, and get that over both
   bool keep_lse = true;  // of a merge: else lse may hold anything afterwards
+  Inputs inputs = Inputs::f32;  // or f16
 };
 
 // y[t] = x[t] - log(sum exp(x[t])), over each row.
@@ -316,8 +324,8 @@ class Kernels {
   // Whether sealed planes with Scaling::channel should be chunked, from 8 bits up. (Others do not
   // read such planes but for the reference.)
   virtual bool chunked() const { return false; }
-  // Whether products heed Inputs, and embeddings take tables of i8.
-  virtual bool rounds_inputs() const { return false; }
+  // Whether products heed these Inputs; of i8, whether embeddings take such tables, too.
+  virtual bool takes(Inputs inputs) const { return inputs == Inputs::f32; }
   // How much of a prompt is best done at a time.
   struct PromptSizes {
     int64_t tokens = 512;  // of a pass, and of those that attend to rebuilt values together

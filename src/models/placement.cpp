@@ -101,7 +101,7 @@ ModelWeights::Parts ModelWeights::Parts::on(Kernels& kernels, Inputs inputs) con
   Parts placed = *this;
   for (LinearWeights* table : {&placed.encoder_embed, &placed.embed}) {
     const bool bytes = !table->weight.empty() && table->weight.type() == DType::i8;
-    if (bytes && !kernels.rounds_inputs()) *table = {plain_weight(*table), {}, {}};
+    if (bytes && !kernels.takes(Inputs::i8)) *table = {plain_weight(*table), {}, {}};
   }
   const auto place = [&](Tensor& tensor) { tensor = tensor.on(kernels.device()); };
   visit(placed, place);

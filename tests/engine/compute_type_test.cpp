@@ -53,7 +53,10 @@ TEST_F(ComputeType, WhatCannotBeIsRefused) {
     EXPECT_TRUE(fails_with(ErrorCode::bad_request, {type, "no weights of i8"},
                            [&] { Engine(path("floats"), options(type)); }));
   }
-  EXPECT_TRUE(fails_with(ErrorCode::bad_request, {"int4", "auto, float32, int16, int8"},
+  EXPECT_TRUE(fails_with(ErrorCode::bad_request,
+                         {"float16", "does not multiply so", "auto, float32, int16, int8"},
+                         [&] { Engine(path("bytes"), options("float16")); }));
+  EXPECT_TRUE(fails_with(ErrorCode::bad_request, {"int4", "auto, float32, float16, int16, int8"},
                          [&] { inspect(path("bytes"), options("int4")); }));
 }
 

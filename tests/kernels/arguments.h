@@ -75,7 +75,7 @@ class WrappedKernels : public Kernels {
 
   int threads() const override { return inner_->threads(); }
   bool chunked() const override { return inner_->chunked(); }
-  bool rounds_inputs() const override { return inner_->rounds_inputs(); }
+  bool takes(Inputs inputs) const override { return inner_->takes(inputs); }
   PromptSizes prompt_sizes() const override { return inner_->prompt_sizes(); }
   void linear(const Linear& a) override { derived().run(a, &Kernels::linear); }
   void grouped_linear(const GroupedLinear& a) override {

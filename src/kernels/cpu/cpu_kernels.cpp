@@ -23,7 +23,7 @@ class CpuKernels final : public Kernels {
   std::string_view name() const override { return name_; }
   Device& device() override { return host_device(); }
   int threads() const override { return pool_.threads(); }
-  bool rounds_inputs() const override { return true; }
+  bool takes(Inputs inputs) const override { return inputs != Inputs::f16; }
 
   void linear(const Linear& arguments) override { run_linear(context_, arguments); }
   void grouped_linear(const GroupedLinear& arguments) override {

@@ -393,6 +393,7 @@ void CudaKernels::attend_pair(const Attend& arguments) {
   }
   PromptCall call{
       {}, arguments.keys.format, arguments.values.format, SliceTables(prompts), rotations};
+  if (arguments.inputs == Inputs::f16) call.parts = 1;
   call.view = view_of(arguments, call.tables.aligned);
   call.view.key_octets = reads_octets(call.view, rotations);
   attend_prompts(device_, std::move(call));

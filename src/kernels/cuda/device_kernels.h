@@ -32,6 +32,9 @@ class CudaKernels final : public Kernels {
   Device& device() override { return device_; }
   int threads() const override { return 1; }
   bool chunked() const override { return true; }
+  bool takes(Inputs inputs) const override {
+    return inputs == Inputs::f32 || inputs == Inputs::f16;
+  }
   PromptSizes prompt_sizes() const override { return {.tokens = 4096, .rows = 4096}; }
 
   // products.cu

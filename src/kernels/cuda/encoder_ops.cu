@@ -344,6 +344,7 @@ static bool attend_as_prompts(CudaDevice& device, const AttendDense& a) {
   const int64_t width = a.q.columns / a.heads;
   if (a.k.stride != a.v.stride || !a.places.empty() || !is_prompt(rows)) return false;
   PromptCall call{{}, {DType::f32, a.k.stride}, {DType::f32, a.v.stride}, SliceTables({}), {}};
+  if (a.inputs == Inputs::f16) call.parts = 1;
   for (int64_t run = 0; run < a.batch; ++run) {
     std::vector<std::byte*> pages;
     for (int64_t row = 0; row < rows; row += kPageRows) {

@@ -255,7 +255,7 @@ void multiply_few_rows(CudaDevice& device, const Product& product) {
               .x_stride = product.x.stride,
               .y_stride = product.y.stride,
               .x_step = product.step(),
-              .inputs = product.inputs(),
+              .inputs = product.terms(),
               .outputs = product.outputs(),
               .tiles = static_cast<int>(tiles),
               .all_tiles = static_cast<int>(tiles * product.groups),

@@ -83,7 +83,7 @@ TileProduct tile_product(const Product& product, int tile_rows) {
           .x_stride = product.x.stride,
           .y_stride = product.y.stride,
           .x_step = product.step(),
-          .inputs = product.inputs(),
+          .inputs = product.terms(),
           .outputs = product.outputs(),
           .tiles = static_cast<int>(tiles),
           .rows = static_cast<int>(product.x.rows),

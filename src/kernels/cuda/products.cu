@@ -214,7 +214,7 @@ void Products::multiply_floats(const Product& product) {
           .sum = sum,
           .outputs = product.outputs(),
           .rows = rows,
-          .inputs = product.inputs(),
+          .inputs = product.terms(),
           .weight_stride = product.weight.stride,
           .x_stride = product.x.stride,
           .sum_stride = stride,
@@ -253,9 +253,9 @@ struct PartsWork {
 PartsWork::PartsWork(CudaDevice& device, const Product& product)
     : ready(lies_ready(product.weight)),
       apart(product.accumulate || !rows_aligned(product.y, 16) || product.outputs() % 4 != 0),
-      width(round_up(product.inputs(), kPiece)),
+      width(round_up(product.terms(), kPiece)),
       type(part_type(product.weight.type)),
-      count((type == DType::f16 ? 2 : 3) - (product.rounded ? 1 : 0)),
+      count((type == DType::f16 ? 2 : 3) - (product.inputs == Inputs::f16 ? 1 : 0)),
       made(type == DType::f16 ? count : 3) {
   const int64_t row_bytes = made * 2 * product.groups * width;
   rows = std::clamp<int64_t>(kRowScratch / row_bytes, 1, product.x.rows);
@@ -292,7 +292,7 @@ void Products::multiply_parts(const Product& product) {
                   .groups = product.groups,
                   .width = work.width,
                   .units = work.units == nullptr ? nullptr : floats(work.units)};
-    split_rows(device_, product.x.rows_from(begin, rows).columns_from(0, product.inputs()),
+    split_rows(device_, product.x.rows_from(begin, rows).columns_from(0, product.terms()),
                product.step(), x);
     for_tiles(product, work.outputs, [&](const Tile& tile) {
       const ConstMatrix own = product.weight.rows_from(tile.first(product), tile.count());
@@ -381,7 +381,8 @@ void CudaKernels::linear(const Linear& arguments) {
                             .scale = arguments.scale,
                             .bias = arguments.bias,
                             .y = arguments.y,
-                            .accumulate = arguments.accumulate};
+                            .accumulate = arguments.accumulate,
+                            .inputs = arguments.inputs};
   multiply(device_, *products_, Product{layer, arguments.activation});
 }
 

@@ -20,11 +20,10 @@ namespace slim {
 // What linear and grouped_linear have together.
 struct Product : GroupedLinear {
   Activation activation = Activation::none;
-  bool rounded = false;  // x may be taken for one part less, of many rows
 
   int64_t outputs() const { return weight.rows / groups; }  // of one group
-  int64_t inputs() const { return weight.columns; }
-  int64_t step() const { return x_stride == 0 ? inputs() : x_stride; }  // from x to x
+  int64_t terms() const { return weight.columns; }
+  int64_t step() const { return x_stride == 0 ? terms() : x_stride; }  // from x to x
 };
 
 // few_rows.cu: any number of rows, eight at a time; made for few.

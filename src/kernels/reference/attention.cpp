@@ -183,7 +183,7 @@ class SliceAttention {
 }  // namespace
 
 void ReferenceKernels::attend_dense(const AttendDense& arguments) {
-  const auto& [q, k, v, out, heads, batch, scale, bias, places] = arguments;
+  const auto& [q, k, v, out, heads, batch, scale, bias, places, inputs] = arguments;
   check(heads > 0 && q.columns % heads == 0, "heads divide the columns");
   check(batch > 0 && q.rows % batch == 0, "runs divide the rows");
   for (const ConstMatrix& other : {k, v, ConstMatrix(out)}) {
