@@ -131,7 +131,7 @@ struct Builder {
     UnigramModel::Settings settings;
     settings.single_precision = true;
     settings.byte_fallback = byte_fallback;
-    settings.unknown_by_content = !model.ids.empty();
+    settings.outer_vocabulary = !model.ids.empty();
     settings.unknown = unknown;
     // The bounds that sentencepiece starts from.
     settings.least = std::numeric_limits<float>::max();

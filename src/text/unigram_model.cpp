@@ -1,4 +1,4 @@
-// UnigramModel. Sentencepiece adds scores in f64 and keeps sums in f32; the other library keeps
+// UnigramModel. Sentencepiece rounds sums to f32 before it compares them; the other library adds in
 // f64. Ties and near ties come out by that, so it is followed.
 #include "text/unigram_model.h"
 
@@ -36,7 +36,8 @@ UnigramModel::UnigramModel(const Vocabulary& vocabulary, std::vector<Piece> piec
   }
   has_bytes_ = settings_.byte_fallback;
   for (size_t i = 0; i < byte_ids_.size(); ++i) {
-    byte_ids_[i] = vocabulary.model_id(byte_token(static_cast<uint8_t>(i))).value_or(-1);
+    const auto id = vocabulary.model_id(byte_token(static_cast<uint8_t>(i)));
+    byte_ids_[i] = id ? *id : settings_.outer_vocabulary ? settings_.unknown.value_or(-1) : -1;
     has_bytes_ = has_bytes_ && byte_ids_[i] >= 0;
   }
   if (!has_bytes_ && !settings_.unknown) {
@@ -53,18 +54,19 @@ int32_t UnigramModel::byte_id(uint8_t byte) const {
 
 void UnigramModel::cut(std::string_view word, std::vector<Scratch::Cut>& cuts) const {
   cuts.assign(word.size() + 1, {0, kUnknown, -1});
-  const double unknown = settings_.least - kUnknownPenalty;
   const auto rounded = [&](double sum) {
     return settings_.single_precision ? static_cast<double>(static_cast<float>(sum)) : sum;
   };
+  const double unknown = rounded(settings_.least - kUnknownPenalty);
   for (size_t begin = 0; begin < word.size();) {
     const double before = cuts[begin].score;
     const size_t character = utf8_part(word.substr(begin)).size;
     bool single = false;  // this character has a piece of its own
     const auto propose = [&](size_t end, double sum, int32_t piece) {
       Scratch::Cut& best = cuts[end];
+      sum = rounded(sum);
       if (best.begin >= 0 && !(sum > best.score)) return;
-      best = {rounded(sum), piece, static_cast<int32_t>(begin)};
+      best = {sum, piece, static_cast<int32_t>(begin)};
     };
     tree_.each_prefix(word.substr(begin), [&](size_t length, int32_t piece) {
       const Value& value = values_[static_cast<size_t>(piece)];
@@ -73,17 +75,19 @@ void UnigramModel::cut(std::string_view word, std::vector<Scratch::Cut>& cuts) c
       propose(begin + length, (value.user_defined ? user_defined : value.score) + before, piece);
       single = single || length == character;
     });
-    if (!single) propose(begin + character, rounded(unknown + before), kUnknown);
+    if (!single) propose(begin + character, unknown + before, kUnknown);
     begin += character;
   }
 }
 
 void UnigramModel::append_unknown(std::string_view surface, const Vocabulary& vocabulary,
                                   std::vector<int32_t>& ids) const {
-  const auto whole = settings_.unknown_by_content ? vocabulary.id(surface) : std::nullopt;
-  if (whole) return ids.push_back(*whole);
-  if (!has_bytes_) return ids.push_back(*settings_.unknown);
-  for (const char byte : surface) ids.push_back(byte_ids_[static_cast<uint8_t>(byte)]);
+  if (has_bytes_) {
+    for (const char byte : surface) ids.push_back(byte_ids_[static_cast<uint8_t>(byte)]);
+    return;
+  }
+  const auto whole = settings_.outer_vocabulary ? vocabulary.id(surface) : std::nullopt;
+  ids.push_back(whole ? *whole : *settings_.unknown);
 }
 
 void UnigramModel::encode(std::string_view word, const Vocabulary& vocabulary, Scratch& scratch,

@@ -32,8 +32,9 @@ class UnigramModel final : public WordModel {
   struct Settings {
     bool single_precision = false;  // sums are rounded to f32, as sentencepiece does
     bool byte_fallback = false;
-    // Unknown characters in a row that are a token of the vocabulary together are that token.
-    bool unknown_by_content = false;
+    // The ids are those of a vocabulary beside the pieces: it may lack tokens for bytes, which are
+    // unknown then, and unknown characters in a row that are a token of it together are that token.
+    bool outer_vocabulary = false;
     double least = 0;  // the least score of all, and ...
     double most = 0;   // ... the most
     std::optional<int32_t> unknown;
