@@ -5,18 +5,22 @@
 
 and seeds of two fuzzers, tests/fuzz/corpus/{sentencepiece_tokenizer,tokenizer}/unigram.*.
 
-Usage: make_golden_numbered_pieces.py OUT [COUNT]
+Usage: make_golden_numbered_pieces.py OUT
 
 The models are trained here by sentencepiece (unigram and BPE, with a table of characters and
 without, with and without tokens for bytes) and read by Transformers' classes for T5, mT5, Pegasus,
 mBART, mBART-50, NLLB, M2M100, Marian and BART: the ones over sentencepiece itself, which Transformers
 has up to version 4, and for some the ones over the `tokenizers` library, whose tokenizer.json is
-kept. COUNT texts of make_golden_text.py's 5,000 are taken, 120 if it is not given.
+kept.
 
-The file, before zlib, is JSON: "texts"; "tokenizers", by name: "files" (a name and its bytes in base
-64), "plain" (ids without special tokens), "full" (with them and with the template, for the source
-language "source" where there is one), "decoded" (of "full", without special tokens, stripped at both
-ends) and "target" with its token "forced", where there are languages.
+The file, before zlib, is JSON: "texts", some and 100 of make_golden_text.py's 5,000; "block";
+"tokenizers", by name: "files" (a name and its bytes in base 64), "plain" (ids without special tokens),
+"full" (with them and with the template, for the source language "source" where there is one),
+"decoded" (of "full", without special tokens, stripped at both ends) and "target" with its token
+"forced", where there are languages; of Marian "written" (ids of the texts as targets) and "read_back"
+(of these); "digests" of all 5,000 texts: of each "block" of them an FNV-1a hash of 32 bits over the
+numbers, four bytes each, that are of each text the count of "plain" and these ids; of Marian the same
+of "written"; where there is no "source" the same of "full".
 """
 
 import base64
@@ -24,6 +28,7 @@ import io
 import json
 import os
 import pathlib
+import struct
 import sys
 import tempfile
 import zlib
@@ -48,7 +53,7 @@ from transformers import (
 from transformers.models.m2m_100.tokenization_m2m_100 import FAIRSEQ_LANGUAGE_CODES
 
 EXTRA = [
-    "", " ", "Hello world", "  the   words  ", "x", "the words of a text that is longer than others",
+    "", " ", "Hello world", "the words", "  the   words  ", "x", "the words of a text that is longer than others",
     "naïve café", "</s>x", "a </s> b", "<unk>x", "<pad> <pad>",
     "<extra_id_0> the <extra_id_1>, of", "x<extra_id_99>y  <extra_id_0>", "<mask> a", "a <mask> b",
     "<mask_1> x <mask_2>", "<unk_5> a", "en_XX hello", "__en__ a __fr__", "eng_Latn the", "жжж жж",
@@ -62,12 +67,21 @@ RULES = {
     "ﬁ": "fi", "½": "1⁄2", "™": "TM", "…": "...", "e\u0301": "é", "e\u0301\u0301": "é'", "a\u0308": "ä",
     "¨": " \u0308", "Ⅷ": "VIII", "²": "2",
 }
+COUNT = 120
+BLOCK = 20  # texts a digest
 NO_BOS = dict(pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
 
 
-def texts(count):
-    chosen = [t for t in make_texts()[30:] if len(t) < 100]
-    return EXTRA + chosen[:: len(chosen) // (count - len(EXTRA))][: count - len(EXTRA)]
+def texts(every):
+    chosen = [t for t in every[30:] if len(t) < 100]
+    return EXTRA + chosen[:: len(chosen) // (COUNT - len(EXTRA))][: COUNT - len(EXTRA)]
+
+
+def digest(numbers):
+    value = 0x811C9DC5
+    for byte in struct.pack(f"<{len(numbers)}I", *numbers):
+        value = (value ^ byte) * 0x01000193 & 0xFFFFFFFF
+    return value
 
 
 def train(folder, kind, **settings):
@@ -85,7 +99,9 @@ def train(folder, kind, **settings):
         sentence_iterator=iter(lines), model_writer=out, model_type=kind,
         character_coverage=0.995, hard_vocab_limit=False, num_threads=1, minloglevel=2,
         **{"vocab_size": 300, **settings})
-    return out.getvalue()
+    model = model_pb2.ModelProto.FromString(out.getvalue())
+    model.normalizer_spec.normalization_rule_tsv = ""  # a temporary path
+    return model.SerializeToString()
 
 
 def vocabulary(models, extra=(), without=None):
@@ -106,10 +122,33 @@ def additional(tokenizer):
     return json.dumps(named).encode()
 
 
+def plain_ids(tokenizer, strings):
+    return [tokenizer.encode(s, add_special_tokens=False, split_special_tokens=True) for s in strings]
+
+
+def written_ids(tokenizer, strings):
+    return [tokenizer(text_target=s, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+            for s in strings]
+
+
+def text_of(tokenizer, ids):
+    return tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
+
+
 class Maker:
-    def __init__(self, strings):
-        self.strings = strings
+    def __init__(self, every):
+        self.every = every
+        self.strings = texts(every)
         self.tokenizers = {}
+
+    def digests(self, tokenizer, source, apart):
+        lists = [plain_ids(tokenizer, self.every)]
+        if apart:
+            lists.append(written_ids(tokenizer, self.every))
+        if not source:
+            lists.append([tokenizer.encode(s) for s in self.every])
+        numbers = [[n for ids in of_text for n in [len(ids), *ids]] for of_text in zip(*lists)]
+        return [digest(sum(numbers[i : i + BLOCK], [])) for i in range(0, len(numbers), BLOCK)]
 
     def add(self, name, load, files, source=None, target=None, list_additional=False, keep=None):
         with tempfile.TemporaryDirectory() as folder:
@@ -126,14 +165,17 @@ class Maker:
                 tokenizer.save_pretrained(saved)
                 files = {f: (saved / f).read_bytes() for f in keep}
         full = [tokenizer.encode(s) for s in self.strings]
+        apart = "target.spm" in files
         made = {
             "files": {f: base64.b64encode(c).decode() for f, c in files.items()},
-            "plain": [tokenizer.encode(s, add_special_tokens=False, split_special_tokens=True)
-                      for s in self.strings],
+            "plain": plain_ids(tokenizer, self.strings),
             "full": full,
-            "decoded": [tokenizer.decode(ids, skip_special_tokens=True,
-                                         clean_up_tokenization_spaces=False).strip() for ids in full],
+            "decoded": [text_of(tokenizer, ids) for ids in full],
+            "digests": self.digests(tokenizer, source, apart),
         }
+        if apart:
+            made["written"] = written_ids(tokenizer, self.strings)
+            made["read_back"] = [text_of(tokenizer, ids) for ids in made["written"]]
         if source:
             code = "__" + target + "__" if name.startswith("m2m") else target
             made.update(source=source, target=target, forced=tokenizer.convert_tokens_to_ids(code))
@@ -173,6 +215,11 @@ def add_slow(maker, models):
     maker.add("marian", MarianTokenizer.from_pretrained,
               {"source.spm": pair[0], "target.spm": pair[1],
                "vocab.json": vocabulary(pair, [">>fra<<", ">>deu<<", "жжж", "日本"], without=5)})
+    maker.add("marian_apart", MarianTokenizer.from_pretrained,
+              {"source.spm": pair[0], "target.spm": pair[1],
+               "vocab.json": vocabulary(pair[:1], [">>fra<<"], without=5),
+               "target_vocab.json": vocabulary(pair[1:], without=7),
+               **config(separate_vocabs=True)})
 
 
 def add_fast(maker, models):
@@ -225,7 +272,6 @@ def write_seeds(folder, corpus):
 
 def main():
     out = pathlib.Path(sys.argv[1])
-    strings = texts(int(sys.argv[2]) if len(sys.argv) > 2 else 120)
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder)
         write_seeds(path, pathlib.Path(__file__).parent.parent / "tests" / "fuzz" / "corpus")
@@ -237,10 +283,10 @@ def main():
             "t5_user": train(path, "unigram", user_defined_symbols=["<sep>", "the the", "\u2581zz"],
                              remove_extra_whitespaces=False, **NO_BOS),
         }
-    maker = Maker(strings)
+    maker = Maker(make_texts())
     add_slow(maker, models)
     add_fast(maker, models)
-    made = {"texts": strings, "tokenizers": maker.tokenizers}
+    made = {"texts": maker.strings, "block": BLOCK, "tokenizers": maker.tokenizers}
     text = json.dumps(made, ensure_ascii=False, separators=(",", ":"))
     (out / "numbered_pieces.json.z").write_bytes(zlib.compress(text.encode(), 9))
 

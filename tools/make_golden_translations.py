@@ -30,6 +30,7 @@ TEXTS = ["Hello world", "  the   words  ", "x", "the words of a text that is lon
 SIZES = dict(d_model=16, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2,
              decoder_attention_heads=2, encoder_ffn_dim=24, decoder_ffn_dim=24,
              max_position_embeddings=80)
+PREFIX = "the words"  # of each target
 # Settings of generate(), under the names of TranslateOptions.
 SETTINGS = [
     dict(beams=1),
@@ -39,6 +40,7 @@ SETTINGS = [
     dict(beams=4, no_repeat_ngram=2),
     dict(beams=1, no_repeat_ngram=3, repetition_penalty=1.3),
     dict(beams=4, repetition_penalty=1.3, max_tokens=20),
+    dict(beams=4, target_prefix=PREFIX),
 ]
 NAMES = dict(beams="num_beams", hypotheses="num_return_sequences", length_penalty="length_penalty",
              min_tokens="min_new_tokens", no_repeat_ngram="no_repeat_ngram_size",
@@ -65,34 +67,49 @@ MODELS = {
     "bart_json": ("BartConfig", "BartForConditionalGeneration", 2,
                   dict(**SIZES, decoder_start_token_id=2, pad_token_id=1, eos_token_id=2,
                        bos_token_id=0), dict(forced_bos_token_id=0)),
+    # Source and target have vocabularies of their own.
+    "marian_apart": ("MarianConfig", "MarianMTModel", 1.3,
+                     dict(**SIZES, decoder_start_token_id=1, pad_token_id=1, eos_token_id=2,
+                          activation_function="swish", scale_embedding=True,
+                          share_encoder_decoder_embeddings=False), {}),
 }
+
+
+def above(lists):
+    """A size of a vocabulary for these ids, a multiple of 8."""
+    return 8 * (max(max(ids, default=0) for ids in lists) // 8 + 1)
 
 
 def build(name, seed, golden):
     config, head, ends, fields, _ = MODELS[name]
-    vocabulary = 8 * (max(max(ids) for ids in golden["full"]) // 8 + 1)
+    fields = dict(fields)
+    if name == "marian_apart":
+        fields["decoder_vocab_size"] = above(golden["written"])
+    vocabulary = above(golden["full"])
     vocabulary = max(vocabulary, golden.get("forced", 0) + 1, 608 if name == "bart_json" else 0,
                      512 if name == "marian" else 0)
     config = getattr(transformers, config)(vocab_size=vocabulary, **fields)
     model = getattr(transformers, head)(config).eval()
     randomise(model, seed)
+    # What layers add outweighs the embedding, or tied heads would repeat a token for ever; or does not
+    # by far, or the token before would not count. Last norms: probabilities are far apart.
+    branches, last_norms, tables = (0.5, 0.7, 9) if name == "marian_apart" else (4, 20, 0.3)
     with torch.no_grad():
-        # What layers add outweighs the embedding, or tied heads would repeat a token for ever.
         for parameter_name, p in model.named_parameters():
             if parameter_name.endswith(BRANCHES):
-                p.mul_(4)
+                p.mul_(branches)
             if parameter_name.endswith(LAST_NORMS):
-                p.mul_(20)  # probabilities are far apart
-        shared = model.get_input_embeddings().weight
-        shared.mul_(0.3)
-        shared[config.eos_token_id] *= ends
-        if name == "marian":
-            shared[config.pad_token_id] = 0
+                p.mul_(last_norms)
+        for table in {model.get_encoder().embed_tokens.weight, model.get_decoder().embed_tokens.weight}:
+            table.mul_(tables)
+            table[config.eos_token_id] *= ends
+            if name.startswith("marian"):
+                table[config.pad_token_id] = 0
     return model
 
 
 def generate(model, golden, source, setting, begun):
-    options = {NAMES[k]: v for k, v in setting.items()}
+    options = {NAMES[k]: v for k, v in setting.items() if k in NAMES}
     if "forced" in golden:
         options["forced_bos_token_id"] = golden["forced"]
     if begun is not None:
@@ -100,6 +117,10 @@ def generate(model, golden, source, setting, begun):
         options["decoder_start_token_id"] = begun
     options.setdefault("max_new_tokens", COUNT)
     ids = torch.tensor([source])
+    if "target_prefix" in setting:
+        prefix = golden.get("written", golden["plain"])[golden["texts"].index(PREFIX)]
+        options["decoder_input_ids"] = torch.tensor(
+            [[model.generation_config.decoder_start_token_id, *prefix]])
     with torch.no_grad():
         out = model.generate(ids, do_sample=False, return_dict_in_generate=True, output_scores=True,
                              **options)
@@ -121,8 +142,7 @@ def write(root, name, seed, golden, texts):
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     for file, content in golden["files"].items():
-        if file != "target.spm":
-            (directory / file).write_bytes(base64.b64decode(content))
+        (directory / file).write_bytes(base64.b64decode(content))
     model = build(name, seed, golden)
     model.save_pretrained(directory)
     fields = {k: v for k, v in MODELS[name][3].items() if k.endswith("token_id")}
@@ -131,14 +151,17 @@ def write(root, name, seed, golden, texts):
     model.generation_config = transformers.GenerationConfig.from_pretrained(directory)
     begun = golden["forced"] if name == "mbart" else None
     sources = [golden["full"][texts.index(t)] for t in TEXTS]
-    if name == "marian":  # one of several targets
+    if name.startswith("marian"):  # one of several targets
         vocabulary = json.loads((directory / "vocab.json").read_text())
         golden = {**golden, "target": "fra"}
         sources = [[vocabulary[">>fra<<"], *s] for s in sources]
     chosen = list(zip(TEXTS, sources))
     expected = dict(texts=[t for t, _ in chosen], source=golden.get("source", ""),
                     target=golden.get("target", ""), results=[])
+    forces = "forced" in golden or "forced_bos_token_id" in generation
     for setting in SETTINGS:
+        if forces and "target_prefix" in setting:
+            continue  # forced by Transformers only where nothing else begins a text
         made = [generate(model, golden, s, setting, begun) for _, s in chosen]
         expected["results"].append(dict(setting=setting, texts=made))
     (directory / "expected.json").write_text(json.dumps(expected, ensure_ascii=False) + "\n")
@@ -154,8 +177,10 @@ def main():
     root = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else GOLDEN / "translation"
     packed = (GOLDEN / "text" / "numbered_pieces.json.z").read_bytes()
     golden = json.loads(zlib.decompress(packed))
+    torch.set_num_threads(1)
     for seed, name in enumerate(MODELS, 20):
-        write(root, name, seed, golden["tokenizers"][name], golden["texts"])
+        made = {**golden["tokenizers"][name], "texts": golden["texts"]}
+        write(root, name, seed, made, golden["texts"])
 
 
 if __name__ == "__main__":

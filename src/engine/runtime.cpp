@@ -184,10 +184,12 @@ void Runtime::read_vocabulary() {
                   (files_.directory / "tokenizer.json").string());
     }
   } else if (reads()) {
-    translation_tokens_.emplace(tokenizer_,
-                                metadata != nullptr ? read_gguf_translation(*metadata)
-                                                    : TranslationFiles::read(files_.directory),
-                                files_.spec.vocabulary);
+    translation_tokens_.emplace(
+        tokenizer_,
+        metadata != nullptr ? read_gguf_translation(*metadata)
+                            : TranslationFiles::read(files_.directory),
+        files_.spec.vocabulary,
+        metadata != nullptr ? nullptr : Tokenizer::load_target(files_.directory));
     text_tokens_ = TextTokens{{}, false, translation_tokens_->ends()};
   } else {
     // A GGUF file says everything itself: what lies beside it may be of another model.

@@ -68,7 +68,10 @@ std::vector<Generation> generate_text(Runtime& runtime,
   const Model& model = runtime.model();
   const Prompts prompts = runtime.reads() ? read_prompts(runtime, model, requests)
                                           : continued_prompts(runtime, requests);
-  Generator generator(model, runtime.shared_tokenizer(), runtime.text_tokens());
+  Generator generator(model,
+                      runtime.reads() ? runtime.translation_tokens().target_tokenizer()
+                                      : runtime.shared_tokenizer(),
+                      runtime.text_tokens());
   std::vector<Generation> generations = generator.run(prompts.texts);
   for (size_t i = 0; i < generations.size(); ++i) {
     GenerateStats& stats = generations[i].stats;

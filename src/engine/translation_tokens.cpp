@@ -73,8 +73,11 @@ TranslationFiles TranslationFiles::read(const std::filesystem::path& directory) 
 }
 
 TranslationTokens::TranslationTokens(std::shared_ptr<const Tokenizer> tokenizer,
-                                     TranslationFiles files, int64_t vocabulary)
-    : tokenizer_(std::move(tokenizer)), files_(std::move(files)) {
+                                     TranslationFiles files, int64_t vocabulary,
+                                     std::shared_ptr<const Tokenizer> target)
+    : tokenizer_(std::move(tokenizer)),
+      target_(target != nullptr ? std::move(target) : tokenizer_),
+      files_(std::move(files)) {
   const JsonObject& generation = files_.generation;
   const JsonObject& config = files_.config;
   const auto refuse = [&](const std::string& text) {
@@ -93,7 +96,7 @@ TranslationTokens::TranslationTokens(std::shared_ptr<const Tokenizer> tokenizer,
   if (!starts.empty()) start_ = starts.front();
   // CTranslate2's config names it.
   const auto name = string_of(config, "decoder_start_token");
-  if (starts.empty() && name) start_ = tokenizer_->id(*name);
+  if (starts.empty() && name) start_ = target_->id(*name);
   if (!start_ && !begins.empty() && place_ != Place::behind) start_ = begins.front();
   if (!start_ && place_ != Place::behind) {
     refuse("No file says which token the decoder starts with (decoder_start_token_id).");
@@ -103,13 +106,14 @@ TranslationTokens::TranslationTokens(std::shared_ptr<const Tokenizer> tokenizer,
 
 void TranslationTokens::find_ends(int64_t vocabulary) {
   ends_ = ids_of({&files_.generation, &files_.config}, "eos_token_id", vocabulary);
-  const std::optional<int32_t> own = tokenizer_->eos() ? tokenizer_->eos() : tokenizer_->id("</s>");
+  const auto end_of = [](const Tokenizer& one) { return one.eos() ? one.eos() : one.id("</s>"); };
+  const std::optional<int32_t> own = end_of(*target_);
   if (ends_.empty() && own) ends_.push_back(*own);
   if (ends_.empty()) {
     throw Error(ErrorCode::bad_file, "No file says which token ends a text (eos_token_id).",
                 files_.place);
   }
-  end_ = own.value_or(ends_.front());
+  end_ = end_of(*tokenizer_).value_or(ends_.front());
   std::sort(ends_.begin(), ends_.end());
 }
 
@@ -304,15 +308,15 @@ std::vector<int32_t> TranslationTokens::begin(const Route& route) const {
 }
 
 std::vector<int32_t> TranslationTokens::target(std::string_view text) const {
-  return tokenizer_->encode(text);
+  return target_->encode(text);
 }
 
 std::string TranslationTokens::text(const std::vector<int32_t>& tokens) const {
   std::vector<int32_t> known;  // models pad their vocabulary
   for (const int32_t token : tokens) {
-    if (tokenizer_->has(token)) known.push_back(token);
+    if (target_->has(token)) known.push_back(token);
   }
-  return strip_text(valid_utf8(tokenizer_->decode(known)), {}, true, true);
+  return strip_text(valid_utf8(target_->decode(known)), {}, true, true);
 }
 
 }  // namespace slim

@@ -43,10 +43,11 @@ struct TranslationFiles {
 
 class TranslationTokens {
  public:
-  // Throws Error{bad_file} for ids outside the vocabulary, and where nothing says which token the
-  // decoder starts with or how a text ends.
+  // `target` is null where one tokenizer is for both sides; `vocabulary` is the decoder's. Throws
+  // Error{bad_file} for ids outside it, and where nothing says which token the decoder starts with
+  // or how a text ends.
   TranslationTokens(std::shared_ptr<const Tokenizer> tokenizer, TranslationFiles files,
-                    int64_t vocabulary);
+                    int64_t vocabulary, std::shared_ptr<const Tokenizer> target = nullptr);
 
   // Throws Error{bad_request} for a language that the model does not know, and for one that is
   // missing, with the list of those it knows.
@@ -65,6 +66,8 @@ class TranslationTokens {
   // at its ends.
   std::string text(const std::vector<int32_t>& tokens) const;
 
+  // Of what the decoder writes.
+  const std::shared_ptr<const Tokenizer>& target_tokenizer() const noexcept { return target_; }
   const std::vector<int32_t>& ends() const noexcept { return ends_; }
   bool is_end(int32_t token) const;
   // The codes of all languages, and the pairs of those that are not translated freely.
@@ -88,7 +91,8 @@ class TranslationTokens {
   void require_language(std::string_view code, const char* which) const;
   [[noreturn]] void refuse_language(const std::string& why, std::string_view code) const;
 
-  std::shared_ptr<const Tokenizer> tokenizer_;
+  std::shared_ptr<const Tokenizer> tokenizer_;  // of sources
+  std::shared_ptr<const Tokenizer> target_;
   TranslationFiles files_;
   Place place_ = Place::none;
   std::vector<Language> languages_;

@@ -22,6 +22,10 @@ class Tokenizer {
   // that file alone. Throws Error{bad_file} naming file and field; Error{unsupported_model} naming
   // the component that is not known here.
   static std::shared_ptr<const Tokenizer> load(const std::filesystem::path& path);
+  // What the decoder of a model's folder writes in, where its target.spm says that in other pieces
+  // than its source.spm; in a vocabulary of their own, too, if there is a target_vocab.json. Null
+  // where one tokenizer is for both. Throws as load() does.
+  static std::shared_ptr<const Tokenizer> load_target(const std::filesystem::path& folder);
 
   // The ids of UTF-8 text. Special tokens that appear in the text are recognised only if `specials`
   // (else they are ordinary characters). The template's tokens, such as one that begins the text,

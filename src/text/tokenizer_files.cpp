@@ -68,11 +68,6 @@ PartsPointer from_numbered_pieces(const fs::path& folder, const char* name,
                                   const TokenizerConfig& config) {
   const fs::path vocabulary = folder / "vocab.json";
   PieceModel model = read_pieces(folder / name, config.legacy.value_or(true));
-  if (config.separate) {
-    throw Error(ErrorCode::unsupported_model,
-                "Source and target have vocabularies of their own, which is not supported.",
-                (folder / "tokenizer_config.json").string());
-  }
   const bool aligned = std::string_view(name) == "sentencepiece.bpe.model";
   if (fs::exists(vocabulary)) {
     number_by_vocabulary(model, config, read_token_list(vocabulary), aligned, vocabulary.string());
@@ -84,6 +79,19 @@ PartsPointer from_numbered_pieces(const fs::path& folder, const char* name,
     number_with_extra_ids(model, config);
   }
   return make_piece_tokenizer(std::move(model), (folder / name).string());
+}
+
+PartsPointer from_target_pieces(const fs::path& folder, TokenizerConfig config) {
+  const fs::path pieces = folder / "target.spm";
+  fs::path vocabulary = folder / "vocab.json";
+  if (config.separate) {
+    vocabulary = folder / "target_vocab.json";
+    config.added.clear();  // with the source's ids
+    config.additional.clear();
+  }
+  PieceModel model = read_pieces(pieces, config.legacy.value_or(true));
+  number_by_vocabulary(model, config, read_token_list(vocabulary), false, vocabulary.string());
+  return make_piece_tokenizer(std::move(model), pieces.string());
 }
 
 // A merge a line; the first line may be a comment with the format's version.
@@ -151,6 +159,17 @@ std::shared_ptr<const Tokenizer> Tokenizer::load(const fs::path& path) {
   } else {
     parts = from_json(path);
   }
+  return std::make_shared<const Tokenizer>(std::move(parts));
+}
+
+std::shared_ptr<const Tokenizer> Tokenizer::load_target(const fs::path& folder) {
+  const auto exists = [&](const char* name) { return fs::exists(folder / name); };
+  const TokenizerConfig config = TokenizerConfig::read(folder);
+  const bool shared = !exists("tokenizer.json") && exists("source.spm") && exists("target.spm") &&
+                      exists("vocab.json");
+  if (!config.separate && !shared) return nullptr;
+  PartsPointer parts = from_target_pieces(folder, config);
+  config.apply(*parts);
   return std::make_shared<const Tokenizer>(std::move(parts));
 }
 

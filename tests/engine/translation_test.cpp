@@ -49,6 +49,7 @@ TranslateOptions options_of(const json& expected, const json& setting) {
     if (name == "max_tokens") options.max_tokens = value;
     if (name == "no_repeat_ngram") options.no_repeat_ngram = value;
     if (name == "repetition_penalty") options.repetition_penalty = value;
+    if (name == "target_prefix") options.target_prefix = value;
   }
   return options;
 }
@@ -85,7 +86,7 @@ TEST_P(Translations, AreTransformers) {
 
 INSTANTIATE_TEST_SUITE_P(All, Translations,
                          testing::Values("t5_json", "t5_gguf", "marian", "m2m_bpe", "mbart",
-                                         "bart_json"),
+                                         "bart_json", "marian_apart"),
                          [](const auto& one) { return std::string(one.param); });
 
 std::vector<TranslationHypothesis> hypotheses_of(Engine& engine, const std::string& text,

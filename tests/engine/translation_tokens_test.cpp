@@ -86,6 +86,24 @@ TEST(TranslationTokens, NameTheTargetInFrontOfAText) {
   }));
 }
 
+TEST(TranslationTokens, HaveVocabulariesForBothSides) {
+  const TemporaryFolder folder;
+  const auto& golden = numbered_pieces()["tokenizers"]["marian_apart"];
+  write_files(golden, folder);
+  folder.write("config.json", kConfig);
+  const auto source = Tokenizer::load(folder.path());
+  const auto target = Tokenizer::load_target(folder.path());
+  const TranslationTokens tokens(source, TranslationFiles::read(folder.path()), 100000, target);
+  const std::string text = "the words of a text";
+  Ids read = source->encode(text, false, true);
+  read.insert(read.begin(), source->id(">>fra<<").value());
+  EXPECT_EQ(tokens.source(text, {"", "fra"}, false), read);
+  EXPECT_EQ(tokens.target(text), target->encode(text));
+  EXPECT_NE(tokens.target(text), source->encode(text));
+  EXPECT_EQ(tokens.text(target->encode(text)), text);
+  EXPECT_EQ(tokens.target_tokenizer(), target);
+}
+
 TEST(TranslationTokens, PutATasksPrefixInFrontOfAText) {
   const TemporaryFolder folder;
   const TranslationTokens tokens = tokens_of("t5", folder, R"({"decoder_start_token_id": 0,
