@@ -12,6 +12,7 @@
 #include "progress.h"
 #include "series_file.h"
 #include "series_plot.h"
+#include "series_times.h"
 
 namespace slim::cli {
 namespace {
@@ -37,15 +38,37 @@ std::string quoted(const std::string& name) {
 // Of f32, with as many digits as tell it apart.
 std::string number(double value) { return fmt::format("{}", static_cast<float>(value)); }
 
+using Times = std::vector<std::vector<std::string>>;  // of each forecast
+
+// None where the file has no times, or a series' do not go on by a rule.
+Times continued(const SeriesFile& file, const std::vector<Forecast>& forecasts) {
+  Times all;
+  if (file.time.empty()) return all;
+  for (size_t i = 0; i < forecasts.size(); ++i) {
+    const auto times = times_after(file.times[i], forecasts[i].median.size());
+    if (!times) {
+      std::fprintf(stderr,
+                   "The times of '%s' have no regular step that could go on: steps are numbered.\n",
+                   file.names[i].c_str());
+      return {};
+    }
+    all.push_back(*times);
+  }
+  return all;
+}
+
 std::string as_csv(const SeriesFile& file, const std::vector<Forecast>& forecasts,
-                   const std::vector<double>& levels) {
-  std::string out = "series,step,median";
+                   const std::vector<double>& levels, const Times& times) {
+  std::string out = file.item.empty() ? "series" : quoted(file.item);
+  out += "," + (times.empty() ? "step" : quoted(file.time)) + ",median";
   for (const double level : levels) out += fmt::format(",q{}", level);
   out += "\n";
   for (size_t i = 0; i < forecasts.size(); ++i) {
     const Forecast& one = forecasts[i];
     for (size_t step = 0; step < one.median.size(); ++step) {
-      out += fmt::format("{},{},{}", quoted(file.names[i]), step + 1, number(one.median[step]));
+      out += fmt::format("{},{},{}", quoted(file.names[i]),
+                         times.empty() ? std::to_string(step + 1) : times[i][step],
+                         number(one.median[step]));
       for (const std::vector<double>& quantile : one.quantiles) out += "," + number(quantile[step]);
       out += "\n";
     }
@@ -54,7 +77,7 @@ std::string as_csv(const SeriesFile& file, const std::vector<Forecast>& forecast
 }
 
 std::string as_json(const SeriesFile& file, const std::vector<Forecast>& forecasts,
-                    const std::vector<double>& levels) {
+                    const std::vector<double>& levels, const Times& times) {
   nlohmann::ordered_json all = nlohmann::ordered_json::array();
   for (size_t i = 0; i < forecasts.size(); ++i) {
     const Forecast& one = forecasts[i];
@@ -62,11 +85,11 @@ std::string as_json(const SeriesFile& file, const std::vector<Forecast>& forecas
     for (size_t level = 0; level < levels.size(); ++level) {
       quantiles[fmt::format("{}", levels[level])] = one.quantiles[level];
     }
-    all.push_back({{"series", file.names[i]},
-                   {"values", one.values},
-                   {"median", one.median},
-                   {"mean", one.mean},
-                   {"quantiles", quantiles}});
+    all.push_back({{"series", file.names[i]}, {"values", one.values}});
+    if (!times.empty()) all.back()["times"] = times[i];
+    all.back()["median"] = one.median;
+    all.back()["mean"] = one.mean;
+    all.back()["quantiles"] = quantiles;
   }
   return all.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
@@ -130,8 +153,9 @@ int run(Options& options) {
                  static_cast<long long>(limits.horizon));
   }
   if (!options.plot.empty()) write_file(options.plot, plot(file, forecasts, forecast.quantiles));
-  put(options.json ? as_json(file, forecasts, forecast.quantiles)
-                   : as_csv(file, forecasts, forecast.quantiles));
+  const Times times = continued(file, forecasts);
+  put(options.json ? as_json(file, forecasts, forecast.quantiles, times)
+                   : as_csv(file, forecasts, forecast.quantiles, times));
   if (options.stats) print_stats(stats, limits.draws);
   return interrupt.requested() ? kInterrupted : 0;
 }

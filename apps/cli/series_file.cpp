@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
+#include <unordered_map>
 
 #include "output.h"
 
@@ -168,6 +169,43 @@ class Table {
     return file;
   }
 
+  // Whether a column says which series a row is of.
+  bool is_long() const { return header_ && named(kItems); }
+
+  SeriesFile by_items(const std::vector<std::string>& columns) const {
+    const size_t item = *named(kItems);
+    const auto time = named(kTimes);
+    const size_t column = value_column(columns, item);
+    SeriesFile file;
+    file.item = names_[item];
+    if (time) file.time = names_[*time];
+    std::unordered_map<std::string_view, size_t> places;
+    for (size_t row = first_row(); row < rows_.size(); ++row) {
+      const std::string& name = field(row, item);
+      if (name.empty()) {
+        refuse(path_, fmt::format("Row {} has no '{}'.", row + 1, names_[item]));
+      }
+      const size_t place = places.try_emplace(name, places.size()).first->second;
+      if (place == file.names.size()) {
+        file.names.push_back(name);
+        file.series.emplace_back();
+        file.times.emplace_back();
+      }
+      file.series[place].push_back(value(row, column));
+      if (time) file.times[place].push_back(field(row, *time));
+    }
+    if (file.series.empty()) refuse(path_, "There are no numbers in it.");
+    std::vector<std::string> others;
+    for (size_t i = 0; i < names_.size(); ++i) {
+      if (i != item && i != column && i != time) others.push_back(names_[i]);
+    }
+    if (!others.empty()) {
+      file.note = fmt::format("Not looked at: '{}'. Forecast: '{}' of each '{}'.",
+                              fmt::join(others, "', '"), names_[column], file.item);
+    }
+    return file;
+  }
+
   SeriesFile some(const std::vector<std::string>& columns) const {
     SeriesFile file;
     for (const std::string& column : columns) add(index_of(column), file);
@@ -175,6 +213,43 @@ class Table {
   }
 
  private:
+  static constexpr std::array kItems = {"item_id", "unique_id", "series_id"};
+  static constexpr std::array kTimes = {"timestamp", "time", "date", "datetime", "ds", "index"};
+  static constexpr std::array kValues = {"target", "y", "value"};
+
+  // The first column that is called so.
+  template <size_t N>
+  std::optional<size_t> named(const std::array<const char*, N>& wanted) const {
+    const auto found = std::find_if(names_.begin(), names_.end(), [&](const std::string& name) {
+      return std::find(wanted.begin(), wanted.end(), lower(name)) != wanted.end();
+    });
+    if (found == names_.end()) return std::nullopt;
+    return static_cast<size_t>(found - names_.begin());
+  }
+
+  // Of series below one another.
+  size_t value_column(const std::vector<std::string>& columns, size_t item) const {
+    if (columns.size() > 1) {
+      throw Error(ErrorCode::bad_request,
+                  "Of series below one another one column can be forecast, not several.", path_);
+    }
+    if (!columns.empty()) return index_of(columns.front());
+    if (const auto usual = named(kValues)) return *usual;
+    std::vector<size_t> numeric;
+    std::vector<std::string> names;
+    for (size_t i = 0; i < names_.size(); ++i) {
+      if (i == item || is_time(i)) continue;
+      numeric.push_back(i);
+      names.push_back(names_[i]);
+    }
+    if (numeric.size() == 1) return numeric.front();
+    if (numeric.empty()) refuse(path_, "No column of it has numbers.");
+    throw Error(ErrorCode::bad_request,
+                fmt::format("Which of '{}' is to be forecast, --columns has to say.",
+                            fmt::join(names, "', '")),
+                path_);
+  }
+
   size_t first_row() const { return header_ ? 1 : 0; }
   const std::string& field(size_t row, size_t column) const { return rows_[row][column]; }
 
@@ -191,7 +266,6 @@ class Table {
 
   // By its name, or because no field of it is a number.
   bool is_time(size_t column) const {
-    static constexpr std::array kTimes = {"timestamp", "time", "date", "datetime", "ds", "index"};
     const std::string name = lower(names_[column]);
     if (header_ && std::find(kTimes.begin(), kTimes.end(), name) != kTimes.end()) return true;
     if (first_row() == rows_.size()) return true;
@@ -216,16 +290,16 @@ class Table {
         path_);
   }
 
+  double value(size_t row, size_t column) const {
+    const auto found = number_of(field(row, column));
+    if (found) return *found;
+    refuse(path_, fmt::format("'{}' in row {} of the column '{}' is no number.", field(row, column),
+                              row + 1, names_[column]));
+  }
+
   void add(size_t column, SeriesFile& file) const {
     Series values;
-    for (size_t row = first_row(); row < rows_.size(); ++row) {
-      const auto value = number_of(field(row, column));
-      if (!value) {
-        refuse(path_, fmt::format("'{}' in row {} of the column '{}' is no number.",
-                                  field(row, column), row + 1, names_[column]));
-      }
-      values.push_back(*value);
-    }
+    for (size_t row = first_row(); row < rows_.size(); ++row) values.push_back(value(row, column));
     file.names.push_back(names_[column]);
     file.series.push_back(std::move(values));
   }
@@ -293,6 +367,7 @@ SeriesFile read_series(const std::string& path, const std::vector<std::string>& 
   if (first == std::string::npos) refuse(shown, "There are no numbers in it.");
   if (text[first] == '[' || text[first] == '{') return read_json(shown, text, columns);
   const Table table(shown, CsvReader(shown, text).rows());
+  if (table.is_long()) return table.by_items(columns);
   return columns.empty() ? table.all() : table.some(columns);
 }
 

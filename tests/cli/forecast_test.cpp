@@ -97,6 +97,62 @@ TEST_F(ForecastCommand, PassesTimesOver) {
   EXPECT_EQ(table_of(forecast("year,index\n1990,1\n1991,2\n").out)[1][0], "year");
 }
 
+TEST_F(ForecastCommand, TakesSeriesBelowOneAnother) {
+  const std::string rows =
+      "item_id,timestamp,target\nb,2024-01-30 23:00,1\na,2024-01-01 00:00,5\n"
+      "b,2024-01-31 00:00,2\na,2024-01-01 06:00,4\nb,2024-01-31 01:00,\na,2024-01-01 12:00,3\n"
+      "b,2024-01-31 02:00,4\n";
+  const Outcome found = forecast(rows, "--horizon 2");
+  EXPECT_EQ(found.status, 0) << found.err;
+  EXPECT_EQ(found.err, "");
+  const auto table = table_of(found.out);
+  ASSERT_EQ(table.size(), 5U);
+  EXPECT_EQ(table[0][0] + table[0][1] + table[0][2], "item_idtimestampmedian");
+  EXPECT_EQ(table[1][0] + table[1][1], "b2024-01-31 03:00");
+  EXPECT_EQ(table[4][0] + table[4][1], "a2024-01-02 00:00");
+  const auto wide =
+      table_of(forecast(R"({"b": [1, 2, null, 4], "a": [5, 4, 3]})", "--horizon 2").out);
+  for (size_t row = 1; row < 5; ++row) EXPECT_EQ(table[row][2], wide[row][2]);
+  const auto json = nlohmann::json::parse(forecast(rows, "--horizon 2 --json").out);
+  EXPECT_EQ(json[1]["times"][0], "2024-01-01 18:00");
+}
+
+TEST_F(ForecastCommand, GoesOnWithTimes) {
+  const auto after = [&](const std::vector<std::string>& times) {
+    std::string rows = "unique_id,ds,y\n";
+    for (const std::string& time : times) rows += "x," + time + ",1\n";
+    const auto table = table_of(forecast(rows, "--horizon 2").out);
+    return table.at(1).at(1) + " " + table.at(2).at(1);
+  };
+  EXPECT_EQ(after({"2024-02-27", "2024-02-28"}), "2024-02-29 2024-03-01");
+  EXPECT_EQ(after({"2023-12-31", "2024-01-31"}), "2024-02-29 2024-03-31");
+  EXPECT_EQ(after({"2023-06-30", "2023-09-30"}), "2023-12-31 2024-03-31");
+  EXPECT_EQ(after({"2023-11-30", "2023-12-30"}), "2024-01-30 2024-02-29");
+  EXPECT_EQ(after({"2023-01-01", "2024-01-01"}), "2025-01-01 2026-01-01");
+  EXPECT_EQ(after({"2024-01-01T22:00:00Z", "2024-01-01T23:30:00Z"}),
+            "2024-01-02T01:00:00Z 2024-01-02T02:30:00Z");
+  EXPECT_EQ(after({"1990", "1992", "1994"}), "1996 1998");
+  // No rule, or no time.
+  EXPECT_EQ(after({"2024-01-01", "2024-01-02", "2024-01-04"}), "1 2");
+  EXPECT_EQ(after({"2024-01-01"}), "1 2");
+  EXPECT_EQ(after({"2024-02-30", "2024-03-01"}), "1 2");
+  EXPECT_EQ(after({"2024-01-02", "2024-01-01"}), "1 2");
+  EXPECT_EQ(after({"9999-12-30", "9999-12-31"}), "1 2");
+  EXPECT_EQ(after({"-9007199254740991", "9007199254740991"}), "1 2");
+  EXPECT_NE(forecast("item_id,ds,y\nx,1,1\nx,2,1\nx,4,1\n").err.find("'x'"), std::string::npos);
+}
+
+TEST_F(ForecastCommand, AsksWhichColumnOfSeriesBelowOneAnother) {
+  const std::string rows = "item_id,load,wind\na,1,2\na,2,3\n";
+  const Outcome wind = forecast(rows, "--columns wind --horizon 1");
+  EXPECT_EQ(table_of(wind.out)[0][1], "step");
+  EXPECT_NE(wind.err.find("Not looked at: 'load'"), std::string::npos) << wind.err;
+  expect_failure("forecast " + model("bolt") + " in", 2, "'load', 'wind'");
+  expect_failure("forecast " + model("bolt") + " in --columns load,wind", 2, "one column");
+  expect_bad_file("item_id,y\na,1\n,2\n", "Row 3 has no 'item_id'");
+  expect_bad_file("item_id,y\na,1\na,x\n", "'x' in row 3");
+}
+
 TEST_F(ForecastCommand, TakesMissingValues) {
   const Outcome gap = forecast("x,y\n1,1\n,2\n3,3\nNaN,4\n5,5\n");
   EXPECT_EQ(gap.status, 0) << gap.err;
