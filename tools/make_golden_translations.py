@@ -2,7 +2,7 @@
 """Makes tests/golden/translation: tiny random encoder-decoder models with tokenizers, and what
 Transformers' generate() makes of a few texts in float32.
 
-    python tools/make_golden_translations.py [output directory]
+    python tools/make_golden_translations.py [NAME,...]
 
 The tokenizers and the ids of the texts are those of make_golden_numbered_pieces.py. Each model is a
 directory with its tokenizer's files and a generation_config.json; expected.json has the texts and, for
@@ -72,7 +72,18 @@ MODELS = {
                      dict(**SIZES, decoder_start_token_id=1, pad_token_id=1, eos_token_id=2,
                           activation_function="swish", scale_embedding=True,
                           share_encoder_decoder_embeddings=False), {}),
+    # As T5 1.1 is: gated, with a head of its own.
+    "t5": ("MT5Config", "MT5ForConditionalGeneration", 2.5,
+           dict(d_model=16, d_kv=8, num_heads=2, d_ff=24, num_layers=2, num_decoder_layers=2,
+                decoder_start_token_id=0, pad_token_id=0, eos_token_id=1), {}),
+    "pegasus": ("PegasusConfig", "PegasusForConditionalGeneration", 2,
+                dict(**SIZES, decoder_start_token_id=0, pad_token_id=0, eos_token_id=1,
+                     scale_embedding=True), {}),
+    "nllb_json": ("M2M100Config", "M2M100ForConditionalGeneration", 1.3,
+                  dict(**SIZES, decoder_start_token_id=2, pad_token_id=1, eos_token_id=2,
+                       scale_embedding=True), {}),
 }
+OWN_HEAD = "t5"
 
 
 def above(lists):
@@ -90,6 +101,8 @@ def build(name, seed, golden):
                      512 if name == "marian" else 0)
     config = getattr(transformers, config)(vocab_size=vocabulary, **fields)
     model = getattr(transformers, head)(config).eval()
+    if name == OWN_HEAD:
+        model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())
     randomise(model, seed)
     # What layers add outweighs the embedding, or tied heads would repeat a token for ever; or does not
     # by far, or the token before would not count. Last norms: probabilities are far apart.
@@ -145,6 +158,11 @@ def write(root, name, seed, golden, texts):
         (directory / file).write_bytes(base64.b64decode(content))
     model = build(name, seed, golden)
     model.save_pretrained(directory)
+    if name == OWN_HEAD:  # which Transformers 5 forgets to say
+        config = json.loads((directory / "config.json").read_text())
+        config.pop("scale_decoder_outputs", None)
+        text = json.dumps({**config, "tie_word_embeddings": False}, indent=2) + "\n"
+        (directory / "config.json").write_text(text)
     fields = {k: v for k, v in MODELS[name][3].items() if k.endswith("token_id")}
     generation = {**fields, **MODELS[name][4]}
     (directory / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
@@ -174,13 +192,15 @@ def write(root, name, seed, golden, texts):
 
 
 def main():
-    root = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else GOLDEN / "translation"
+    chosen = sys.argv[1].split(",") if len(sys.argv) > 1 else MODELS
     packed = (GOLDEN / "text" / "numbered_pieces.json.z").read_bytes()
     golden = json.loads(zlib.decompress(packed))
     torch.set_num_threads(1)
     for seed, name in enumerate(MODELS, 20):
+        if name not in chosen:
+            continue
         made = {**golden["tokenizers"][name], "texts": golden["texts"]}
-        write(root, name, seed, made, golden["texts"])
+        write(GOLDEN / "translation", name, seed, made, golden["texts"])
 
 
 if __name__ == "__main__":

@@ -76,6 +76,21 @@ TEST_F(TranslateCommand, ReadsPipesByName) {
   writer.join();
 }
 
+TEST_F(TranslateCommand, DrawsTexts) {
+  folder_.write("in.txt", "Hello world\n");
+  const std::string translate = "translate " + model("t5_json") + " in.txt --max-length 12 ";
+  const std::string draws = translate + "--temperature 1.5 --top-k 50 --top-p 0.95 ";
+  const Outcome drawn = run(draws + "--seed 4 --num-hypotheses 3");
+  EXPECT_EQ(drawn.status, 0) << drawn.err;
+  EXPECT_EQ(lines_of(drawn.out).size(), 3U);
+  EXPECT_EQ(run(draws + "--seed 4 --num-hypotheses 3").out, drawn.out);
+  EXPECT_EQ(run(translate + "--temperature 1.5 --top-k 1").out,
+            run(translate + "--beam-size 1").out);
+  const std::string generate = "generate " + model("t5_json") + " -p 'Hello world' -n 12 ";
+  EXPECT_EQ(run(generate + "--temp 1.5 --top-k 1").out, run(generate).out);
+  EXPECT_NE(run(generate + "--temp 1.5 --seed 4").out, run(generate).out);
+}
+
 TEST_F(TranslateCommand, SaysWhatIsWrong) {
   folder_.write("in.txt", "Hello world\n\xFF\n");
   folder_.write("good.txt", "Hello\n");
@@ -87,6 +102,7 @@ TEST_F(TranslateCommand, SaysWhatIsWrong) {
   expect_failure("translate " + model("t5_json") + " good.txt --patience 0", 2, "patience");
   expect_failure("translate " + model("t5_json") + " .", 4, "directory");
   expect_failure("generate " + model("m2m_bpe") + " -p Hello", 2, "source language is missing");
+  expect_failure("generate " + model("t5_json") + " -p '</s> <extra_id_0>'", 2, "special tokens");
   expect_failure("perplexity " + model("t5_json") + " -f good.txt", 2, "encoder");
 }
 

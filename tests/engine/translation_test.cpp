@@ -86,7 +86,7 @@ TEST_P(Translations, AreTransformers) {
 
 INSTANTIATE_TEST_SUITE_P(All, Translations,
                          testing::Values("t5_json", "t5_gguf", "marian", "m2m_bpe", "mbart",
-                                         "bart_json", "marian_apart"),
+                                         "bart_json", "marian_apart", "t5", "pegasus", "nllb_json"),
                          [](const auto& one) { return std::string(one.param); });
 
 std::vector<TranslationHypothesis> hypotheses_of(Engine& engine, const std::string& text,
@@ -143,6 +143,23 @@ TEST(Translation, DrawsSamplesBySeed) {
   EXPECT_EQ(first[0].tokens, again[0].tokens);
   options.sampling.seed = 8;
   EXPECT_NE(first[0].tokens, hypotheses_of(engine, "the words", options)[0].tokens);
+}
+
+// Of one token alone there is nothing to draw.
+TEST(Translation, DrawsGreedyTextsFromTheLikeliestAlone) {
+  Engine engine(model_path("t5_json").string(), exact("auto"));
+  TranslateOptions options;
+  options.max_tokens = 20;
+  options.beams = 1;
+  const auto greedy = hypotheses_of(engine, "the words", options)[0].tokens;
+  options.sampling.temperature = 2;
+  options.sampling.seed = 3;
+  EXPECT_NE(hypotheses_of(engine, "the words", options)[0].tokens, greedy);
+  options.sampling.top_k = 1;
+  EXPECT_EQ(hypotheses_of(engine, "the words", options)[0].tokens, greedy);
+  options.sampling.top_k = 0;
+  options.sampling.top_p = 1e-6F;
+  EXPECT_EQ(hypotheses_of(engine, "the words", options)[0].tokens, greedy);
 }
 
 TEST(Translation, DrawsTheSameInSeveralCallsAsInOne) {
@@ -241,8 +258,10 @@ TEST(Translation, RefusesWhatItCannotDo) {
   options.target = "en";
   EXPECT_TRUE(refuses("x\xFF", options, {"text 2", "not UTF-8", "byte 1"}));
   std::string words;
-  for (int i = 0; i < 100; ++i) words += "the words ";
-  EXPECT_TRUE(refuses(words, options, {"text 2", " tokens, more than the 80 positions"}));
+  while (std::ssize(engine.tokenize(words)) < 100000) words += words + "the words ";
+  // With the language in front of them.
+  const std::string count = std::to_string(engine.tokenize(words).size() + 1);
+  EXPECT_TRUE(refuses(words, options, {"text 2", count + " tokens, more than the 80 positions"}));
   options.hypotheses = 5;
   EXPECT_TRUE(refuses("x", options, {"hypotheses", "4 beams"}));
   options.hypotheses = 3;
