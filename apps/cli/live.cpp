@@ -60,6 +60,9 @@ class Lines {
 int transcribe_live(Engine& engine, const std::string& path, const LiveOptions& options,
                     const LiveStyle& style) {
   LiveTranscription live(engine, options);
+  if (live.vad_detector() == "energy" && !style.notice.empty()) {
+    std::fprintf(stderr, "slim: %s\n", style.notice.c_str());
+  }
   SoundPipe pipe(path, style.raw);
   Lines lines(style.json);
   const Interrupt interrupt;

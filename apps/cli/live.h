@@ -8,8 +8,9 @@
 namespace slim::cli {
 
 struct LiveStyle {
-  bool raw = false;   // samples without a header
-  bool json = false;  // a line of JSON a segment, and one for what may still change
+  bool raw = false;         // samples without a header
+  bool json = false;        // a line of JSON a segment, and one for what may still change
+  std::string notice = {};  // said where pauses are found by energy
 };
 
 // Reads `path` ("-": standard input) to its end or to Ctrl-C; returns the exit status. Segments go

@@ -108,11 +108,14 @@ nlohmann::ordered_json as_json(const Segment& segment) {
 std::string as_json(const Transcription& transcription, const SubtitleStyle& /*style*/) {
   nlohmann::ordered_json segments = nlohmann::ordered_json::array();
   for (const Segment& segment : transcription.segments) segments.push_back(as_json(segment));
+  nlohmann::ordered_json detector;  // null where nothing was left out
+  if (!transcription.vad_detector.empty()) detector = transcription.vad_detector;
   const nlohmann::ordered_json all = {{"text", transcription.text()},
                                       {"language", transcription.language},
                                       {"language_probability", transcription.language_probability},
                                       {"duration", transcription.duration},
                                       {"duration_after_vad", transcription.duration_after_vad},
+                                      {"vad_detector", detector},
                                       {"segments", segments}};
   return all.dump(2) + "\n";
 }

@@ -12,6 +12,7 @@
 #include "output_format.h"
 #include "progress.h"
 #include "transcribe_options.h"
+#include "vad_model.h"
 
 namespace slim::cli {
 namespace {
@@ -97,7 +98,7 @@ void print_language(const std::string& path, const Transcription& detected) {
   print(path + "\t" + detected.language + "\t" + probability + "\n");
 }
 
-void print_stats(const Stats& stats) {
+void print_stats(const Stats& stats, const TranscribeOptions& options) {
   const double speed = stats.total_seconds > 0 ? stats.audio_seconds / stats.total_seconds : 0;
   std::fprintf(stderr, "audio    %9.2f s, %lld windows, %lld tokens in %lld decoder passes\n",
                stats.audio_seconds, static_cast<long long>(stats.windows),
@@ -106,6 +107,11 @@ void print_stats(const Stats& stats) {
                stats.total_seconds, speed, stats.load_seconds);
   std::fprintf(stderr, "  of it  %9.2f s mel, %.2f s encoder, %.2f s decoder\n", stats.mel_seconds,
                stats.encode_seconds, stats.decode_seconds);
+  if (options.vad_filter) {
+    const std::string& model = options.vad.model;
+    std::fprintf(stderr, "silence  %s\n",
+                 model.empty() ? "left out by energy" : ("left out by " + model).c_str());
+  }
   std::fprintf(stderr, "weights  %12s\n", bytes_text(stats.weight_bytes).c_str());
   std::fprintf(stderr, "context  %12s held at most; a standard cache: %s (%.1f times as much)\n",
                bytes_text(stats.context_peak_bytes).c_str(),
@@ -135,7 +141,7 @@ void prepare_output(Options& options) {
 }
 
 // What live text has no use for is refused.
-int run_live(const Options& options) {
+int run_live(const Options& options, const std::string& notice) {
   const auto refuse = [](const char* sentence, const char* option) {
     throw Error(ErrorCode::bad_request, sentence, option);
   };
@@ -148,18 +154,24 @@ int run_live(const Options& options) {
   }
   Engine engine(options.model.model, options.model.engine);
   return transcribe_live(engine, options.audio.front(), {options.transcribe, options.live_step},
-                         {options.raw, options.format == "json"});
+                         {options.raw, options.format == "json", notice});
 }
 
 int run(Options& options) {
   parse_lists(options.lists, options.transcribe);
   options.style.check(options.transcribe.word_timestamps);
-  if (options.live) return run_live(options);
+  VadOptions& vad = options.transcribe.vad;
+  const VadModel detector = find_vad_model(vad.model, options.model.model);
+  vad.model = detector.path;
+  if (options.live) return run_live(options, detector.notice);
   if (options.raw) {
     throw Error(ErrorCode::bad_request, "Samples without a header are read with --live.", "--raw");
   }
   prepare_output(options);
   if (options.audio.empty()) return 0;
+  if (options.transcribe.vad_filter && !detector.notice.empty()) {
+    std::fprintf(stderr, "slim: %s\n", detector.notice.c_str());
+  }
   Engine engine(options.model.model, options.model.engine);
   Progress progress(true);
   Stats stats;
@@ -191,7 +203,7 @@ int run(Options& options) {
     fail(error);
   }
   progress.clear();
-  if (options.stats && !options.detect_language) print_stats(stats);
+  if (options.stats && !options.detect_language) print_stats(stats, options.transcribe);
   return status;
 }
 

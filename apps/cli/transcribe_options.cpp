@@ -91,7 +91,11 @@ void add_word_options(CLI::App& app, TranscribeOptions& options) {
 void add_vad_options(CLI::App& app, TranscribeOptions& options) {
   VadOptions& vad = options.vad;
   app.add_flag("--vad-filter,--vad_filter", options.vad_filter,
-               "Leave out what holds no speech, by its energy; times stay those of the file");
+               "Leave out what holds no speech; times stay those of the file");
+  app.add_option(
+      "--vad-model,--vad_model", vad.model,
+      "Weights of Silero's detector, a file or a directory; energy: no network (default: "
+      "silero-vad beside the model)");
   app.add_option("--vad-threshold,--vad_threshold", vad.threshold,
                  "Probability from which speech begins")
       ->capture_default_str();

@@ -46,6 +46,7 @@ class LiveTranscription {
   // The sound has ended: the rest is final. Nothing may be pushed afterwards.
   LiveUpdate finish();
 
+  std::string vad_detector() const;     // Transcription::vad_detector; "" for most models
   const std::string& language() const;  // "" until it is known, and where no token tells
   int64_t held_samples() const;         // a window and a step at most, and what push() brought
 

@@ -15,8 +15,12 @@ class Error;
 struct Transcription;
 
 // What counts as speech where silence is left out. Names and defaults are those of Silero's
-// detector in faster-whisper; the detector is another one, which goes by energy (docs/cli.md).
+// detector in faster-whisper, which runs where its weights are given.
 struct VadOptions {
+  // Silero's weights: a file of safetensors, or a directory with model.safetensors; "": no network,
+  // but a detector that goes by energy (docs/cli.md). Transcription::vad_detector says which it
+  // was.
+  std::string model;
   double threshold = 0.5;               // probability from which speech begins
   std::optional<double> neg_threshold;  // below which it ends; none: threshold - 0.15
   int min_speech_duration_ms = 0;       // shorter speech is left out
@@ -141,6 +145,7 @@ struct Transcription {
   double language_probability = 1;
   double duration = 0;            // seconds
   double duration_after_vad = 0;  // of what was transcribed
+  std::string vad_detector;  // what silence was left out by: "network", "energy"; "": it was not
   std::vector<Segment> segments;
   std::string text() const;  // all segments, leading space trimmed
 };

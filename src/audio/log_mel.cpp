@@ -72,8 +72,10 @@ class Spectrum {
 // the samples of the last kKept of them and of those to come.
 class FrameReader {
  public:
-  FrameReader(std::unique_ptr<AudioReader> audio, int64_t bins, bool keep_samples)
+  FrameReader(std::unique_ptr<AudioReader> audio, int64_t bins, bool keep_samples,
+              MelStream::Hear hear)
       : audio_(std::move(audio)),
+        hear_(std::move(hear)),
         spectrum_(bins),
         buffer_(kPiece + kWindow),
         kept_(keep_samples ? kKept * kStep + buffer_.size() : 0) {
@@ -120,10 +122,13 @@ class FrameReader {
     begin_ = 0;
     while (end_ <= kWindow && !ended_) {
       const int64_t count = audio_->read(std::span(buffer_).subspan(end_));
-      if (!kept_.empty()) keep(std::span(buffer_).subspan(end_, static_cast<size_t>(count)));
+      const auto read = std::span(buffer_).subspan(end_, static_cast<size_t>(count));
+      if (!kept_.empty()) keep(read);
+      if (hear_ && !read.empty()) hear_(read);
       samples_ += count;
       end_ += static_cast<size_t>(count);
       ended_ = count == 0;
+      if (ended_) hear_ = {};
     }
     if (end_ > kWindow) return;
     std::fill(buffer_.begin() + static_cast<ptrdiff_t>(end_), buffer_.end(), 0.0F);
@@ -139,6 +144,7 @@ class FrameReader {
   }
 
   std::unique_ptr<AudioReader> audio_;
+  MelStream::Hear hear_;  // in the first reading
   Spectrum spectrum_;
   std::vector<float> buffer_;
   std::vector<float> kept_;   // sample s at slot s % its size
@@ -152,9 +158,9 @@ class FrameReader {
 }  // namespace
 
 struct MelStream::State {
-  State(std::unique_ptr<AudioReader> audio, int64_t bin_count, bool keep_samples)
+  State(std::unique_ptr<AudioReader> audio, int64_t bin_count, bool keep_samples, Hear hear)
       : bins(bin_count),
-        reader(std::move(audio), bin_count, keep_samples),
+        reader(std::move(audio), bin_count, keep_samples, std::move(hear)),
         kept(static_cast<size_t>(kKept * bin_count)) {}
 
   std::span<float> slot(int64_t frame) {
@@ -194,9 +200,9 @@ struct MelStream::State {
 };
 
 MelStream::MelStream(std::unique_ptr<AudioReader> audio, int64_t bins, float loudest,
-                     bool keep_samples) {
+                     bool keep_samples, Hear hear) {
   check(bins == 80 || bins == 128, "there are 80 or 128 mel bins");
-  state_ = std::make_unique<State>(std::move(audio), bins, keep_samples);
+  state_ = std::make_unique<State>(std::move(audio), bins, keep_samples, std::move(hear));
   State& state = *state_;
   state.maximum = std::max(state.maximum, loudest * 4 - 4);
   for (; state.reader.next(state.slot(state.computed)); ++state.computed) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <span>
@@ -25,9 +26,11 @@ class MelStream {
  public:
   // `bins` 80 or 128. Reads the whole recording once. Throws what AudioReader throws. `loudest`:
   // the floor is that of a recording in which there is such a value at least. `keep_samples`: for
-  // read_samples().
+  // read_samples(). `hear`: given all samples in order, as they are read; or empty.
+  using Hear = std::function<void(std::span<const float>)>;
   MelStream(std::unique_ptr<AudioReader> audio, int64_t bins,
-            float loudest = std::numeric_limits<float>::lowest(), bool keep_samples = false);
+            float loudest = std::numeric_limits<float>::lowest(), bool keep_samples = false,
+            Hear hear = {});
   ~MelStream();
 
   int64_t samples() const noexcept;  // 16 kHz samples in the recording

@@ -2,26 +2,67 @@
 #include "audio/speech_frames.h"
 
 #include <algorithm>
+#include <functional>
+#include <utility>
 
 #include "audio/speech_probability.h"
 
 namespace slim {
 namespace {
 
-TimeMap map_of(MelStream& mel, const std::optional<SpeechRules>& rules) {
-  if (mel.frames() == 0) return TimeMap({});
-  if (!rules) return TimeMap({{0, mel.frames(), 0, mel.frames()}});
-  SpeechCutter cutter(*rules);
-  for_speech_probabilities(mel, [&](double probability) { cutter.push(probability); });
-  return TimeMap(cutter.finish());
+// In frames, to the nearest.
+std::vector<Stretch> in_frames(const std::vector<Stretch>& samples, int64_t frames) {
+  const auto frame = [&](int64_t sample) { return std::min(frames, (sample + kHop / 2) / kHop); };
+  std::vector<Stretch> stretches;
+  for (const Stretch& one : samples) {
+    stretches.push_back(
+        {frame(one.begin), frame(one.end), frame(one.speech_begin), frame(one.speech_end)});
+    if (stretches.back().frames() == 0) stretches.pop_back();
+  }
+  return stretches;
 }
 
 }  // namespace
 
+// The stretches of a recording: of what is heard while it is read, or by its energy.
+class SpeechFrames::Search {
+ public:
+  explicit Search(const SpeechFilter& filter)
+      : cutter_(filter.rules, filter.step()),
+        listener_(filter.detector ? filter.detector->listen() : nullptr),
+        push_([this](double probability) { cutter_.push(probability); }) {}
+
+  MelStream::Hear hear() {
+    if (!listener_) return {};
+    return [this](std::span<const float> samples) { listener_->hear(samples, push_); };
+  }
+  // Of the recording, once it has been read.
+  TimeMap map(MelStream& mel) {
+    listener_ ? listener_->finish(push_) : for_speech_probabilities(mel, push_);
+    return TimeMap(in_frames(cutter_.finish(mel.samples()), mel.frames()));
+  }
+
+ private:
+  SpeechCutter cutter_;
+  std::unique_ptr<SpeechDetector::Listener> listener_;
+  std::function<void(double)> push_;
+};
+
 SpeechFrames::SpeechFrames(std::unique_ptr<AudioReader> audio, int64_t bins,
-                           const std::optional<SpeechRules>& rules, float loudest,
+                           const std::optional<SpeechFilter>& filter, float loudest,
                            bool keep_samples)
-    : mel_(std::move(audio), bins, loudest, keep_samples), map_(map_of(mel_, rules)) {}
+    : SpeechFrames(std::move(audio), bins,
+                   filter ? std::make_unique<Search>(*filter) : std::unique_ptr<Search>(), loudest,
+                   keep_samples) {}
+
+SpeechFrames::SpeechFrames(std::unique_ptr<AudioReader> audio, int64_t bins,
+                           std::unique_ptr<Search> search, float loudest, bool keep_samples)
+    : mel_(std::move(audio), bins, loudest, keep_samples,
+           search ? search->hear() : MelStream::Hear()),
+      map_({}) {
+  if (mel_.frames() == 0) return;
+  map_ = search ? search->map(mel_) : TimeMap({{0, mel_.frames(), 0, mel_.frames()}});
+}
 
 void SpeechFrames::read(int64_t first, int64_t count, std::span<float> out) {
   if (map_.stretches().size() == 1) {

@@ -11,16 +11,25 @@
 
 #include "audio/log_mel.h"
 #include "audio/speech_cutter.h"
+#include "audio/speech_detector.h"
 #include "audio/time_map.h"
 
 namespace slim {
 
+// What silence is left out by.
+struct SpeechFilter {
+  SpeechRules rules;
+  std::shared_ptr<const SpeechDetector> detector;  // none: by energy
+
+  int64_t step() const { return detector ? detector->step() : kHop; }
+};
+
 class SpeechFrames {
  public:
-  // Reads the whole recording once, with rules twice (once if it is shorter than a minute). Throws
+  // Reads the whole recording once; by energy twice (once if it is shorter than a minute). Throws
   // what AudioReader throws. `loudest`, `keep_samples`: as MelStream's.
   SpeechFrames(std::unique_ptr<AudioReader> audio, int64_t bins,
-               const std::optional<SpeechRules>& rules,
+               const std::optional<SpeechFilter>& filter,
                float loudest = std::numeric_limits<float>::lowest(), bool keep_samples = false);
 
   int64_t samples() const noexcept { return mel_.samples(); }  // of the recording
@@ -37,6 +46,9 @@ class SpeechFrames {
   std::vector<float> samples_of(int64_t first, int64_t count);
 
  private:
+  class Search;
+  SpeechFrames(std::unique_ptr<AudioReader> audio, int64_t bins, std::unique_ptr<Search> search,
+               float loudest, bool keep_samples);
   void read_stretches(int64_t first, int64_t count, std::span<float> out);
 
   MelStream mel_;

@@ -44,6 +44,7 @@ TranscriptionSetting live_setting(const Runtime& runtime, const LiveOptions& opt
   if (runtime.tokens().plain()) {
     own.vad_filter = true;
     own.vad = {};
+    own.vad.model = options.transcribe.vad.model;
   }
   TranscriptionSetting setting =
       transcription_setting(runtime.tokenizer(), runtime.tokens(), runtime.spec(), own);
@@ -243,6 +244,8 @@ LiveUpdate LiveTranscription::finish() {
   update.seconds = heard;
   return update;
 }
+
+std::string LiveTranscription::vad_detector() const { return state_->setting.vad_detector(); }
 
 const std::string& LiveTranscription::language() const { return state_->language; }
 

@@ -51,13 +51,14 @@ std::optional<double> end_of_words(const std::vector<Segment>& segments) {
 Recording::Recording(std::unique_ptr<AudioReader> audio, int64_t bins,
                      const TranscriptionSetting& setting, float loudest)
     : setting_(setting),
-      mel_(std::make_shared<SpeechFrames>(std::move(audio), bins, setting.speech_rules, loudest,
+      mel_(std::make_shared<SpeechFrames>(std::move(audio), bins, setting.speech_filter, loudest,
                                           setting.waveform)),
       earlier_(setting.initial_prompt) {
   find_clips();
   transcription_.duration = static_cast<double>(mel_->samples()) / kSampleRate;
   transcription_.duration_after_vad =
-      setting_.speech_rules ? seconds_of(mel_->frames()) : transcription_.duration;
+      setting_.speech_filter ? seconds_of(mel_->frames()) : transcription_.duration;
+  transcription_.vad_detector = setting_.vad_detector();
   const std::string& language = setting_.options.language;
   if (!language.empty()) {
     const bool english_only = !setting_.tokens->multilingual() && language == "en";

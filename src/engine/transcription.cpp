@@ -25,6 +25,7 @@ Transcription merged(std::vector<Transcription> channels) {
     }
     all.duration = std::max(all.duration, one.duration);
     all.duration_after_vad = std::max(all.duration_after_vad, one.duration_after_vad);
+    all.vad_detector = one.vad_detector;
     if (one.language_probability <= all.language_probability) continue;
     all.language = one.language;
     all.language_probability = one.language_probability;

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "engine/speech_network_detector.h"
 #include "slim/error.h"
 
 namespace slim {
@@ -98,24 +99,25 @@ void check_vad(const VadOptions& vad, bool batched) {
           "vad speech_pad_ms", vad.speech_pad_ms);
 }
 
-// In frames, which are 10 ms. Chunks end where speech does: then short silences count, and no
-// speech is longer than a chunk.
-SpeechRules speech_rules(const TranscribeOptions& options, const TranscriptionSetting& setting) {
-  constexpr int kFrame = 10;
+// Chunks end where speech does: then short silences count, and no speech is longer than a chunk.
+SpeechFilter speech_filter(const TranscribeOptions& options, const TranscriptionSetting& setting) {
+  constexpr int64_t kMillisecond = kSampleRate / 1000;
   constexpr double kLongest = 1e7;  // seconds: four months
   const VadOptions& vad = options.vad;
-  SpeechRules rules;
+  SpeechFilter filter;
+  if (!vad.model.empty()) filter.detector = open_speech_network(vad.model);
+  SpeechRules& rules = filter.rules;
   rules.threshold = vad.threshold;
   rules.neg_threshold = vad.neg_threshold.value_or(std::max(vad.threshold - 0.15, 0.01));
-  rules.min_speech = vad.min_speech_duration_ms / kFrame;
+  rules.min_speech = vad.min_speech_duration_ms * kMillisecond;
   const int usual = setting.tokens->plain() ? 1000 : setting.chunked() ? 160 : 2000;
-  rules.min_silence = vad.min_silence_duration_ms.value_or(usual) / kFrame;
-  rules.padding = vad.speech_pad_ms / kFrame;
+  rules.min_silence = vad.min_silence_duration_ms.value_or(usual) * kMillisecond;
+  rules.padding = vad.speech_pad_ms * kMillisecond;
   const double longest = std::min(vad.max_speech_duration_s, kLongest);
-  int64_t most = std::lround(longest * 1000 / kFrame);
-  if (setting.chunked()) most = std::min(most, setting.window_frames);
-  rules.max_speech = std::max<int64_t>(0, most - 2 * rules.padding);
-  return rules;
+  int64_t most = std::llround(longest * kSampleRate);
+  if (setting.chunked()) most = std::min(most, setting.window_frames * kHop);
+  rules.max_speech = std::max<int64_t>(0, most - filter.step() - 2 * rules.padding);
+  return filter;
 }
 
 void check_options(const TranscribeOptions& options) {
@@ -234,7 +236,7 @@ TranscriptionSetting transcription_setting(const Tokenizer& tokenizer, const Spe
   setting.hotwords = first_of(encode(tokenizer, options.hotwords), setting.prompt_budget());
   setting.prefix = first_of(encode(tokenizer, options.prefix), setting.prompt_budget());
 
-  if (options.vad_filter) setting.speech_rules = speech_rules(options, setting);
+  if (options.vad_filter) setting.speech_filter = speech_filter(options, setting);
 
   FallbackSetting& fallback = setting.fallback;
   fallback.temperatures = options.temperatures;

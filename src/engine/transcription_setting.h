@@ -4,9 +4,10 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
-#include "audio/speech_cutter.h"
+#include "audio/speech_frames.h"
 #include "engine/fallback.h"
 #include "engine/speech_tokens.h"
 #include "models/spec.h"
@@ -25,7 +26,7 @@ struct TranscriptionSetting {
   int64_t text_positions = 448;  // the decoder's
   int32_t task = -1;             // <|transcribe|> or <|translate|>
   FallbackSetting fallback;
-  std::optional<SpeechRules> speech_rules;  // where silence is left out
+  std::optional<SpeechFilter> speech_filter;  // where silence is left out
   // The options' texts, in tokens; at most prompt_budget() of hotwords and of the prefix.
   std::vector<int32_t> initial_prompt;
   std::vector<int32_t> hotwords;
@@ -34,6 +35,9 @@ struct TranscriptionSetting {
   // Decoded in chunks: where that is asked for, and where no timestamp says how far a window was
   // heard.
   bool chunked() const { return options.batched || tokens->plain(); }
+  std::string vad_detector() const {  // Transcription::vad_detector
+    return !speech_filter ? "" : speech_filter->detector ? "network" : "energy";
+  }
   // What earlier text, hotwords and prefix may take: it leaves half the positions to a window.
   int64_t prompt_budget() const { return text_positions / 2 - 1; }
 };

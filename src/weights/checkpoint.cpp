@@ -27,6 +27,7 @@ constexpr Format kFormats[] = {{"model.safetensors", open_safetensors},
 // Files of any name that ends so.
 constexpr std::string_view kGguf = ".gguf";
 constexpr std::string_view kGgml = ".bin";
+constexpr std::string_view kSafetensors = ".safetensors";
 
 // The directory's only GGUF file; empty if there is none.
 std::filesystem::path find_gguf(const std::filesystem::path& directory) {
@@ -88,6 +89,7 @@ std::shared_ptr<const Checkpoint> Checkpoint::open(const std::filesystem::path& 
   if (!std::filesystem::is_directory(path, error)) {
     if (path.extension() == kGguf) return open_gguf(path);
     if (path.extension() == kGgml) return open_ggml(path);
+    if (path.extension() == kSafetensors) return open_safetensors(path);
     fail_file(path, "There is no such model directory.");
   }
   std::string known;

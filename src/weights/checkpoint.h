@@ -42,12 +42,13 @@ constexpr const char* kCanonicalNames = "canonical names";
 class Checkpoint {
  public:
   // Opens the weights of a model directory: model.safetensors, model.safetensors.index.json with
-  // its shards, model.bin (CTranslate2), or a single *.gguf; or a .gguf file itself, or one of
-  // whisper.cpp (ggml, any *.bin). Everything is validated before this returns: headers and sizes
-  // with overflow checks, offsets inside the file, no overlap (two names over the same bytes would
-  // make K equal V and slim look perfect), no duplicates, dtypes known. Throws Error{bad_file}
-  // naming file and tensor. Names are canonical for CTranslate2, GGUF and ggml, and the file's own
-  // for safetensors, where kCanonicalNames does not say otherwise: a family then uses renamed().
+  // its shards, model.bin (CTranslate2), or a single *.gguf; or a .gguf or .safetensors file
+  // itself, or one of whisper.cpp (ggml, any *.bin). Everything is validated before this returns:
+  // headers and sizes with overflow checks, offsets inside the file, no overlap (two names over the
+  // same bytes would make K equal V and slim look perfect), no duplicates, dtypes known. Throws
+  // Error{bad_file} naming file and tensor. Names are canonical for CTranslate2, GGUF and ggml, and
+  // the file's own for safetensors, where kCanonicalNames does not say otherwise: a family then
+  // uses renamed().
   static std::shared_ptr<const Checkpoint> open(const std::filesystem::path& path);
 
   // The format's name ("safetensors", "ctranslate2", "gguf", "ggml").

@@ -140,8 +140,10 @@ std::vector<std::string> read_safetensors(const WeightsFile& file, CheckpointBui
   return names;
 }
 
-std::shared_ptr<const Checkpoint> open_safetensors(const std::filesystem::path& directory) {
-  const WeightsFile file = WeightsFile::open(directory / "model.safetensors");
+std::shared_ptr<const Checkpoint> open_safetensors(const std::filesystem::path& path) {
+  std::error_code error;
+  const bool directory = std::filesystem::is_directory(path, error);
+  const WeightsFile file = WeightsFile::open(directory ? path / "model.safetensors" : path);
   CheckpointBuilder builder("safetensors", file.path);
   read_safetensors(file, builder);
   return builder.finish();

@@ -21,8 +21,8 @@ std::string_view safetensors_name(DType type);
 // I16 and I32. Throws Error{bad_file} naming file and tensor.
 std::vector<std::string> read_safetensors(const WeightsFile& file, CheckpointBuilder& builder);
 
-// A directory's model.safetensors.
-std::shared_ptr<const Checkpoint> open_safetensors(const std::filesystem::path& directory);
+// A file, or a directory's model.safetensors.
+std::shared_ptr<const Checkpoint> open_safetensors(const std::filesystem::path& path);
 
 // A directory's shards by its model.safetensors.index.json: the tensors of each shard must be
 // exactly those the index says, and a shard's name must be a plain file name.

@@ -1,9 +1,12 @@
-// The rules by which probabilities become stretches, and the probabilities of noise and bursts.
+// The rules by which probabilities become stretches, and the probabilities of noise and bursts. A
+// probability is of a frame here.
 #include "audio/speech_cutter.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <memory>
 #include <numbers>
 #include <random>
 
@@ -18,16 +21,23 @@ struct Run {
 };
 
 std::vector<Stretch> cut(const SpeechRules& rules, const std::vector<Run>& runs) {
-  SpeechCutter cutter(rules);
+  SpeechCutter cutter(rules, kHop);
+  int64_t frames = 0;
   for (const Run& run : runs) {
     for (int64_t i = 0; i < run.frames; ++i) cutter.push(run.probability);
+    frames += run.frames;
   }
-  return cutter.finish();
+  std::vector<Stretch> stretches = cutter.finish(frames * kHop);
+  for (Stretch& one : stretches) {
+    for (int64_t* const at : {&one.begin, &one.end, &one.speech_begin, &one.speech_end})
+      *at /= kHop;
+  }
+  return stretches;
 }
 
 SpeechRules plain() {
   SpeechRules rules;
-  rules.max_speech = 100000;
+  rules.max_speech = 100000 * kHop;
   rules.padding = 0;
   return rules;
 }
@@ -56,7 +66,7 @@ TEST(SpeechCutter, BetweenTheThresholdsNothingChanges) {
 
 TEST(SpeechCutter, ShortSpeechIsLeftOut) {
   SpeechRules rules = plain();
-  rules.min_speech = 25;
+  rules.min_speech = 25 * kHop;
   const auto found = cut(rules, {{10, 0}, {25, 1}, {300, 0}, {26, 1}, {300, 0}});
   ASSERT_EQ(found.size(), 1U);
   expect_stretch(found[0], 335, 361);
@@ -64,8 +74,8 @@ TEST(SpeechCutter, ShortSpeechIsLeftOut) {
 
 TEST(SpeechCutter, SilenceIsKeptAroundSpeech) {
   SpeechRules rules = plain();
-  rules.padding = 40;
-  rules.min_silence = 50;
+  rules.padding = 40 * kHop;
+  rules.min_silence = 50 * kHop;
   const auto found =
       cut(rules, {{10, 0}, {100, 1}, {61, 0}, {100, 1}, {200, 0}, {100, 1}, {90, 0}});
   ASSERT_EQ(found.size(), 3U);
@@ -78,7 +88,7 @@ TEST(SpeechCutter, SilenceIsKeptAroundSpeech) {
 
 TEST(SpeechCutter, LongSpeechIsCutAtAPauseOrRightThere) {
   SpeechRules rules = plain();
-  rules.max_speech = 100;
+  rules.max_speech = 100 * kHop;
   const auto paused = cut(rules, {{70, 1}, {15, 0}, {60, 1}, {300, 0}});
   ASSERT_EQ(paused.size(), 2U);
   expect_stretch(paused[0], 0, 70);
@@ -106,10 +116,12 @@ std::vector<float> buzz(double seconds, double begin, double end, float noise) {
   return samples;
 }
 
-SpeechFrames frames_of(const std::vector<float>& samples) {
-  SpeechRules rules;
-  rules.max_speech = 1000000;
-  return {AudioReader::from_samples(samples, "made up"), 80, rules};
+SpeechFrames frames_of(const std::vector<float>& samples,
+                       std::shared_ptr<const SpeechDetector> detector = nullptr) {
+  SpeechFilter filter;
+  filter.rules.max_speech = 1000000 * kHop;
+  filter.detector = std::move(detector);
+  return {AudioReader::from_samples(samples, "made up"), 80, filter};
 }
 
 TEST(SpeechFrames, OnlyWhatStandsOutIsKept) {
@@ -131,6 +143,66 @@ TEST(SpeechFrames, SteadyNoiseAndSilenceAreNoSpeech) {
   }
   EXPECT_EQ(frames_of({}).frames(), 0);
   EXPECT_EQ(frames_of(std::vector<float>(100, 0.5F)).frames(), 0);
+}
+
+// Says of each 512 samples whether one of them is above 0.04, and what it was given.
+class Loudness : public SpeechDetector {
+ public:
+  int64_t step() const override { return 512; }
+  std::unique_ptr<Listener> listen() const override { return std::make_unique<Ear>(heard); }
+  std::shared_ptr<std::vector<float>> heard = std::make_shared<std::vector<float>>();
+
+ private:
+  class Ear : public Listener {
+   public:
+    explicit Ear(std::shared_ptr<std::vector<float>> heard) : heard_(std::move(heard)) {}
+    void hear(std::span<const float> samples, FunctionRef<void(double)> take) override {
+      heard_->insert(heard_->end(), samples.begin(), samples.end());
+      for (; judged_ + 512 <= heard_->size(); judged_ += 512) judge(512, take);
+    }
+    void finish(FunctionRef<void(double)> take) override {
+      if (judged_ < heard_->size()) judge(heard_->size() - judged_, take);
+    }
+
+   private:
+    void judge(size_t count, FunctionRef<void(double)> take) {
+      const auto step = std::span(*heard_).subspan(judged_, count);
+      take(*std::max_element(step.begin(), step.end()) > 0.04F ? 1 : 0);
+    }
+    std::shared_ptr<std::vector<float>> heard_;
+    size_t judged_ = 0;
+  };
+};
+
+TEST(SpeechFrames, ADetectorHearsEverySampleOnce) {
+  const std::vector<float> samples = buzz(70.0001, 30, 40, 0);
+  const auto detector = std::make_shared<Loudness>();
+  SpeechFrames frames = frames_of(samples, detector);
+  std::vector<float> window(3000 * 80);
+  frames.read(0, 3000, window);
+  frames.read(500, 3000, window);
+  EXPECT_EQ(*detector->heard, samples);
+  ASSERT_EQ(frames.map().stretches().size(), 1U);
+  const Stretch& speech = frames.map().stretches().front();
+  // Steps end at 29.984, 39.744 and 39.776 s; the last burst at 39.75.
+  EXPECT_EQ(speech.speech_begin, 2998);
+  EXPECT_EQ(speech.speech_end, 3978);
+  EXPECT_EQ(speech.begin, 2998 - 40);
+  EXPECT_EQ(speech.end, 3978 + 40);
+}
+
+// Less than a frame of speech, in the last step, is none.
+TEST(SpeechFrames, NoStretchIsEmpty) {
+  for (const size_t count : {size_t{512 * 5 + 1}, size_t{512 * 5 + 159}, size_t{512 * 5 + 161}}) {
+    std::vector<float> samples(count);
+    samples.back() = 0.5F;
+    SpeechFilter filter;
+    filter.rules.max_speech = 1000000 * kHop;
+    filter.rules.padding = 0;
+    filter.detector = std::make_shared<Loudness>();
+    const SpeechFrames frames(AudioReader::from_samples(samples, "made up"), 80, filter);
+    EXPECT_EQ(frames.map().stretches().size(), count == 512 * 5 + 161 ? 1U : 0U) << count;
+  }
 }
 
 // Windows overlap, and lie across the gaps.

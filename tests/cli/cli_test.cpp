@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -142,6 +143,40 @@ TEST_F(Cli, TranscriptionOptionsAreTaken) {
   const auto json = nlohmann::json::parse(outcome.out);
   ASSERT_FALSE(json.at("segments").empty());
   EXPECT_EQ(json.at("segments").at(0).at("text").get<std::string>().substr(0, 3), " so");
+}
+
+// Silero's weights are looked for, and what told speech is said.
+TEST_F(Cli, SilenceIsToldByWhatIsThere) {
+  ASSERT_EQ(unsetenv("SLIM_VAD_MODEL"), 0);
+  const fs::path network = fs::path(SLIM_TEST_DATA) / "golden" / "speech_network";
+  const auto detector = [&](const std::string& options, bool notice) {
+    const Outcome outcome = run("transcribe -m model speech.wav -f json --vad-filter " + options);
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_EQ(outcome.err.find("told by its energy") != std::string::npos, notice) << outcome.err;
+    return nlohmann::json::parse(outcome.out).at("vad_detector").get<std::string>();
+  };
+  EXPECT_EQ(detector("", true), "energy");
+  EXPECT_EQ(detector("--vad-model energy", false), "energy");
+  EXPECT_EQ(detector("--vad-model " + network.string(), false), "network");
+  const std::string file = (network / "model.safetensors").string();
+  EXPECT_EQ(detector("--batched --vad_model " + file, false), "network");
+  fs::create_directory(path("silero-vad"));
+  fs::copy(file, path("silero-vad"));
+  EXPECT_EQ(detector("", false), "network");
+  ASSERT_EQ(setenv("SLIM_VAD_MODEL", "energy", 1), 0);
+  EXPECT_EQ(detector("", false), "energy");
+  ASSERT_EQ(setenv("SLIM_VAD_MODEL", "nowhere", 1), 0);
+  const std::string filter = "transcribe -m model speech.wav --vad-filter ";
+  expect_failure(filter, 4, "nowhere");
+  ASSERT_EQ(unsetenv("SLIM_VAD_MODEL"), 0);
+  expect_failure(filter + "--vad-model model", 4, "stft_conv.weight");
+  EXPECT_TRUE(nlohmann::json::parse(run("transcribe -m model speech.wav -f json").out)
+                  .at("vad_detector")
+                  .is_null());
+  const Outcome stats = run(filter + "--stats");
+  EXPECT_NE(stats.err.find("left out by " + path("silero-vad").string()), std::string::npos)
+      << stats.err;
+  fs::remove_all(path("silero-vad"));
 }
 
 // The seconds of a cue's time line, or of none.

@@ -110,10 +110,10 @@ TEST_F(TrackTest, ChunksThatEndInAnotherOrderComeTogetherInTime) {
 
 TEST_F(TrackTest, ChunksOfSpeechAreWholeStretches) {
   setting.options.vad_filter = true;
-  SpeechRules rules;
-  rules.min_silence = 16;
-  rules.max_speech = 2920;
-  setting.speech_rules = rules;
+  SpeechFilter filter;
+  filter.rules.min_silence = 16 * kHop;
+  filter.rules.max_speech = 2920 * kHop;
+  setting.speech_filter = filter;
   Track cut = track(sound(100, {{2, 12}, {20, 34}, {50, 68}, {80, 84}}));
   std::vector<Recording*> chunks;
   while (Recording* const chunk = cut.next()) chunks.push_back(chunk);

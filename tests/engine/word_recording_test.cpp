@@ -107,9 +107,7 @@ TEST_F(WordRecording, AWindowWithoutTextHasNoWords) {
 }
 
 TEST_F(WordRecording, TimesWithoutSilenceAreThoseOfTheFile) {
-  SpeechRules rules;
-  rules.max_speech = 1000000;
-  setting.speech_rules = rules;
+  setting.speech_filter.emplace().rules.max_speech = 1000000 * kHop;
   // Kept: 9.6 to 14.3 or so, then 49.6 to 54.3.
   Recording recording = record(buzz(80, {{10, 14}, {50, 54}}));
   ASSERT_TRUE(recording.next_window());
@@ -139,9 +137,7 @@ TEST_F(WordRecording, TimesWithoutSilenceAreThoseOfTheFile) {
 }
 
 TEST_F(WordRecording, ClipsCountInTheFile) {
-  SpeechRules rules;
-  rules.max_speech = 1000000;
-  setting.speech_rules = rules;
+  setting.speech_filter.emplace().rules.max_speech = 1000000 * kHop;
   setting.options.clip_timestamps = {20, 70};
   setting.options.word_timestamps = false;
   Recording recording = record(buzz(80, {{10, 14}, {50, 54}}));
@@ -154,7 +150,7 @@ TEST_F(WordRecording, ClipsCountInTheFile) {
 }
 
 TEST_F(WordRecording, NoSpeechIsNoWindow) {
-  setting.speech_rules = SpeechRules{.max_speech = 1000};
+  setting.speech_filter.emplace().rules.max_speech = 1000 * kHop;
   Recording recording = record(std::vector<float>(160000, 0.0F));
   EXPECT_FALSE(recording.next_window());
   EXPECT_EQ(recording.take().duration_after_vad, 0);
