@@ -136,6 +136,8 @@ std::vector<double> parse_numbers(const std::string& text, const std::string& op
 
 void add_transcribe_options(CLI::App& app, TranscribeOptions& options, NumberLists& lists) {
   app.add_option("-l,--language", options.language, "Language code (default: detected)");
+  app.add_flag("--multilingual", options.multilingual,
+               "Detect the language of each window anew, where several are spoken");
   app.add_option("--task", options.task, "transcribe, or translate into English")
       ->check(CLI::IsMember({"transcribe", "translate"}))
       ->capture_default_str();

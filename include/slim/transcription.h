@@ -33,6 +33,7 @@ struct VadOptions {
 // Names and defaults are those of faster-whisper and openai-whisper.
 struct TranscribeOptions {
   std::string language;             // "" detects it (multilingual models), or "en"
+  bool multilingual = false;        // detect it anew for each window (multilingual models)
   std::string task = "transcribe";  // or "translate": into English, by multilingual models
 
   // What is put before a window's text. Earlier text, hotwords and prefix share 223 tokens (half

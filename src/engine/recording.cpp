@@ -80,6 +80,7 @@ Recording::Recording(const Recording& whole, Clip clip, std::vector<float> mel, 
       last_speech_(seconds_of(clip.begin)),
       first_window_(first),
       language_(whole.language_),
+      language_code_(whole.transcription_.language),
       earlier_(setting_.initial_prompt) {
   transcription_.language = whole.transcription_.language;
   if (setting_.waveform) chunk_samples_ = mel_->samples_of(clip.begin, clip.end - clip.begin);
@@ -93,8 +94,13 @@ void Recording::append(Recording& chunk) {
   seek_ = chunk.chunk_->end;
 }
 
-void Recording::set_language(int32_t id, std::string code, double probability) {
+void Recording::set_window_language(int32_t id, std::string code) {
   language_ = id;
+  language_code_ = std::move(code);
+}
+
+void Recording::set_language(int32_t id, std::string code, double probability) {
+  set_window_language(id, code);
   transcription_.language = std::move(code);
   transcription_.language_probability = probability;
 }
@@ -270,8 +276,7 @@ void Recording::find_words(Heard& heard, const Align& align) {
     ends.push_back(text.size());
   }
   const TokenTimes times = align(start_tokens(), text, window_size());
-  const bool by_character =
-      options.task == "transcribe" && written_without_spaces(transcription_.language);
+  const bool by_character = options.task == "transcribe" && written_without_spaces(language_code_);
   std::vector<TimedWord> words = split_words(*setting_.tokenizer, text, times, by_character);
   const WordDurations durations = measure_durations(words);
   shorten_at_sentence_ends(words, durations);

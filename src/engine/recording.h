@@ -59,6 +59,8 @@ class Recording {
 
   bool needs_language() const { return setting_.tokens->multilingual() && language_ < 0; }
   void set_language(int32_t id, std::string code, double probability);
+  // What is spoken in the window at hand, where that is detected anew for each.
+  void set_window_language(int32_t id, std::string code);
   double seconds_done() const;
   double seconds() const { return transcription_.duration; }
   // Goes on with the segments of a chunk, which come after its own.
@@ -96,7 +98,8 @@ class Recording {
   std::vector<Clip> clips_;  // what is left to transcribe, last one first
   double last_speech_ = 0;   // seconds: where the last word ends
   bool first_window_ = true;
-  int32_t language_ = -1;
+  int32_t language_ = -1;  // of the window, as its code
+  std::string language_code_;
   std::vector<int32_t> earlier_;  // text that prompts the next window
   Transcription transcription_;
 };

@@ -20,20 +20,25 @@ bool Transcriber::report(const Track& track) const {
 
 void Transcriber::detect(std::span<const Active> active, const std::vector<PageTable>& encoded) {
   std::vector<const PageTable*> unknown;
-  std::vector<Track*> waiting;  // each by the earliest of its chunks
+  std::vector<Active> asking;  // of each track the earliest of its chunks, or all
   for (size_t i = 0; i < active.size(); ++i) {
-    Track* const track = active[i].track;
-    if (!track->needs_language()) continue;
-    if (std::find(waiting.begin(), waiting.end(), track) != waiting.end()) continue;
+    const auto same = [&](const Active& one) { return one.track == active[i].track; };
+    const bool first =
+        active[i].track->needs_language() && std::none_of(asking.begin(), asking.end(), same);
+    if (!first && !setting_.options.multilingual) continue;
     unknown.push_back(&encoded[i]);
-    waiting.push_back(track);
+    asking.push_back(active[i]);
   }
   if (unknown.empty()) return;
   const SpeechTokens& tokens = *setting_.tokens;
   const std::vector<DetectedLanguage> detected = slim::detect_languages(model_, unknown, tokens);
-  for (size_t i = 0; i < waiting.size(); ++i) {
+  for (size_t i = 0; i < asking.size(); ++i) {
+    const auto& [track, chunk] = asking[i];
     const SpeechTokens::Language& language = tokens.languages[detected[i].index];
-    waiting[i]->set_language(language.id, language.code, detected[i].probability);
+    if (track->needs_language()) {
+      track->set_language(language.id, language.code, detected[i].probability);
+    }
+    chunk->set_window_language(language.id, language.code);
   }
 }
 

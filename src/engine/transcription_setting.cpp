@@ -158,6 +158,9 @@ void check_plain(const TranscribeOptions& options) {
   check(options.language.empty(),
         "This model has no tokens for languages: it writes the one that it was trained on.",
         "language");
+  check(!options.multilingual,
+        "This model has no tokens for languages: it writes the one that it was trained on.",
+        "multilingual");
   check(!options.word_timestamps, kNoTimes, "word_timestamps");
   check(options.max_initial_timestamp == usual.max_initial_timestamp, kNoTimes,
         "max_initial_timestamp");
@@ -220,6 +223,9 @@ TranscriptionSetting transcription_setting(const Tokenizer& tokenizer, const Spe
                                            const TranscribeOptions& options) {
   check_options(options);
   if (tokens.plain()) check_plain(options);
+  if (options.multilingual && !tokens.multilingual()) {
+    refuse("This model knows English only, so every window is in it.", "multilingual");
+  }
   TranscriptionSetting setting;
   setting.tokenizer = &tokenizer;
   setting.tokens = &tokens;

@@ -131,6 +131,7 @@ TEST_F(Cli, BadTranscriptionOptionsAreSentences) {
   refuse("--hallucination-silence-threshold 2", "hallucination_silence_threshold");
   refuse("--vad-filter --vad-threshold 2", "vad threshold 2");
   refuse("--compression-ratio-threshold nan", "compression_ratio_threshold");
+  refuse("--multilingual", "multilingual");
 }
 
 TEST_F(Cli, TranscriptionOptionsAreTaken) {

@@ -49,9 +49,9 @@ TEST_F(OddAudio, EveryOptionHasASentenceForIt) {
       "--channels split",
       "--resume -o out",
       "--live",
-      "--vad-filter",
+      "--vad-filter --vad-model energy",
       "--word-timestamps",
-      "--batched -b 3 --vad-filter --word-timestamps --channels split"};
+      "--batched -b 3 --vad-filter --vad-model energy --word-timestamps --channels split"};
   for (const std::string& option : options) {
     const bool live = option == "--live";
     for (const char* file : {"empty.wav", "header.wav", "cut.wav", "noise.wav", "text.mp3",

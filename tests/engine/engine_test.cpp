@@ -1,6 +1,7 @@
 // The public interface over a tiny random model: what must hold whatever the weights.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <thread>
@@ -8,6 +9,8 @@
 #include "engine/noise.h"
 #include "engine/random_whisper.h"
 #include "engine/runtime.h"
+#include "engine/transcriber.h"
+#include "engine/window_decoder.h"
 #include "slim/slim.h"
 #include "temporary_folder.h"
 
@@ -230,6 +233,29 @@ TEST_F(EngineTest, LanguagesAloneAreThoseOfTranscription) {
   const Transcription alone = english.detect_languages({audio(0)}, {}).front();
   EXPECT_EQ(alone.language, "en");
   EXPECT_EQ(alone.language_probability, 1);
+}
+
+TEST_F(EngineTest, EachWindowHasItsOwnLanguage) {
+  Runtime runtime((folder->path() / "multilingual").string(), options("auto"));
+  const SpeechTokens& tokens = runtime.tokens();
+  TranscribeOptions each;
+  each.language = "en";
+  each.multilingual = true;
+  int others = 0;
+  const auto check = [&](const DecodedWindow& window) {
+    const std::vector<PageTable> rows =
+        runtime.model().remember(window.encoded, std::vector{window.encoded.rows});
+    const std::vector<const PageTable*> one = {&rows.front()};
+    const auto detected = detect_languages(runtime.model(), one, tokens).front();
+    const auto start = std::find(window.prompt.begin(), window.prompt.end(), tokens.start);
+    ASSERT_LT(start + 1, window.prompt.end());
+    EXPECT_EQ(*(start + 1), tokens.languages[detected.index].id);
+    others += *(start + 1) != tokens.language("en") ? 1 : 0;
+  };
+  transcribe_windows(runtime, runtime.model(), AudioReader::open(audio(2)), each, check);
+  EXPECT_GT(others, 0);
+  Engine english(model(), options("auto"));
+  EXPECT_EQ(code_of([&] { english.transcribe({audio(0)}, each); }), ErrorCode::bad_request);
 }
 
 TEST_F(EngineTest, TheTaskChangesThePrompt) {
