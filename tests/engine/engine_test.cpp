@@ -243,8 +243,9 @@ TEST_F(EngineTest, EachWindowHasItsOwnLanguage) {
   each.multilingual = true;
   int others = 0;
   const auto check = [&](const DecodedWindow& window) {
+    const Tensor encoded = window.encode(runtime.model());
     const std::vector<PageTable> rows =
-        runtime.model().remember(window.encoded, std::vector{window.encoded.rows});
+        runtime.model().remember(encoded.matrix(), std::vector{encoded.size(0)});
     const std::vector<const PageTable*> one = {&rows.front()};
     const auto detected = detect_languages(runtime.model(), one, tokens).front();
     const auto start = std::find(window.prompt.begin(), window.prompt.end(), tokens.start);
