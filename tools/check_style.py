@@ -44,6 +44,8 @@ def functions(code: str):
     for match in re.finditer(r"([\w~>\]&*]+)\s*\(", code):
         if match[1] in ("if", "for", "while", "switch", "catch", "return", "sizeof", "requires"):
             continue
+        if match[1].startswith("cublasLt"):  # under that library's names, with its parameters
+            continue
         end = closing(code, match.end() - 1, "()")
         # What may stand between the parameters and the body; an initialiser list is not searched.
         tail = re.compile(r"\s*(?:const|noexcept|override|final|mutable|\s)*(?:->[^;{}()]*|:\s[^;{}]*(?:\{[^{}]*\}\s*,[^;{}]*)*)?\{").match(code, end)

@@ -33,11 +33,11 @@ struct EngineOptions {
   int threads = 0;             // 0: one per processor this process may use
   std::string cache = "auto";  // auto, kv, x, k
   std::string cache_type;      // "" (by the plan), or one of cache_types()
-  // What activations are rounded to. On cards: float16, those of prompts and encoders to 11 bits, off
-  // by 2^-12 of each number, or float32 (not at all; auto). On processors, where weights are i8:
-  // int8 (auto), int16 (each row, by its largest number), or float32. A product with a row x is then
-  // off by 1/254 (int8) or 1/65278 (int16) of max |x| times the sum of the output's |weights| at
-  // most; verify measures it. Other weights are always multiplied in f32 there.
+  // What activations are rounded to. On cards: float16, those of prompts and encoders to 11 bits,
+  // off by 2^-12 of each number, or float32 (not at all; auto). On processors, where weights are
+  // i8: int8 (auto), int16 (each row, by its largest number), or float32. A product with a row x is
+  // then off by 1/254 (int8) or 1/65278 (int16) of max |x| times the sum of the output's |weights|
+  // at most; verify measures it. Other weights are always multiplied in f32 there.
   // Error{bad_request} for what cannot be.
   std::string compute_type = "auto";
   double cache_budget = 1.0;  // largest predicted error, relative to that of kv in bf16
