@@ -70,8 +70,7 @@ SpeechNetwork::SpeechNetwork(const Checkpoint& checkpoint) : kernels_(make_kerne
     convolutions_.push_back(
         {tap_major(weight), read(checkpoint, name + ".bias", {inputs}), stride});
   }
-  from_state_ = read(checkpoint, "lstm_cell.weight_hh", {-1, -1});
-  const int64_t width = from_state_.size(1);
+  const int64_t width = checkpoint.get("lstm_cell.weight_hh", {-1, -1}).size(1);
   from_state_ = halved(read(checkpoint, "lstm_cell.weight_hh", {4 * width, width}));
   from_input_ = halved(read(checkpoint, "lstm_cell.weight_ih", {4 * width, inputs}));
   gate_bias_ = read(checkpoint, "lstm_cell.bias_ih", {4 * width});
