@@ -78,47 +78,44 @@ class PromptSoftmax {
   // Turns this warp's sixteen queries and takes them apart: store(row of the block, column, parts).
   template <typename Store>
   __device__ void load_queries(Store store) {
-    constexpr int kAtOnce = 16;  // whose numbers are on their way together
     const CudaRotation rotation =
         call_.rotations == nullptr ? CudaRotation{} : call_.rotations[run_.regime];
     bool odd = false;
-#pragma unroll 1
-    for (int first = 0; first < 16; first += kAtOnce) {
-      float values[kAtOnce][kColumns / 32];
+    // Of all sixteen, so that they are on their way together.
+    float values[16][kColumns / 32];
 #pragma unroll
-      for (int i = 0; i < kAtOnce; ++i) {
-        const int row = 16 * warp_ + first + i;
-        const bool some = row < item_.count();
-        const PromptQuery query(call_, item_, some ? row : 0);
-        const float* const from = call_.queries + query.step_row() * call_.query_stride +
-                                  static_cast<int64_t>(head_) * call_.key_width;
+    for (int i = 0; i < 16; ++i) {
+      const int row = 16 * warp_ + i;
+      const bool some = row < item_.count();
+      const PromptQuery query(call_, item_, some ? row : 0);
+      const float* const from = call_.queries + query.step_row() * call_.query_stride +
+                                static_cast<int64_t>(head_) * call_.key_width;
 #pragma unroll
-        for (int j = 0; j < kColumns / 32; ++j) {
-          const int column = lane_ + 32 * j;
-          values[i][j] =
-              some && column < call_.key_width
-                  ? turned_element(rotation, query.slice->position + query.token, from, column)
-                  : 0.0F;
-        }
+      for (int j = 0; j < kColumns / 32; ++j) {
+        const int column = lane_ + 32 * j;
+        values[i][j] =
+            some && column < call_.key_width
+                ? turned_element(rotation, query.slice->position + query.token, from, column)
+                : 0.0F;
       }
+    }
 #pragma unroll
-      for (int i = 0; i < kAtOnce; ++i) {
-        float largest = 0.0F;
+    for (int i = 0; i < 16; ++i) {
+      float largest = 0.0F;
 #pragma unroll
-        for (const float value : values[i]) {
-          odd = odd || !isfinite(value);
-          if (isfinite(value)) largest = fmaxf(largest, fabsf(value));
-        }
-        const int exponent = pair_exponent(reduce_warp(largest, Largest()));
-        const float unit = ldexpf(1.0F, -exponent);
-        if (first + i == lane_ / 4) query_unit_[0] = unit;
-        if (first + i == lane_ / 4 + 8) query_unit_[1] = unit;
+      for (const float value : values[i]) {
+        odd = odd || !isfinite(value);
+        if (isfinite(value)) largest = fmaxf(largest, fabsf(value));
+      }
+      const int exponent = pair_exponent(reduce_warp(largest, Largest()));
+      const float unit = ldexpf(1.0F, -exponent);
+      if (i == lane_ / 4) query_unit_[0] = unit;
+      if (i == lane_ / 4 + 8) query_unit_[1] = unit;
 #pragma unroll
-        for (int j = 0; j < kColumns / 32; ++j) {
-          uint16_t parts[2];
-          take_halves(values[i][j] * ldexpf(1.0F, exponent), parts[0], parts[1]);
-          store(16 * warp_ + first + i, lane_ + 32 * j, parts);
-        }
+      for (int j = 0; j < kColumns / 32; ++j) {
+        uint16_t parts[2];
+        take_halves(values[i][j] * ldexpf(1.0F, exponent), parts[0], parts[1]);
+        store(16 * warp_ + i, lane_ + 32 * j, parts);
       }
     }
     odd_queries_ = reduce_warp(odd ? 1.0F : 0.0F, Largest()) > 0.0F;

@@ -29,10 +29,13 @@ __host__ __device__ constexpr int slab_byte(int row, int byte) {
 }
 
 // What tells wgmma where an operand lies, as its low and high word; only the low one depends on the
-// address. Bits 0-13: address / 16; 16-29: the stride that these layouts do not use; 32-45: bytes
-// from eight rows to the next eight / 16; 62-63: 1, swizzle of 128 bytes.
+// address. Bits 0-13: address / 16; 16-29: bytes from a slab to the next / 16, where rows run along
+// K and have more than 64 numbers (else it is not used); 32-45: bytes from eight rows to the next
+// eight / 16; 62-63: 1, swizzle of 128 bytes.
+template <int kSlabStride = 16>
 __device__ __forceinline__ uint64_t operand(uint32_t address) {
-  constexpr uint64_t kLayout = uint64_t{1} << 62 | uint64_t{1024 / 16} << 32 | uint64_t{1} << 16;
+  constexpr uint64_t kLayout =
+      uint64_t{1} << 62 | uint64_t{1024 / 16} << 32 | uint64_t{kSlabStride / 16} << 16;
   return kLayout | (address & 0x3FFFFU) >> 4;
 }
 // `bytes` further, a multiple of 16.

@@ -90,13 +90,6 @@ __device__ __forceinline__ void mix_values(float (&d)[16][4], const uint32_t (&a
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
 
-// An operand whose rows run along K, of more than 64 numbers: slabs follow each other.
-__device__ __forceinline__ uint64_t values_operand(uint32_t address) {
-  constexpr uint64_t kLayout =
-      uint64_t{1} << 62 | uint64_t{1024 / 16} << 32 | uint64_t{kTileSlab / 16} << 16;
-  return kLayout | (address & 0x3FFFFU) >> 4;
-}
-
 // Shared memory: queries [warpgroup][part][slab], stages of [keys, values][part][slab], barriers.
 template <int kColumns, int kParts>
 struct GroupShape {
@@ -248,7 +241,7 @@ class PromptGroup : PromptSoftmax<kColumns, kParts> {
     Halves halves[4];
 #pragma unroll
     for (int k = 0; k < 4; ++k) Softmax::take_weights(weights, k, halves[k]);
-    const uint64_t value = values_operand(shared_address(values));
+    const uint64_t value = operand<kTileSlab>(shared_address(values));
     order_registers();
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
