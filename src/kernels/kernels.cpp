@@ -1,10 +1,11 @@
-// The table of kernel implementations, and the two questions that are asked of it. A new device is
-// one line here.
+// The table of kernel implementations, and the questions that are asked of it. A new device is one
+// line here.
 #include "kernels/kernels.h"
 
 #include <algorithm>
 #include <array>
 
+#include "kernels/byte_products.h"
 #include "kernels/cpu/cpu_kernels.h"
 #include "kernels/cuda/cuda_kernels.h"
 #include "kernels/reference/reference_kernels.h"
@@ -52,6 +53,13 @@ std::unique_ptr<Kernels> make_kernels(std::string_view name, int threads) {
   throw Error(ErrorCode::bad_request,
               "There is no device '" + std::string(name) + "'; this machine has " + known + ".",
               "device");
+}
+
+bool has_byte_products(const Kernels& kernels) {
+  constexpr std::string_view kVnni = "cpu:avx3_dl";  // where it is, "cpu" is it
+  const std::vector<std::string> names = cpu_kernel_names();
+  const bool here = std::find(names.begin(), names.end(), kVnni) != names.end();
+  return here && (kernels.name() == "cpu" || kernels.name() == kVnni);
 }
 
 }  // namespace slim

@@ -66,6 +66,7 @@ Decoder::Decoder(const ModelSpec& spec, const ModelWeights::Parts& weights, Kern
     (layers[i].cross ? cross_ : self_).push_back(std::move(built[i]));
   }
   place_planes();
+  rounded_head_ = RoundedHead::make(spec, weights.head, kernels);
 }
 
 void Decoder::place_planes() {
@@ -246,13 +247,19 @@ void Decoder::judge_logits(const DecoderStep& step, ConstMatrix x) const {
   const bool host = kernels_.device().host();
   const bool in_place = host && step.candidates == nullptr;
   const Matrix logits = in_place ? step.logits : memory.matrix(x.rows, spec_.outputs());
+  // Of what is asked for by its column, and of whole rows, every logit counts.
+  const bool rounded = rounded_head_ != nullptr && step.candidates != nullptr &&
+                       step.candidates->asked.empty() && rounded_head_->pays(x.rows);
   if (spec_.series.patch > 0) {
     run_patches(kernels_, spec_.decoder.activation, weights_.patch_out, x, logits);
+  } else if (rounded) {
+    rounded_head_->approximate(x, logits);
   } else {
     kernels_.linear(linear_of(x, weights_.head, logits));
   }
   if (host) finish_logits(spec_, logits);
   if (!step.forbidden.empty()) kernels_.forbid({logits, step.forbidden});
+  if (rounded) rounded_head_->settle(x, *step.candidates, logits);
   if (step.log_probabilities) kernels_.log_softmax({logits, logits});
   if (step.candidates != nullptr) {
     FindCandidates find = *step.candidates;
@@ -298,7 +305,7 @@ void Decoder::check_step(const DecoderStep& step) const {
 }
 
 int64_t Decoder::derived_bytes() const {
-  int64_t bytes = given_bytes_;
+  int64_t bytes = given_bytes_ + (rounded_head_ != nullptr ? rounded_head_->bytes() : 0);
   for (const auto& attention : self_) bytes += attention->derived_bytes();
   for (const auto& attention : cross_) bytes += attention->derived_bytes();
   return bytes;

@@ -10,6 +10,7 @@
 #include "attention/pages.h"
 #include "attention/plan.h"
 #include "models/blocks.h"
+#include "models/rounded_head.h"
 
 namespace slim {
 
@@ -65,6 +66,7 @@ class Decoder {
   std::vector<std::unique_ptr<Attention>> cross_;  // none without an encoder
   PageLayout self_layout_;
   PageLayout cross_layout_;
+  std::unique_ptr<RoundedHead> rounded_head_;  // or null: the head serves as it is
 };
 
 }  // namespace slim

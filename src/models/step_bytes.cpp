@@ -40,7 +40,8 @@ int64_t bytes_of_rows(const std::vector<RowFormat>& planes, int64_t first, int64
 int64_t Decoder::step_weight_bytes() const {
   int64_t bytes = bytes_of(weights_.embed_norm) + weights_.embed_in.bytes() +
                   bytes_of(weights_.decoder_norm) + weights_.embed_out.bytes() +
-                  weights_.head.bytes() + bytes_of(weights_.patch_out);
+                  (rounded_head_ != nullptr ? rounded_head_->bytes() : weights_.head.bytes()) +
+                  bytes_of(weights_.patch_out);
   for (const DecoderLayer& layer : weights_.decoder) {
     bytes += bytes_of(layer.self_norm) + bytes_of(layer.cross_norm) + bytes_of(layer.mlp);
   }
