@@ -31,8 +31,8 @@ class InputRowsAttention : public ProjectedAttention {
   static Fit fit_of(const AttentionSpec& spec, RowType rows);
 
  private:
-  std::vector<ConstMatrix> project(std::span<const Slice> /*slices*/, ConstMatrix x,
-                                   StepScratch& /*scratch*/) final {
+  PlaneRows project(std::span<const Slice> /*slices*/, ConstMatrix x,
+                    StepScratch& /*scratch*/) final {
     return {x};
   }
   void attend(const Block& block, StepScratch& scratch) final;

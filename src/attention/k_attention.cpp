@@ -75,8 +75,8 @@ const Shaping* KAttention::shaping(size_t plane) const {
   return plane == 0 && shaping_.rank > 0 ? &shaping_ : nullptr;
 }
 
-std::vector<ConstMatrix> KAttention::project(std::span<const Slice> /*slices*/, ConstMatrix x,
-                                             StepScratch& scratch) {
+KAttention::PlaneRows KAttention::project(std::span<const Slice> /*slices*/, ConstMatrix x,
+                                          StepScratch& scratch) {
   const Matrix rows = scratch.matrix(x.rows, width());
   project_rows(x, rows);
   if (!normed()) return {rows};

@@ -29,8 +29,7 @@ class KAttention final : public ProjectedAttention {
   static RowFormat format(const AttentionSpec& spec, const RowChoice& rows);
 
  private:
-  std::vector<ConstMatrix> project(std::span<const Slice> slices, ConstMatrix x,
-                                   StepScratch& scratch) override;
+  PlaneRows project(std::span<const Slice> slices, ConstMatrix x, StepScratch& scratch) override;
   void attend(const Block& block, StepScratch& scratch) override;
   const Shaping* shaping(size_t plane) const override;
   bool rebuilds(const Slice& slice) const override;

@@ -42,8 +42,7 @@ class KvAttention final : public ProjectedAttention {
   }
 
  private:
-  std::vector<ConstMatrix> project(std::span<const Slice> slices, ConstMatrix x,
-                                   StepScratch& scratch) override {
+  PlaneRows project(std::span<const Slice> slices, ConstMatrix x, StepScratch& scratch) override {
     const Matrix keys = project_by(weights().k, x, scratch);
     normalise(keys, weights().k_gain, weights().k_offset, spec().key_heads);
     if (spec().rotary && !seals()) turn(slices, keys);

@@ -93,9 +93,9 @@ void ProjectedAttention::store(const AttentionStep& step, ConstMatrix x) {
   check(!seals(), "rows that are sealed are stored by forward()");
   if (x.rows == 0) return;
   StepScratch scratch(kernels_.device());
-  const std::vector<ConstMatrix> rows = project(step.slices, x, scratch);
-  for (size_t i = 0; i < rows.size(); ++i) {
-    kernels_.store_rows({.x = rows[i], .plane = planes().at(i), .slices = step.slices});
+  const PlaneRows rows = project(step.slices, x, scratch);
+  for (size_t i = 0; i < planes().size(); ++i) {
+    kernels_.store_rows({.x = rows.at(i), .plane = planes()[i], .slices = step.slices});
   }
 }
 
@@ -116,19 +116,24 @@ void ProjectedAttention::forward(const AttentionStep& step, ConstMatrix x, Matri
 // Slices whose tokens follow one another.
 void ProjectedAttention::run(const AttentionStep& step, bool rebuilt, ConstMatrix x, Matrix out) {
   const int64_t begin = step.slices.front().first;
-  std::vector<Slice> shifted(step.slices.begin(), step.slices.end());
   int64_t tokens = 0;
-  for (Slice& slice : shifted) {
+  for (const Slice& slice : step.slices) {
     check(slice.first == begin + tokens, "the tokens of a step's slices follow one another");
-    slice.first = tokens;
     tokens += slice.count;
   }
   if (tokens == 0) return;
+  std::span<const Slice> slices = step.slices;
+  std::vector<Slice> shifted;  // counted from their own first token, where that is not the step's
+  if (begin != 0) {
+    shifted.assign(slices.begin(), slices.end());
+    for (Slice& slice : shifted) slice.first -= begin;
+    slices = shifted;
+  }
   const int64_t width = spec_.heads * spec_.head_width;
   // Each block of slices that rebuild rows rebuilds all pages before it, so it should be long; and
   // its f32 rows, queries and heads (512: 8 MiB each at a width of 4096) have to be held.
-  for_blocks(shifted, tokens, rebuilt ? kernels_.prompt_sizes().tokens : block_tokens_,
-             spec_.causal, [&](int64_t first, int64_t count, std::span<const Slice> part) {
+  for_blocks(slices, tokens, rebuilt ? kernels_.prompt_sizes().tokens : block_tokens_, spec_.causal,
+             [&](int64_t first, int64_t count, std::span<const Slice> part) {
                StepScratch scratch(kernels_.device());
                const ConstMatrix input = x.rows_from(begin + first, count);
                const Block block{part,
@@ -153,10 +158,10 @@ void ProjectedAttention::run(const AttentionStep& step, bool rebuilt, ConstMatri
 void ProjectedAttention::read(const Block& block, Attend attend, const Reading& reading,
                               StepScratch& scratch) {
   if (seals()) {
-    const std::vector<ConstMatrix> rows = project(block.slices, block.x, scratch);
+    const PlaneRows rows = project(block.slices, block.x, scratch);
     std::vector<NewRows> added;
-    for (size_t i = 0; i < rows.size(); ++i) {
-      added.push_back({rows[i], planes().at(i), hot_planes().at(i), shaping(i)});
+    for (size_t i = 0; i < planes().size(); ++i) {
+      added.push_back({rows.at(i), planes()[i], hot_planes().at(i), shaping(i)});
     }
     attend_sealed(kernels_,
                   {.attend = attend,

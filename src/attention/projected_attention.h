@@ -5,6 +5,7 @@
 // its rows stand alone or are sealed is decided here, by their formats.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -48,9 +49,9 @@ class ProjectedAttention : public Attention {
   ProjectedAttention(const AttentionSpec& spec, const AttentionWeights& weights, Kernels& kernels,
                      int64_t floats_per_token, Reads reads);
 
-  // The rows that x leaves behind, [T, width] f32 for each plane of rows().
-  virtual std::vector<ConstMatrix> project(std::span<const Slice> slices, ConstMatrix x,
-                                           StepScratch& scratch) = 0;
+  // The rows that x leaves behind, [T, width] f32 for each plane of rows(): one or two.
+  using PlaneRows = std::array<ConstMatrix, 2>;
+  virtual PlaneRows project(std::span<const Slice> slices, ConstMatrix x, StepScratch& scratch) = 0;
   virtual void attend(const Block& block, StepScratch& scratch) = 0;
   // How the sealing of a plane shares out its rounding errors; null: plainly.
   virtual const Shaping* shaping(size_t /*plane*/) const { return nullptr; }

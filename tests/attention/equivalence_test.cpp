@@ -94,8 +94,8 @@ class ToyScheme final : public Scheme {
     }
 
    private:
-    std::vector<ConstMatrix> project(std::span<const Slice> /*slices*/, ConstMatrix x,
-                                     StepScratch& scratch) override {
+    PlaneRows project(std::span<const Slice> /*slices*/, ConstMatrix x,
+                      StepScratch& scratch) override {
       return {x, project_by(weights().v, x, scratch)};
     }
     void attend(const Block& block, StepScratch& scratch) override {
