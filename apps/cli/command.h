@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <limits>
 #include <string>
 
 #include "slim/slim.h"
@@ -33,6 +34,9 @@ void add_model_options(CLI::App& app, ModelOptions& options);
 
 // What an option that counts tokens may be.
 inline CLI::Range counts() { return {int64_t{0}, int64_t{1} << 40}; }
+inline CLI::Range small_counts() { return {0, std::numeric_limits<int>::max()}; }
+// What a seed may be: the parser would take -1 for the largest.
+CLI::Validator seeds();
 
 // Exit statuses: 0 success, and one for each code of slim::Error (documented in docs/cli.md).
 int exit_status(ErrorCode code);

@@ -170,7 +170,7 @@ void add_path_options(CLI::App& app, ForecastOptions& options) {
   app.add_option("--top-p", options.top_p,
                  "Chronos: draw from the fewest with this much of the probability (default: the "
                  "model's)");
-  app.add_option("--seed", options.seed, "Chronos: seed (default: a random one)");
+  app.add_option("--seed", options.seed, "Chronos: seed (default: a random one)")->check(seeds());
 }
 
 }  // namespace

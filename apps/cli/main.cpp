@@ -1,10 +1,15 @@
 // The slim binary: parses the command line, runs one command, turns an Error into one sentence on
 // stderr and an exit status.
+#include <algorithm>
+#include <charconv>
 #include <csignal>
 #include <cstdio>
 #include <exception>
 #include <iterator>
 #include <new>
+#include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "command.h"
@@ -32,6 +37,22 @@ constexpr Entry kCommands[] = {
     {"bench", "Time a model, standard cache and slim in turn", add_bench},
 };
 
+// openai-whisper's command gives its flags a value, --word_timestamps True: joined to it, as the
+// parser takes them. Last first, which is the order it wants.
+std::vector<std::string> joined_arguments(int argc, char** argv) {
+  std::vector<std::string> arguments;
+  for (const std::string_view argument : std::span(argv, static_cast<size_t>(argc)).subspan(1)) {
+    const bool value = argument == "True" || argument == "False";
+    if (value && !arguments.empty() && arguments.back().starts_with("--")) {
+      arguments.back() += "=" + std::string(argument);
+    } else {
+      arguments.emplace_back(argument);
+    }
+  }
+  std::reverse(arguments.begin(), arguments.end());
+  return arguments;
+}
+
 int run(int argc, char** argv) {
   // A reader that goes away is noticed by what is written, not by dying.
   std::signal(SIGPIPE, SIG_IGN);
@@ -44,7 +65,7 @@ int run(int argc, char** argv) {
     actions.emplace_back(command, entry.add(*command));
   }
   try {
-    app.parse(argc, argv);
+    app.parse(joined_arguments(argc, argv));
   } catch (const CLI::ParseError& error) {
     const int status = app.exit(error);
     return status == 0 ? 0 : exit_status(ErrorCode::bad_request);
@@ -59,6 +80,16 @@ int run(int argc, char** argv) {
 }
 
 }  // namespace
+
+CLI::Validator seeds() {
+  const auto check = [](const std::string& text) -> std::string {
+    uint64_t seed = 0;
+    const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), seed);
+    if (failure == std::errc() && end == text.data() + text.size()) return "";
+    return text + " is no whole number from 0 to 18446744073709551615";
+  };
+  return {check, "UINT"};
+}
 
 int exit_status(ErrorCode code) {
   switch (code) {

@@ -31,7 +31,7 @@ void add_generate_options(CLI::App& app, GenerateOptions& options) {
   app.add_option("--frequency-penalty", sampling.frequency_penalty,
                  "... for each time they are in it")
       ->capture_default_str();
-  app.add_option("--seed", sampling.seed, "Seed (default: a random one)");
+  app.add_option("--seed", sampling.seed, "Seed (default: a random one)")->check(seeds());
   app.add_option("--stop", options.stop, "Ends the text before this; may be repeated");
   app.add_flag("--ignore-eos", options.ignore_end, "Go on after an end-of-text token");
   app.add_option("--step-tokens", options.step_tokens, "Prompts are read in chunks of so many")

@@ -25,9 +25,9 @@ double parse_number(std::string_view part, const std::string& option) {
 }
 
 void add_prompt_options(CLI::App& app, TranscribeOptions& options) {
-  app.add_flag("--condition-on-previous-text,!--no-condition-on-previous-text",
-               options.condition_on_previous_text,
-               "Prompt each window with the text before it (default)");
+  app.add_flag(
+      "--condition-on-previous-text,--condition_on_previous_text,!--no-condition-on-previous-text",
+      options.condition_on_previous_text, "Prompt each window with the text before it (default)");
   app.add_option("--initial-prompt,--initial_prompt", options.initial_prompt,
                  "Counts as the text before the first window");
   app.add_option("--hotwords", options.hotwords,
@@ -60,7 +60,7 @@ void add_fallback_options(CLI::App& app, TranscribeOptions& options, NumberLists
   app.add_option("--temperature", lists.temperature,
                  "Temperatures to decode a window at until it comes out well (0: beam search)")
       ->capture_default_str();
-  app.add_option("--seed", options.seed, "Seed of sampling")->capture_default_str();
+  app.add_option("--seed", options.seed, "Seed of sampling")->check(seeds())->capture_default_str();
   app.add_option("--compression-ratio-threshold,--compression_ratio_threshold",
                  options.compression_ratio_threshold,
                  "Windows whose text compresses better than this are decoded again")
@@ -103,18 +103,18 @@ void add_vad_options(CLI::App& app, TranscribeOptions& options) {
                  "Probability below which it ends (default: 0.15 below the threshold)");
   app.add_option("--vad-min-speech-duration-ms,--vad_min_speech_duration_ms",
                  vad.min_speech_duration_ms, "Shorter speech is left out")
-      ->check(counts())
+      ->check(small_counts())
       ->capture_default_str();
   app.add_option("--vad-max-speech-duration-s,--vad_max_speech_duration_s",
                  vad.max_speech_duration_s, "Longer speech is cut, at a pause if there is one")
       ->capture_default_str();
   app.add_option("--vad-min-silence-duration-ms,--vad_min_silence_duration_ms",
                  vad.min_silence_duration_ms, "Shorter silence does not end speech")
-      ->check(counts())
+      ->check(small_counts())
       ->capture_default_str();
   app.add_option("--vad-speech-pad-ms,--vad_speech_pad_ms", vad.speech_pad_ms,
                  "Silence that is kept around speech")
-      ->check(counts())
+      ->check(small_counts())
       ->capture_default_str();
 }
 
@@ -135,7 +135,8 @@ std::vector<double> parse_numbers(const std::string& text, const std::string& op
 }
 
 void add_transcribe_options(CLI::App& app, TranscribeOptions& options, NumberLists& lists) {
-  app.add_option("-l,--language", options.language, "Language code (default: detected)");
+  app.add_option("-l,--language", options.language,
+                 "Language, by code or name (default: detected)");
   app.add_flag("--multilingual", options.multilingual,
                "Detect the language of each window anew, where several are spoken");
   app.add_option("--task", options.task, "transcribe, or translate into English")
@@ -153,7 +154,8 @@ void add_transcribe_options(CLI::App& app, TranscribeOptions& options, NumberLis
       ->capture_default_str();
   app.add_option("--clip-timestamps,--clip_timestamps", lists.clip_timestamps,
                  "Stretches to transcribe: start,end,start,end,... in seconds");
-  app.add_flag("--without-timestamps", options.without_timestamps, "Text without times");
+  app.add_flag("--without-timestamps,--without_timestamps", options.without_timestamps,
+               "Text without times");
   add_word_options(app, options);
   add_vad_options(app, options);
   add_prompt_options(app, options);
@@ -162,10 +164,14 @@ void add_transcribe_options(CLI::App& app, TranscribeOptions& options, NumberLis
   app.add_option("--suppress-tokens,--suppress_tokens", lists.suppress_tokens,
                  "Ids that are never sampled (-1: marks that are not speech)")
       ->capture_default_str();
-  app.add_flag("--suppress-blank,!--no-suppress-blank", options.suppress_blank,
+  app.add_flag("--suppress-blank,--suppress_blank,!--no-suppress-blank", options.suppress_blank,
                "Nor a blank or the end as a window's first token (default)");
-  app.add_option("--max-tokens", options.max_tokens, "Tokens per window (0: half the context)")
-      ->check(counts())
+  app.add_option("--max-initial-timestamp,--max_initial_timestamp", options.max_initial_timestamp,
+                 "Seconds into a window by which its first segment begins")
+      ->capture_default_str();
+  app.add_option("--max-tokens,--max-new-tokens,--max_new_tokens", options.max_tokens,
+                 "Tokens per window (0: half the context)")
+      ->check(small_counts())
       ->capture_default_str();
 }
 
@@ -174,15 +180,15 @@ void add_subtitle_options(CLI::App& app, SubtitleStyle& style) {
                "Underline each word as it is said (srt, vtt)");
   app.add_option("--max-line-width,--max_line_width", style.max_line_width,
                  "Characters of a line (srt, vtt; 0: any)")
-      ->check(counts())
+      ->check(small_counts())
       ->capture_default_str();
   app.add_option("--max-line-count,--max_line_count", style.max_line_count,
                  "Lines of a cue (srt, vtt; 0: any)")
-      ->check(counts())
+      ->check(small_counts())
       ->capture_default_str();
   app.add_option("--max-words-per-line,--max_words_per_line", style.max_words_per_line,
                  "Words of a line (srt, vtt; 0: any)")
-      ->check(counts())
+      ->check(small_counts())
       ->capture_default_str();
 }
 

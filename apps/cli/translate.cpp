@@ -185,7 +185,7 @@ void add_draw_options(CLI::App& app, SamplingOptions& options) {
       ->capture_default_str();
   app.add_option("--top-p", options.top_p, "Draw from the fewest with this much of the probability")
       ->capture_default_str();
-  app.add_option("--seed", options.seed, "Seed (default: a random one)");
+  app.add_option("--seed", options.seed, "Seed (default: a random one)")->check(seeds());
 }
 
 }  // namespace

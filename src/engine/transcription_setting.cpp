@@ -1,10 +1,13 @@
 // Checks options, encodes texts, and lists what must not be sampled.
 #include "engine/transcription_setting.h"
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <string>
 #include <string_view>
 
+#include "engine/language_names.h"
 #include "engine/speech_network_detector.h"
 #include "slim/error.h"
 
@@ -17,16 +20,9 @@ constexpr double kSecondsPerTimestamp = 0.02;
   throw Error(ErrorCode::bad_request, sentence, option);
 }
 
-std::string short_text(double value) {
-  std::string text = std::to_string(value);
-  text.erase(text.find_last_not_of('0') + 1);
-  if (text.back() == '.') text.pop_back();
-  return text;
-}
-
 // False for NaN as well.
 void require(bool holds, const std::string& sentence, const char* option, double value) {
-  if (!holds) refuse(sentence, std::string(option) + " " + short_text(value));
+  if (!holds) refuse(sentence, fmt::format("{} {}", option, value));
 }
 
 void check_temperatures(const TranscribeOptions& options) {
@@ -230,6 +226,7 @@ TranscriptionSetting transcription_setting(const Tokenizer& tokenizer, const Spe
   setting.tokenizer = &tokenizer;
   setting.tokens = &tokens;
   setting.options = options;
+  setting.options.language = language_code(options.language);
   setting.options.without_timestamps |= tokens.plain();
   setting.waveform = spec.waveform;
   if (!spec.waveform) {

@@ -132,6 +132,12 @@ TEST_F(Cli, BadTranscriptionOptionsAreSentences) {
   refuse("--vad-filter --vad-threshold 2", "vad threshold 2");
   refuse("--compression-ratio-threshold nan", "compression_ratio_threshold");
   refuse("--multilingual", "multilingual");
+  for (const char* seed : {"-1", "1.5", "18446744073709551616", "x"}) {
+    refuse(std::string("--seed=") + seed, "18446744073709551615");
+  }
+  refuse("--max-tokens 99999999999", "not in range");
+  refuse("--max-initial-timestamp=-1", "max_initial_timestamp -1");
+  refuse("--patience 1e300", "patience 1e+300");
 }
 
 TEST_F(Cli, TranscriptionOptionsAreTaken) {
@@ -144,6 +150,18 @@ TEST_F(Cli, TranscriptionOptionsAreTaken) {
   const auto json = nlohmann::json::parse(outcome.out);
   ASSERT_FALSE(json.at("segments").empty());
   EXPECT_EQ(json.at("segments").at(0).at("text").get<std::string>().substr(0, 3), " so");
+}
+
+// Flags of openai-whisper's command have values.
+TEST_F(Cli, FlagsMayHaveValues) {
+  const auto words = [](const std::string& options) {
+    const Outcome outcome = run("transcribe -m model --seed 1 -f json speech.wav " + options);
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    return !nlohmann::json::parse(outcome.out).at("segments").at(0).at("words").is_null();
+  };
+  EXPECT_TRUE(
+      words("--word_timestamps True --condition_on_previous_text False --language English"));
+  EXPECT_FALSE(words("--word_timestamps False --condition_on_previous_text True"));
 }
 
 // Silero's weights are looked for, and what told speech is said.

@@ -79,6 +79,17 @@ TEST_F(Setting, TheTaskIsAToken) {
   }
 }
 
+TEST_F(Setting, LanguagesHaveNamesToo) {
+  for (const char* name : {"fr", "FR", "French", "french"}) {
+    options.language = name;
+    EXPECT_EQ(setting().options.language, "fr") << name;
+  }
+  options.language = "Haitian Creole";
+  EXPECT_EQ(setting().options.language, "ht");
+  options.language = "Klingon";  // refused where the tokenizer is asked
+  EXPECT_EQ(setting().options.language, "klingon");
+}
+
 TEST_F(Setting, TextsAreTrimmedAndCutToTheBudget) {
   options.initial_prompt = "  before ";
   options.hotwords = "\t\n ";
