@@ -9,16 +9,18 @@ same weights, T threads. slim and faster-whisper read the same CTranslate2 direc
 `slim convert --weights i8` of it. whisper.cpp reads DIR/ggml-tiny.en.bin and -base.bin (f16) and the same
 with -q8_0, as its own converter and quantiser make them. With --batched: slim --batched --vad-filter
 against faster-whisper's BatchedInferencePipeline, 8 windows at a time (whisper.cpp has no such thing).
-Time is that of transcribing, after loading: for faster-whisper the second transcription in its process
-(the first warms up and lets its threads be pinned: on some virtual machines the kernel packs two
+Time is that of transcribing, after loading: for faster-whisper after a first minute in its process
+(which warms up and lets its threads be pinned: on some virtual machines the kernel packs two
 spinning threads on one core, which costs it a factor of ten); for the others the only one of their
 processes, whose CPU seconds include loading. Memory is the peak of the whole process. Ratios are to
 slim with weights of the same kind. Run it under `taskset -c 0,1`.
 """
 import argparse
+import array
 import json
 import os
 import pathlib
+import random
 import re
 import resource
 import statistics
@@ -46,19 +48,23 @@ def word_errors(reference: str, text: str) -> tuple[int, int]:
     return row[-1], len(a)
 
 
-def join(clips: list[pathlib.Path], target: pathlib.Path, seconds: float) -> float:
-    """The clips one after another, again and again, until `seconds` are full; returns the length."""
+def join(clips: list[tuple[pathlib.Path, str]], target: pathlib.Path, seconds: float) -> tuple[float, str]:
+    """The clips in shuffled orders, 0.1 to 1.6 s of faint noise after each, until `seconds` are full:
+    the same again and again would make models repeat themselves. Returns length and text."""
+    draw, texts, done = random.Random(1), [], 0.0
     with wave.open(str(target), "wb") as out:
-        done = 0.0
         while done < seconds:
-            for clip in clips:
+            for clip, text in draw.sample(clips, len(clips)):
                 with wave.open(str(clip), "rb") as part:
                     if done == 0:
                         out.setparams(part.getparams())
                     out.writeframes(part.readframes(part.getnframes()))
-                    out.writeframes(bytes(part.getframerate()))  # half a second of silence
-                    done += part.getnframes() / part.getframerate() + 0.5
-        return done
+                    pause = int(part.getframerate() * draw.uniform(0.1, 1.6))
+                    noise = array.array("h", (draw.randint(-8, 8) for _ in range(pause)))
+                    out.writeframes(noise.tobytes())
+                    done += (part.getnframes() + pause) / part.getframerate()
+                texts.append(text)
+    return done, " ".join(texts)
 
 
 # ---- one run of faster-whisper, in a process of its own ------------------------------------------
@@ -67,20 +73,21 @@ def faster_whisper_run(model: str, audio: str, compute_type: str, threads: int, 
                        batched: int) -> None:
     import time
 
-    from faster_whisper import BatchedInferencePipeline, WhisperModel
+    from faster_whisper import BatchedInferencePipeline, WhisperModel, decode_audio
 
     from pinned import pin_hot_threads
     whisper = WhisperModel(model, device="cpu", compute_type=compute_type, cpu_threads=threads)
     more = {"batch_size": 8} if batched else {}
     engine = BatchedInferencePipeline(whisper) if batched else whisper
 
-    def transcribe():
-        segments, _ = engine.transcribe(audio, language="en", beam_size=beams, temperature=0.0, **more)
+    def transcribe(sound):
+        segments, _ = engine.transcribe(sound, language="en", beam_size=beams, temperature=0.0, **more)
         return "".join(segment.text for segment in segments)
 
-    pin_hot_threads(transcribe, threads)
+    minute = decode_audio(audio)[:60 * 16000]
+    pin_hot_threads(lambda: transcribe(minute), threads)
     usage, start = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
-    text = transcribe()
+    text = transcribe(audio)
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - usage.ru_utime - usage.ru_stime
     print(json.dumps({"wall": wall, "cpu": cpu, "peak_mb": after.ru_maxrss / 1024, "text": text}))
@@ -148,13 +155,11 @@ def median(runs: list[dict], key: str) -> float:
 def compare(arguments) -> list[dict]:
     speech = arguments.models / "speech"
     lines = [line.split("\t") for line in (speech / "transcripts.tsv").read_text().splitlines()]
-    clips = [speech / f"{name}.wav" for name, _ in lines]
+    clips = [(speech / f"{name}.wav", text) for name, text in lines]
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         audio = pathlib.Path(folder) / "long.wav"
-        seconds = join(clips, audio, arguments.seconds)
-        repeats = round(seconds / join(clips, pathlib.Path(folder) / "once.wav", 1))
-        reference = " ".join(text for _, text in lines * repeats)
+        seconds, reference = join(clips, audio, arguments.seconds)
         print(f"{seconds:.0f} s of speech, {arguments.threads} threads, beam {arguments.beams}"
               f"{', batched' if arguments.batched else ''}, medians of {arguments.runs} runs in turn")
         print(f"{'model':<16} {'engine':<24} {'wall s':>7} {'x real time':>11} {'cpu s':>7} {'peak MB':>8} {'WER %':>6}  time, CPU, memory against slim")
