@@ -181,16 +181,21 @@ PlannedModel plan_model(const std::string& model, const ModelFiles& files,
                         const EngineOptions& options) {
   if (!options.calibration.empty()) {
     Runtime runtime(model, options);
-    return {runtime.shared_weights(), runtime.model().plan(), runtime.calibration(),
-            runtime.choice().inputs};
+    const Model& made = runtime.model();
+    const std::shared_ptr<const ModelWeights> weights = runtime.shared_weights();
+    return {weights, made.plan(), runtime.calibration(), runtime.choice().inputs,
+            rounds_head(made.spec(), *weights, made.kernels())};
   }
   PlannedModel planned;
   if (files.checkpoint) {
     planned.weights = std::make_shared<const ModelWeights>(files.spec, *files.checkpoint);
   }
-  const CacheChoice choice = cache_choice(options, files, *make_kernels(options.device, 1));
+  const std::unique_ptr<Kernels> kernels = make_kernels(options.device, 1);
+  const CacheChoice choice = cache_choice(options, files, *kernels);
   planned.plan = plan_layers(files.spec, planned.weights.get(), choice);
   planned.inputs = choice.inputs;
+  planned.rounded_head =
+      planned.weights != nullptr && rounds_head(files.spec, *planned.weights, *kernels);
   return planned;
 }
 
@@ -224,6 +229,7 @@ Inspection inspect_model(const ModelFiles& files, const PlannedModel& planned, i
   }
   inspection.layers = layer_reports(layers);
   inspection.compute_type = name_of(planned.inputs);
+  inspection.rounded_head = planned.rounded_head;
   inspection.calibration = planned.calibration;
   inspection.context_tokens = context_of(spec, context);
   inspection.context = context_bytes(layers, inspection.context_tokens, spec.encoder.positions);

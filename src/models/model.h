@@ -47,6 +47,9 @@ class ModelWeights {
   mutable std::vector<Conditioning> conditioning_;
 };
 
+// Whether a model on these kernels multiplies its vocabulary in integers first (rounded_head.h).
+bool rounds_head(const ModelSpec& spec, const ModelWeights& weights, Kernels& kernels);
+
 // One forward pass: T tokens of several sequences.
 struct DecoderStep {
   std::span<const int32_t> tokens;      // [T]

@@ -88,14 +88,22 @@ void collect(const float* logits, const float* scales, int64_t count, float reac
 
 }  // namespace
 
+bool RoundedHead::serves(const ModelSpec& spec, const LinearWeights& head, Kernels& kernels) {
+  if (!spec.hears() || head.weight.empty() || !head.bias.empty()) return false;
+  if (!kernels.device().host() || !kernels.takes(Inputs::i16)) return false;
+  if (head.weight.size(0) < kSmallVocabulary) return false;
+  if (spec.logit_scale != 1.0F || spec.logit_cap != 0.0F) return false;
+  const DType type = head.weight.type();
+  return type == DType::f32 || type == DType::f16 || type == DType::bf16;
+}
+
+bool rounds_head(const ModelSpec& spec, const ModelWeights& weights, Kernels& kernels) {
+  return RoundedHead::serves(spec, weights.parts().head, kernels);
+}
+
 std::unique_ptr<RoundedHead> RoundedHead::make(const ModelSpec& spec, const LinearWeights& head,
                                                Kernels& kernels) {
-  if (!spec.hears() || head.weight.empty() || !head.bias.empty()) return nullptr;
-  if (!kernels.device().host() || !kernels.takes(Inputs::i16)) return nullptr;
-  if (head.weight.size(0) < kSmallVocabulary) return nullptr;
-  if (spec.logit_scale != 1.0F || spec.logit_cap != 0.0F) return nullptr;
-  const DType type = head.weight.type();
-  if (type != DType::f32 && type != DType::f16 && type != DType::bf16) return nullptr;
+  if (!serves(spec, head, kernels)) return nullptr;
   std::unique_ptr<RoundedHead> made(new RoundedHead(head, kernels));
   return made->round() ? std::move(made) : nullptr;
 }

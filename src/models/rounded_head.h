@@ -25,6 +25,9 @@ class RoundedHead {
   static std::unique_ptr<RoundedHead> make(const ModelSpec& spec, const LinearWeights& head,
                                            Kernels& kernels);
 
+  // Whether make() would, but for weights that are not finite.
+  static bool serves(const ModelSpec& spec, const LinearWeights& head, Kernels& kernels);
+
   // Whether it is quicker for so many rows than the product as it is.
   bool pays(int64_t rows) const;
   // logits [T, V] = x head^T, off by what is said above.

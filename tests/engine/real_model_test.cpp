@@ -221,6 +221,14 @@ TEST_F(RealModel, ContextIsSmaller) {
   EXPECT_GE(inspect(kModels + "/whisper-base", {}).context.ratio(), 5.5);
 }
 
+TEST_F(RealModel, SaysThatTheVocabularyIsMultipliedInIntegersFirst) {
+  const std::string model = kModels + "/whisper-tiny.en";
+  EXPECT_TRUE(inspect(model, {}).rounded_head);
+  EngineOptions reference;
+  reference.device = "reference";
+  EXPECT_FALSE(inspect(model, reference).rounded_head);
+}
+
 TEST_F(RealModel, SilenceHasNoText) {
   Engine engine(kModels + "/whisper-tiny.en", {});
   EXPECT_EQ(engine.transcribe_samples(std::vector<float>(19200, 0), {}).text(), "");
