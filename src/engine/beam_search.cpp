@@ -90,7 +90,7 @@ void BeamSearch::advance(std::span<const Continuation> continuations) {
     const Continuation& one = continuations[place];
     if (std::ssize(next) == setting_.beams) break;
     if (ends(one)) {
-      if (!best || std::cmp_less(place, setting_.beams)) take_ended(one);
+      if (std::cmp_less(place, setting_.beams)) take_ended(one);
       continue;
     }
     next.push_back({live_[one.beam].tokens, one.sum_logprob});

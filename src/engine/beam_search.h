@@ -1,12 +1,14 @@
 // BeamSearch: the bookkeeping of texts that grow side by side from one beginning, for speech and
 // text alike: which go on from which, which have ended, which is best. It knows tokens and
-// log-probabilities, not models. A step of B beams, as openai-whisper takes it:
+// log-probabilities, not models. A step of B beams, as CTranslate2 takes it:
 //
 //   candidates  of each beam, its likeliest tokens: B, and one for each token that ends a text
 //   ranked      by the sum of log-probabilities; equals by beam, then by token
 //   go on       the first B that do not end
-//   ended       those that end and stand above the last of these, round(B * patience) in all
+//   ended       those that end and are among the first B, round(B * patience) in all
 //
+// (openai-whisper also takes ends that stand lower, above the last that goes on: it stops sooner,
+// now and then before a text that is likelier.)
 // It is over when so many have ended or none goes on; whoever runs it may stop sooner. The best
 // text has the largest sum / n of n tokens or, with a length penalty, sum / ((5 + n) / 6)^penalty
 // (Wu et al. 2016); n is at least 1, and the end is in the sum but not in n. With one beam this is
@@ -15,8 +17,7 @@
 // Or as Transformers takes it (BeamEnding::best), where the score is sum / n^penalty and the end is
 // in n, too:
 //
-//   ended       those that end and are among the first B; of all so far the round(B * patience) of
-//               the best scores stay
+//   ended       of all so far the round(B * patience) of the best scores stay
 //
 // It is over when so many have ended and no live text has a better score than the worst of them.
 #pragma once

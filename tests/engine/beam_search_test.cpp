@@ -1,5 +1,5 @@
-// The bookkeeping of beams against openai-whisper's, written down as it stands there, and against
-// the search of everything; on made-up models, whose sums of log-probabilities are exact, so that
+// The bookkeeping of beams against CTranslate2's, written down as it goes there, and against the
+// search of everything; on made-up models, whose sums of log-probabilities are exact, so that
 // ties are ties.
 #include "engine/beam_search.h"
 
@@ -56,65 +56,57 @@ double score_of(double sum, size_t length, const std::optional<double>& penalty)
   return penalty ? sum / std::pow((5 + n) / 6, *penalty) : sum / n;
 }
 
-// A dictionary that remembers the order in which its keys came, as Python's do.
-struct Scores {
-  std::vector<std::pair<Text, double>> items;
-  void set(const Text& text, double score) {
-    for (auto& [known, value] : items) {
-      if (known == text) return void(value = score);
-    }
-    items.emplace_back(text, score);
-  }
-  void sort() {
-    std::stable_sort(items.begin(), items.end(),
-                     [](const auto& a, const auto& b) { return a.second > b.second; });
-  }
-};
-
-// whisper/decoding.py: BeamSearchDecoder.update, finalize and MaximumLikelihoodRanker, for one
-// recording. It begins with B equal beams, which its dictionary makes one.
-std::vector<Hypothesis> openai_whisper(const ToyModel& model, const BeamSetting& setting,
-                                       int steps) {
+// Written as CTranslate2's BeamSearch goes about it (src/decoding.cc), for one recording: of all
+// beams' continuations the best 2 B; of the first B of these, one that ends is registered, and the
+// next of the rest that does not end goes on in its place. It begins with one beam.
+std::vector<Hypothesis> ctranslate2(const ToyModel& model, const BeamSetting& setting, int steps) {
   const auto width = static_cast<size_t>(setting.beams);
   const auto most = static_cast<size_t>(std::nearbyint(setting.beams * setting.patience));
-  std::vector<std::pair<Text, double>> beams(width, {Text{}, 0.0});
-  Scores finished;
-  for (int step = 0; step < steps && finished.items.size() < most; ++step) {
-    Scores scores;
-    for (const auto& [prefix, sum] : beams) {
-      const std::vector<float> row = model.after(prefix);
-      std::vector<std::pair<float, int32_t>> top;
-      for (size_t i = 0; i < row.size(); ++i) top.emplace_back(-row[i], static_cast<int32_t>(i));
-      std::sort(top.begin(), top.end());
-      top.resize(std::min(top.size(), width + 1));
-      for (const auto& [negative, token] : top) {
-        Text text = prefix;
-        text.push_back(token);
-        scores.set(text, sum - negative);
+  struct Scored {
+    Text text;
+    double sum;
+    bool ends() const { return !text.empty() && text.back() == kEnd; }
+  };
+  std::vector<Scored> beams = {{{}, 0}};
+  std::vector<Scored> registered;
+  for (int step = 0; step < steps && registered.size() < most && !beams.empty(); ++step) {
+    std::vector<Scored> top;
+    for (const Scored& beam : beams) {
+      const std::vector<float> row = model.after(beam.text);
+      for (size_t i = 0; i < row.size(); ++i) {
+        top.push_back({beam.text, beam.sum + row[i]});
+        top.back().text.push_back(static_cast<int32_t>(i));
       }
     }
-    scores.sort();
-    std::vector<std::pair<Text, double>> next;
-    for (const auto& [text, score] : scores.items) {
-      if (text.back() == kEnd) {
-        if (finished.items.size() < most) finished.set(text, score);
+    const size_t kept = std::min(top.size(), 2 * width);
+    std::stable_sort(top.begin(), top.end(),
+                     [](const Scored& a, const Scored& b) { return a.sum > b.sum; });
+    top.resize(kept);
+    std::vector<size_t> next;
+    size_t spare = width;
+    for (size_t k = 0; k < std::min(width, kept); ++k) {
+      if (!top[k].ends()) {
+        next.push_back(k);
         continue;
       }
-      next.emplace_back(text, score);
-      if (next.size() == width) break;
+      if (registered.size() < most) registered.push_back(top[k]);
+      while (spare < kept && top[spare].ends()) ++spare;
+      if (spare < kept) next.push_back(spare++);
     }
-    beams = next;
+    std::sort(next.begin(), next.end());
+    beams.clear();
+    for (const size_t k : next) beams.push_back(top[k]);
   }
-  for (auto [text, sum] : beams) {  // in the order of their sums
-    if (finished.items.size() >= width) break;
-    text.push_back(kEnd);
-    finished.set(text, sum);
+  const bool short_of = registered.size() < most;
+  for (size_t i = 0; short_of && i < beams.size() && registered.size() < width; ++i) {
+    registered.push_back(beams[i]);
   }
   std::vector<Hypothesis> all;
-  for (auto [text, sum] : finished.items) {
-    text.pop_back();
+  for (auto& [text, sum] : registered) {
+    const bool ended = !text.empty() && text.back() == kEnd;
+    if (ended) text.pop_back();
     const double score = score_of(sum, text.size(), setting.length_penalty);
-    all.push_back({text, sum, score, true});
+    all.push_back({text, sum, score, ended});
   }
   std::stable_sort(all.begin(), all.end(),
                    [](const Hypothesis& a, const Hypothesis& b) { return a.score > b.score; });
@@ -127,10 +119,11 @@ void expect_same(const std::vector<Hypothesis>& found, const std::vector<Hypothe
     EXPECT_EQ(found[i].tokens, expected[i].tokens) << i;
     EXPECT_EQ(found[i].sum_logprob, expected[i].sum_logprob) << i;
     EXPECT_DOUBLE_EQ(found[i].score, expected[i].score) << i;
+    EXPECT_EQ(found[i].ended, expected[i].ended) << i;
   }
 }
 
-TEST(BeamSearch, KeepsTheTextsOfOpenaiWhisper) {
+TEST(BeamSearch, KeepsTheTextsOfCTranslate2) {
   for (const int levels : {3, 40}) {  // many ties, and few
     for (uint64_t seed = 0; seed < 40; ++seed) {
       const ToyModel model{seed, 6, levels};
@@ -140,7 +133,7 @@ TEST(BeamSearch, KeepsTheTextsOfOpenaiWhisper) {
           if (seed % 2 == 1) setting.length_penalty = static_cast<double>(seed % 5) / 4;
           SCOPED_TRACE(testing::Message()
                        << levels << ' ' << seed << ' ' << beams << ' ' << patience);
-          expect_same(search(model, setting, 9), openai_whisper(model, setting, 9));
+          expect_same(search(model, setting, 9), ctranslate2(model, setting, 9));
         }
       }
     }
@@ -263,6 +256,18 @@ TEST(BeamSearch, AnEndThatStandsBelowTheBeamsDoesNotCount) {
   beams.advance(beams.ranked());
   EXPECT_EQ(beams.live(), 2U);
   for (const Hypothesis& one : beams.best()) EXPECT_FALSE(one.ended);
+}
+
+// openai-whisper would take this one: it stands above the last beam that goes on.
+TEST(BeamSearch, AnEndCountsAmongTheFirstBeamsAlone) {
+  BeamSearch beams({2, 1, {}, {kEnd}}, {});
+  beams.offer(0, std::vector<float>{-9, -1, -2, -3});
+  beams.advance(beams.ranked());
+  beams.offer(0, std::vector<float>{-0.5F, -9, -9, -9});
+  beams.offer(1, std::vector<float>{-0.25F, -0.125F, -9, -9});
+  beams.advance(beams.ranked());  // sums: -1.5 ends, -2.125 goes on, -2.25 ends, -10 goes on
+  EXPECT_FALSE(beams.over());
+  EXPECT_EQ(beams.live(), 2U);
 }
 
 TEST(BeamSearch, WaitsForAsManyTextsAsPatienceAsks) {
