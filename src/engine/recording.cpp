@@ -2,6 +2,7 @@
 #include "engine/recording.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <optional>
 
@@ -21,6 +22,12 @@ constexpr double kTokensPerSecond = 6.5;
 
 bool blank(const std::string& text) {
   return text.find_first_not_of(" \t\r\n\v\f") == std::string::npos;
+}
+
+// Marks alone, such as base made of silence and hum: " ." six times.
+bool wordless(const std::string& text) {
+  return std::none_of(text.begin(), text.end(),
+                      [](unsigned char byte) { return byte >= 0x80 || std::isalnum(byte) != 0; });
 }
 
 double seconds_of(int64_t frames) {
@@ -337,16 +344,17 @@ void Recording::keep(Segment segment) {
 
 void Recording::accept(const WindowResult& result, const Align& align) {
   const TranscribeOptions& options = setting_.options;
-  const bool silence = result.no_speech_prob > options.no_speech_threshold &&
-                       !(result.avg_logprob > options.logprob_threshold);
+  const bool silent = result.no_speech_prob > options.no_speech_threshold;
   first_window_ = false;
-  if (silence) {
+  if (silent && !(result.avg_logprob > options.logprob_threshold)) {
     seek_ += window_size();
     return;
   }
   Heard heard = split(result);
   if (options.word_timestamps) find_words(heard, align);
-  for (Segment& segment : heard.segments) keep(std::move(segment));
+  for (Segment& segment : heard.segments) {
+    if (!silent || !wordless(segment.text)) keep(std::move(segment));
+  }
   seek_ = heard.next;
   if (chunk_ && chunk_->end - seek_ < kShortestInChunk) seek_ = chunk_->end;
   if (!options.condition_on_previous_text ||

@@ -129,6 +129,27 @@ TEST_F(RecordingTest, ALikelySilenceIsSkippedUnlessTheTextIsSure) {
   EXPECT_EQ(recording.take().segments.size(), 1U);
 }
 
+TEST_F(RecordingTest, MarksAreNoTextWhereSpeechIsUnlikely) {
+  for (const double no_speech_prob : {0.5, 0.7}) {
+    Recording recording = record(60 * kSampleRate);
+    ASSERT_TRUE(recording.next_window());
+    WindowResult marks = said(joined({{at(0)},
+                                      text(" ."),
+                                      {at(2)},
+                                      {at(2)},
+                                      text(" ?!"),
+                                      {at(4)},
+                                      {at(4)},
+                                      text(" 7."),
+                                      {at(6)},
+                                      {at(6)}}));
+    marks.no_speech_prob = no_speech_prob;
+    recording.accept(marks);
+    EXPECT_DOUBLE_EQ(recording.seconds_done(), 6) << "what follows is heard all the same";
+    EXPECT_EQ(recording.take().text(), no_speech_prob < 0.6 ? ". ?! 7." : "7.");
+  }
+}
+
 TEST_F(RecordingTest, PromptsAreEarlierTextWithinTheBudget) {
   Recording recording = record(90 * kSampleRate);
   ASSERT_TRUE(recording.next_window());
