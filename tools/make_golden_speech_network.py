@@ -7,7 +7,7 @@ PyTorch says it computes; and what Silero's own says of a recording.
 Needs numpy, torch, safetensors and faster-whisper; the file is that of PyPI's silero-vad 6.1.0, the
 recording models/speech/librivox.wav (make models).
 
-model.safetensors   the tiny network, f16
+model.safetensors   the tiny network, f16; its cosines and sines under a random window, f32
 expected/           samples [N] f16 and, in float64, probabilities [N / 512, rounded up]
 librivox/           probabilities [steps] of the recording; stretches [2 n]: where faster-whisper's
                     batched pipeline finds speech in it, samples
@@ -32,7 +32,10 @@ SAMPLES = 9 * STEP + 300
 def random_network(generator):
     """Biases and spreads with which probabilities go up and down."""
     normal = lambda spread, *shape: (spread * generator.standard_normal(shape)).astype(np.float16)
-    tensors = {"stft_conv.weight": normal(0.3, 2 * FREQUENCIES, 1, WINDOW)}
+    window = 0.4 * generator.standard_normal(WINDOW)
+    turns = 2 * np.pi * np.outer(np.arange(FREQUENCIES), np.arange(WINDOW)) / WINDOW
+    basis = np.concatenate([window * np.cos(turns), -window * np.sin(turns)])
+    tensors = {"stft_conv.weight": basis[:, None].astype(np.float32)}
     inputs = FREQUENCIES
     for i, outputs in enumerate(CHANNELS, 1):
         tensors[f"conv{i}.weight"] = normal(1.6 / np.sqrt(3 * inputs), outputs, inputs, 3)

@@ -3,6 +3,7 @@
 #include "models/speech_network.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <string>
 
@@ -12,7 +13,7 @@
 namespace slim {
 namespace {
 
-constexpr int64_t kWindow = 256;  // of a spectrum
+constexpr int64_t kWindow = WindowSpectrum::kWindow;
 constexpr int64_t kApart = 128;
 constexpr int64_t kSpectra = 4;
 constexpr int64_t kTaps = 3;
@@ -57,12 +58,12 @@ Matrix row_of(std::vector<float>& values) {
 }  // namespace
 
 SpeechNetwork::SpeechNetwork(const Checkpoint& checkpoint) : kernels_(make_kernels("cpu", 1)) {
-  basis_ = read(checkpoint, "stft_conv.weight", {-1, 1, kWindow});
-  if (basis_.size(0) % 2 != 0) {
-    fail_tensor(checkpoint.path(), "stft_conv.weight", "has no sine for each cosine");
+  const Tensor basis = read(checkpoint, "stft_conv.weight", {-1, 1, kWindow});
+  if (!WindowSpectrum::fits(basis.reshape({basis.size(0), kWindow}))) {
+    fail_tensor(checkpoint.path(), "stft_conv.weight", "is not a window's cosines and sines");
   }
-  basis_ = basis_.reshape({basis_.size(0), kWindow});
-  int64_t inputs = basis_.size(0) / 2;
+  spectrum_ = WindowSpectrum(basis.reshape({basis.size(0), kWindow}));
+  int64_t inputs = spectrum_.frequencies();
   for (const int64_t stride : kStrides) {
     const std::string name = "conv" + std::to_string(convolutions_.size() + 1);
     const Tensor weight = read(checkpoint, name + ".weight", {-1, inputs, kTaps});
@@ -92,29 +93,24 @@ SpeechNetwork::State SpeechNetwork::start() const {
 Matrix SpeechNetwork::spectra(std::span<const float> samples, StepScratch& memory) const {
   constexpr int64_t kInside = kBefore + kStep - (kSpectra - 1) * kApart;  // of the last one
   const int64_t steps = (std::ssize(samples) - kBefore) / kStep;
-  const int64_t frequencies = basis_.size(0) / 2;
+  const int64_t frequencies = spectrum_.frequencies();
+  const Matrix folded = memory.matrix(steps, WindowSpectrum::kFolded);
   const Matrix sums = memory.matrix(steps, 2 * frequencies);
-  const Matrix last = memory.matrix(steps, kWindow);
   const Matrix magnitudes = memory.matrix(steps, kSpectra * frequencies);
   for (int64_t t = 0; t < kSpectra; ++t) {
-    const float* const first = samples.data() + t * kApart;
-    ConstMatrix x{reinterpret_cast<const std::byte*>(first), DType::f32, steps, kWindow, kStep};
-    if (t + 1 == kSpectra) {
-      for (int64_t step = 0; step < steps; ++step) {
-        float* const row = last.row<float>(step);
-        std::copy_n(first + step * kStep, kInside, row);
-        for (int64_t i = kInside; i < kWindow; ++i) row[i] = row[2 * (kInside - 1) - i];
-      }
-      x = last;
-    }
-    kernels_->linear({.x = x, .weight = basis_.matrix(), .y = sums});
     for (int64_t step = 0; step < steps; ++step) {
-      const float* const sum = sums.row<float>(step);
-      float* const magnitude = magnitudes.row<float>(step) + t * frequencies;
-      for (int64_t f = 0; f < frequencies; ++f) {
-        magnitude[f] = std::sqrt(sum[f] * sum[f] + sum[frequencies + f] * sum[frequencies + f]);
+      const float* x = samples.data() + step * kStep + t * kApart;
+      std::array<float, kWindow> mirrored;
+      if (t + 1 == kSpectra) {
+        std::copy_n(x, kInside, mirrored.begin());
+        std::reverse_copy(x + 2 * kInside - 1 - kWindow, x + kInside - 1,
+                          mirrored.begin() + kInside);
+        x = mirrored.data();
       }
+      spectrum_.fold(x, folded.row<float>(step));
     }
+    spectrum_.measure(*kernels_, folded, sums,
+                      magnitudes.columns_from(t * frequencies, frequencies));
   }
   return magnitudes;
 }

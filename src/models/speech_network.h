@@ -1,12 +1,13 @@
 // SpeechNetwork: Silero's detector (version 6, for 16 kHz): how likely 512 samples (32 ms) hold
 // speech. x is a step with the 64 samples before it and, mirrored, its last 64 after it:
-//   m[f, t] = sqrt((cosine[f] . x_t)^2 + (sine[f] . x_t)^2)    x_t: 256 samples of x from 128 t on
+//   m[f, t] = sqrt((cosine[f] . x_t)^2 + (sine[f] . x_t)^2)    x_t: 256 samples of x from 128 t on,
+//                                                              as WindowSpectrum has it
 //   h = relu(conv(... relu(conv(m))))         four of 3 taps, padded by one; strides 1, 2, 2, 1
 //   i, f, g, o = A h + B y + b                y, c: the state, zeros at first
 //   c = sigmoid(f) c + sigmoid(i) tanh(g),    y = sigmoid(o) tanh(c)
 //   p = sigmoid(w . relu(y) + b)
 // Weights are those of silero-vad's tensors in safetensors; widths are the tensors' own. In f32 by
-// the CPU's kernels on the calling thread, whatever device a model runs on: 0.6 million
+// the CPU's kernels on the calling thread, whatever device a model runs on: 0.4 million
 // multiplications a step.
 #pragma once
 
@@ -17,6 +18,7 @@
 
 #include "attention/step_scratch.h"
 #include "kernels/kernels.h"
+#include "models/window_spectrum.h"
 #include "tensor/tensor.h"
 #include "weights/checkpoint.h"
 
@@ -50,7 +52,7 @@ class SpeechNetwork {
   void recur(Matrix gates, State& state, Matrix y) const;
 
   std::unique_ptr<Kernels> kernels_;
-  Tensor basis_;  // [2 * frequencies, 256]: cosines, then sines
+  WindowSpectrum spectrum_;
   std::vector<Convolution> convolutions_;
   // [4 * width, inputs], [4 * width, width], [4 * width]. Rows of sigmoids are halved:
   // sigmoid(x) = (1 + tanh(x / 2)) / 2.

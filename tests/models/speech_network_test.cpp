@@ -82,6 +82,11 @@ TEST(SpeechNetwork, RefusesOtherWeights) {
   EXPECT_TRUE(refuses(changed("conv2.bias", "conv9.bias"), {"conv2.bias", "missing"}));
   EXPECT_TRUE(refuses(changed("\"shape\":[6,5,3]", "\"shape\":[5,6,3]"), {"conv1", "[any, 5, 3]"}));
   EXPECT_TRUE(refuses(changed("\"shape\":[36,9]", "\"shape\":[9,36]"), {"weight_hh", "[144, 36]"}));
+  std::string other = changed("stft_conv", "stft_conv");
+  const size_t header =
+      static_cast<unsigned char>(other[0]) + 256 * static_cast<unsigned char>(other[1]);
+  other.replace(8 + header + 400, 4, std::string(4, '\0'));  // of the basis, which comes first
+  EXPECT_TRUE(refuses(other, {"stft_conv.weight", "window's cosines and sines"}));
   std::string infinite = changed("conv1", "conv1");
   infinite.replace(infinite.size() - 2, 2, std::string("\x00\x7c", 2));
   EXPECT_TRUE(refuses(infinite, {"not finite"}));
