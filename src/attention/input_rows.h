@@ -1,6 +1,7 @@
 // InputRowsAttention: attention over rows of layer input (x) or encoder output (encoder). Both
 // projections move to the query's side, so that a row serves as key and value of every head:
 //   q'_i = q_i W_K,i^T   (absorb_key; b_K adds the same to all scores of a query: it cancels)
+// where W_K = diag(s) B of bytes B: q_i diag(s) from scaled weights of the query, then B as it is
 //   m_i  = softmax(scale * q'_i X^T) X
 //   heads_i = m_i W_V,i + b_V,i   (the weights of a softmax add to 1)
 // A query must see at least one row: one that sees none would get b_V.
@@ -38,7 +39,7 @@ class InputRowsAttention : public ProjectedAttention {
   void attend(const Block& block, StepScratch& scratch) final;
 
   RowFormat format_;
-  Tensor absorbed_;  // [H*D, C]: W_K by heads, transposed
+  LinearWeights absorbed_;  // [H*D, C]: W_K by heads, transposed
 };
 
 }  // namespace slim

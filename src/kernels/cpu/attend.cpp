@@ -169,13 +169,23 @@ class AttendPlan {
     return {std::max(begin, first), std::min(begin + cut.length, last), last};
   }
 
+  // The slice that the thread of this block takes next, where that reads it from its first row on.
+  // (Another thread may take it: then the third-level cache has it.)
+  const Slice* next_slice(const AttendBlock& block) const {
+    const Slice* next = block.slice + 1;
+    const bool last = block.first + block.tokens == block.slice->count;
+    if (!last || next == step_.slices.data() + step_.slices.size()) return nullptr;
+    return next->rows > 0 && next->count > 0 && step_.window == 0 ? next : nullptr;
+  }
+
   // One thread does all parts of a block.
   void run_block(const AttendBlock& block, const WorkerMemory& memory) const {
     const Cut cut(step_, *block.slice);
     bool started = false;
     for (int64_t part = 0; part < cut.parts; ++part) {
-      const RowRange range = range_of(block, cut, part);
+      RowRange range = range_of(block, cut, part);
       if (range.begin >= range.end) continue;
+      range.next = next_slice(block);
       const AttendPartial& partial = started ? memory.part : memory.joined;
       ops_.attend(block, range, memory.kernel, partial);
       for (int64_t q = 0; started && q < block.queries(); ++q) join(memory.joined, memory.part, q);

@@ -95,7 +95,7 @@ class BlockKernel {
       rows_ = std::min(kTileRows, range.end - row_);
       seen_ = {seen(0).begin, seen(block_.tokens - 1).end};
       if (seen_.none()) continue;
-      aim_prefetch(row_ + kTileRows, range.ahead);
+      aim_prefetch(range);
       fill_turns();
       may_skip_ = step_.values.format.sealed() && all_finite();
       for (int64_t batch = 0; batch < block_.heads; batch += batch_heads_) {
@@ -155,14 +155,22 @@ class BlockKernel {
     return block_.slice->pages[row / kPageRows] + plane.offset;
   }
 
-  void aim_prefetch(int64_t row, int64_t end) {
+  // At the tile after this one.
+  void aim_prefetch(const RowRange& range) {
     prefetch_ = {};
-    const int64_t wanted = std::min(kTileRows, end - row);
+    const Slice* slice = block_.slice;
+    int64_t row = row_ + kTileRows;
+    int64_t wanted = std::min(kTileRows, range.ahead - row);
+    if (wanted <= 0 && range.next != nullptr) {
+      slice = range.next;
+      row = 0;
+      wanted = std::min(kTileRows, slice->rows);
+    }
     if (wanted <= 0 || block_.heads < step_.heads) return;
     const auto aim = [&](const Plane& plane) -> Prefetch::Run {
       const RowFormat& format = plane.format;
       const int64_t bytes = format.sealed() ? format.page_bytes() : wanted * format.bytes();
-      return {page(plane, row), (bytes + kCacheLine - 1) / kCacheLine};
+      return {slice->pages[row / kPageRows] + plane.offset, (bytes + kCacheLine - 1) / kCacheLine};
     };
     prefetch_.runs[0] = aim(step_.keys);
     if (!same_rows(step_)) prefetch_.runs[1] = aim(step_.values);

@@ -118,11 +118,12 @@ struct AttendMemory {
 };
 
 // Rows [begin, end) of a block; begin is a multiple of kPageRows. What follows them up to `ahead`
-// is going to be read by the same thread.
+// is going to be read by the same thread, and then the first rows of the slice `next`, if any.
 struct RowRange {
   int64_t begin = 0;
   int64_t end = 0;
   int64_t ahead = 0;
+  const Slice* next = nullptr;
 };
 
 struct AttendOps {

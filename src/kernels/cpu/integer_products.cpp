@@ -205,10 +205,22 @@ void pack_integers(const ConstMatrix& weight, std::byte* panels) {
   }
 }
 
-// Some rows with one panel.
+// Bytes that are fetched into the second-level cache a line at a time, between products.
+struct Ahead {
+  const std::byte* next;
+  const std::byte* end;
+
+  HWY_INLINE void step() {
+    if (next >= end) return;
+    __builtin_prefetch(next, 0, 2);
+    next += 64;
+  }
+};
+
+// Some rows with one panel. A line is fetched for 16 inputs: all that comes next, with 64 rows.
 template <int parts, int rows>
 HWY_INLINE void multiply_group(const IntegerProduct& product, int64_t row, const std::byte* panel,
-                               float* tile) {
+                               float* tile, Ahead& ahead) {
   IntVector sums[rows][2][parts];
   for (auto& of_row : sums) {
     for (auto& side : of_row) {
@@ -219,6 +231,7 @@ HWY_INLINE void multiply_group(const IntegerProduct& product, int64_t row, const
   const std::byte* x = product.parts + row * parts * stride;
   const auto* words = reinterpret_cast<const int32_t*>(panel);
   for (int64_t k = filled(product.weight.columns); k > 0; k -= kStep, words += kWidth, x += 4) {
+    if (k % 16 == 0) ahead.step();
     const auto w0 = hn::LoadU(Ints(), words);
     const auto w1 = hn::LoadU(Ints(), words + kLanes);
     for (int r = 0; r < rows; ++r) {
@@ -244,13 +257,16 @@ void multiply_all_panels(const IntegerProduct& product) {
   constexpr int kGroup = (kManyRegisters ? 8 : 4) / parts;  // rows
   const std::byte* panel = product.panels;
   float* tile = product.tile;
+  Ahead ahead{product.next, product.next_end};
   for (int64_t n = 0; n < product.weight.rows; n += kWidth) {
     int64_t row = 0;
     for (; row + kGroup <= product.rows; row += kGroup) {
-      multiply_group<parts, kGroup>(product, row, panel, tile);
+      multiply_group<parts, kGroup>(product, row, panel, tile, ahead);
     }
-    for (; row + 2 <= product.rows; row += 2) multiply_group<parts, 2>(product, row, panel, tile);
-    if (row < product.rows) multiply_group<parts, 1>(product, row, panel, tile);
+    for (; row + 2 <= product.rows; row += 2) {
+      multiply_group<parts, 2>(product, row, panel, tile, ahead);
+    }
+    if (row < product.rows) multiply_group<parts, 1>(product, row, panel, tile, ahead);
     panel += panel_bytes(product.weight.columns);
     tile += kWidth;
   }

@@ -89,6 +89,9 @@ struct IntegerProduct {
   const std::byte* panels = nullptr;  // of it
   float* tile = nullptr;              // [rows, outputs, filled up to a multiple of panel_width]
   int64_t tile_stride = 0;
+  // Bytes of the weights that come next, which are fetched beside this product.
+  const std::byte* next = nullptr;
+  const std::byte* next_end = nullptr;
 };
 
 // Products of i8 weights with rounded rows (integer_products.cpp). All forms give the same bits.
