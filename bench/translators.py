@@ -121,7 +121,7 @@ def bench_slim(job: dict, steps: int) -> tuple[dict, float]:
     command = [str(ROOT / "build/release/slim"), "bench", "-m", str(job["model"]), "--json", "--alone",
                "--cache", job.get("cache", "auto"), "--compute-type", job.get("compute", "auto"), "--threads", str(job["threads"]), "--repeats", "2",
                "--read-bytes", str(1 << 20), "-b", str(job["batch"]), "-n", str(steps),
-               "--source-tokens", str(job["source"])]
+               "--source-tokens", str(job["source"]), "-c", str(steps + 1)]  # as peers know the length
     with tempfile.TemporaryFile("w+") as out:
         process = subprocess.Popen(command, stdout=out)
         _, status, usage = os.wait4(process.pid, 0)

@@ -128,6 +128,9 @@ class Lines {
 
 int run(Options& options) {
   Lines lines(options.file);
+  if (options.translate.target_prefix.empty()) {
+    options.model.engine.most_tokens = options.translate.max_tokens.value_or(0);
+  }
   Engine engine(options.model.model, options.model.engine);
   const Interrupt interrupt;
   Progress progress(true);

@@ -45,7 +45,7 @@ struct ForecastStats {
   double load_seconds = 0;
   uint64_t seed = 0;             // of models that draw
   int64_t context_bytes = 0;     // most that was held: pages of both sides; shared ones once
-  int64_t context_kv_bytes = 0;  // what a standard cache would hold in as many pages
+  int64_t context_kv_bytes = 0;  // a standard cache: as many pages, and encoder rows
   int64_t weight_bytes = 0;      // as used: mapped or derived
 };
 

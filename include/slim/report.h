@@ -64,7 +64,7 @@ struct Inspection {
   std::optional<Calibration> calibration;  // if the plan was measured
   int64_t context_tokens = 0;
   ContextBytes context;            // so many tokens, from pages really allocated, hot ones included
-  int64_t context_bf16_bytes = 0;  // a standard cache in bf16, in the same pages
+  int64_t context_bf16_bytes = 0;  // a standard cache in bf16: rows alone
 };
 
 // The chosen cache and compute type against kv and products in f32, on the same tokens, each scored
@@ -86,7 +86,7 @@ struct Verification {
   // bf16 for sealed rows.
   ContextBytes context;
   int64_t context_tokens = 0;
-  int64_t context_bf16_bytes = 0;    // a standard cache in bf16, in the same pages
+  int64_t context_bf16_bytes = 0;    // a standard cache in bf16: rows alone
   int64_t bytes_per_token = 0;       // of full pages, self attention of all layers
   int64_t bf16_bytes_per_token = 0;  // the same, of a standard cache in bf16
   std::vector<LayerReport> layers;

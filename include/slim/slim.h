@@ -50,7 +50,10 @@ struct EngineOptions {
   std::optional<int64_t> spill;  // columns beside the keys, for every k layer; none: chosen
   std::optional<int64_t> rank;   // of shaped rounding, likewise
   int64_t context = 0;           // most tokens of a sequence; 0: what the model was made for
-  bool force_cache = false;      // run a combination that the plan refuses, to look at its error
+  // The most that the caller will ask for, if known (else 0): where that is less than the context,
+  // it is the context. Below 64, pages are as much smaller, where a processor reads them.
+  int64_t most_tokens = 0;
+  bool force_cache = false;  // run a combination that the plan refuses, to look at its error
 };
 
 std::vector<std::string> devices();

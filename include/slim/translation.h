@@ -67,7 +67,7 @@ struct TranslateStats {
   double decode_seconds = 0;
   double load_seconds = 0;
   int64_t context_bytes = 0;     // most that was held: pages of both sides; shared ones once
-  int64_t context_kv_bytes = 0;  // what a standard cache would hold in as many pages
+  int64_t context_kv_bytes = 0;  // a standard cache: as many pages, and encoder rows
   int64_t weight_bytes = 0;      // as used: mapped or derived
 };
 

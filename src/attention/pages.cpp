@@ -9,13 +9,21 @@
 
 namespace slim {
 
+// Single numbers (factors of keys) are read a page at a time, whether or not they came.
+int64_t PageLayout::plane_bytes(const RowFormat& format) const {
+  // Sixty-four rows of whole bytes end on a multiple of 64, so that no padding is needed.
+  static_assert(kPageRows % 64 == 0);
+  if (format.sealed() || format.width == 1) return format.page_bytes();
+  return (rows_ * format.bytes() + 63) / 64 * 64;
+}
+
 Plane PageLayout::add(const RowFormat& format) {
   check(format.valid(), "a plane's rows have a width that their type can hold");
-  // Sixty-four rows of whole bytes end on a multiple of 64, so that no padding is ever needed.
-  static_assert(kPageRows % 64 == 0);
-  only_sealed_ = format.sealed() && (only_sealed_ || page_bytes_ == 0);
+  const bool first = page_bytes_ == 0;
+  only_sealed_ = format.sealed() && (only_sealed_ || first);
+  row_bytes_ = first && !format.sealed() ? format.bytes() : 0;
   const Plane plane{format, page_bytes_};
-  page_bytes_ += format.page_bytes();
+  page_bytes_ += plane_bytes(format);
   return plane;
 }
 
@@ -23,7 +31,7 @@ Plane PageLayout::add_hot(const RowFormat& format) {
   const RowFormat rows = format.sealed() ? format.hot() : format;
   check(rows.valid(), "a plane's rows have a width that their type can hold");
   const Plane plane{rows, hot_bytes_};
-  hot_bytes_ += rows.page_bytes();
+  hot_bytes_ += plane_bytes(rows);
   return plane;
 }
 
@@ -32,8 +40,10 @@ struct PagePool::Page {
   int64_t references = 0;
 };
 
-PagePool::PagePool(Device& device, int64_t page_bytes) : device_(device), page_bytes_(page_bytes) {
-  check(page_bytes > 0, "a page has bytes");
+PagePool::PagePool(Device& device, int64_t page_bytes, int64_t page_rows, int64_t row_bytes)
+    : device_(device), page_bytes_(page_bytes), page_rows_(page_rows), row_bytes_(row_bytes) {
+  check(page_bytes > 0 && page_rows > 0 && page_rows <= kPageRows, "a page has bytes and rows");
+  check(row_bytes >= 0 && page_rows * row_bytes <= page_bytes, "a page holds its rows");
 }
 
 PagePool::~PagePool() = default;
@@ -49,11 +59,12 @@ void PagePool::trim() {
   free_.clear();
 }
 
-PagePool::Page* PagePool::take() {
+PagePool::Page* PagePool::take(int64_t rows) {
   const std::lock_guard lock(mutex_);
-  if (free_.empty()) {
+  const bool cut = row_bytes_ > 0 && rows < page_rows_;
+  if (cut || free_.empty()) {
     auto page = std::make_unique<Page>();
-    page->bytes = device_.allocate(static_cast<size_t>(page_bytes_));
+    page->bytes = device_.allocate(static_cast<size_t>(cut ? rows * row_bytes_ : page_bytes_));
     free_.reserve(pages_.size() + 1);  // so that release() never allocates
     pages_.push_back(std::move(page));
     free_.push_back(pages_.back().get());
@@ -71,7 +82,12 @@ void PagePool::retain(Page* page) noexcept {
 
 void PagePool::release(Page* page) noexcept {
   const std::lock_guard lock(mutex_);
-  if (--page->references == 0) free_.push_back(page);
+  if (--page->references > 0) return;
+  if (page->bytes->size() == static_cast<size_t>(page_bytes_)) {
+    free_.push_back(page);
+  } else {
+    std::erase_if(pages_, [page](const auto& one) { return one.get() == page; });
+  }
 }
 
 void PagePool::copy(std::byte* to, const std::byte* from) {
@@ -118,7 +134,11 @@ PageTable& PageTable::operator=(PageTable&& other) noexcept {
   return *this;
 }
 
-void PageTable::reserve(int64_t count) {
+void PageTable::reserve(int64_t count) { add(count, false); }
+
+void PageTable::reserve_last(int64_t count) { add(count, true); }
+
+void PageTable::add(int64_t count, bool last) {
   check(count >= 0, "rows are reserved, not taken back");
   if (count == 0) return;
   check(!needs_reopening_, "a sealed page is reopened before rows are added to it");
@@ -127,7 +147,7 @@ void PageTable::reserve(int64_t count) {
   PagePool::Page* hot = nullptr;
   if (hot_pool_ != nullptr && (hot_ == nullptr || hot_pool_->shared(hot_))) hot = hot_pool_->take();
   try {
-    add_pages(count);
+    add_pages(count, last);
     if (hot != nullptr && page_begun()) hot_pool_->copy(hot->bytes->data(), hot_->bytes->data());
   } catch (...) {
     if (hot != nullptr) hot_pool_->release(hot);
@@ -143,8 +163,13 @@ size_t PageTable::pages_for(int64_t rows) const noexcept {
 }
 
 // Pages for `rows` more rows, the open one not shared with any fork. All or nothing.
-void PageTable::add_pages(int64_t rows) {
+void PageTable::add_pages(int64_t rows, bool last) {
   const size_t before = pages_.size();
+  const int64_t most = pool_->page_rows();
+  check(most == kPageRows || rows_ + rows <= most,
+        "there are no more rows than pages are made for");
+  check(before == 0 || pages_.back()->bytes->size() == static_cast<size_t>(pool_->page_bytes()),
+        "nothing follows the last rows");
   const size_t after = std::max(before, pages_for(rows_ + rows));
   // The page that the next row falls into, where it holds rows already, is the only one that this
   // table writes and a fork may share.
@@ -154,7 +179,8 @@ void PageTable::add_pages(int64_t rows) {
   data_.reserve(taken);
   try {
     while (pages_.size() < taken) {
-      pages_.push_back(pool_->take());
+      const auto left = rows_ + rows - static_cast<int64_t>(pages_.size()) * kPageRows;
+      pages_.push_back(pool_->take(last ? left : kPageRows));
       data_.push_back(pages_.back()->bytes->data());
     }
   } catch (...) {
@@ -224,8 +250,9 @@ std::byte* PageTable::hot() const noexcept {
 }
 
 int64_t PageTable::held_bytes() const noexcept {
-  const int64_t hot = hot_ == nullptr ? 0 : hot_pool_->page_bytes();
-  return static_cast<int64_t>(pages_.size()) * pool_->page_bytes() + hot;
+  size_t bytes = hot_ == nullptr ? 0 : hot_->bytes->size();
+  for (const PagePool::Page* page : pages_) bytes += page->bytes->size();
+  return static_cast<int64_t>(bytes);
 }
 
 }  // namespace slim

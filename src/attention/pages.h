@@ -7,6 +7,11 @@
 // page in one *hot* page beside. While a step runs, each layer fills and seals page after page of
 // it, so one hot page is enough for steps of any length. Where every plane is sealed, a page exists
 // from when it is sealed: the open one is the hot page alone.
+//
+// Pages are not larger than what can come, where only the processor reads them (kernels of other
+// devices copy whole pages): where no sequence has kPageRows rows, planes lie as close as the most
+// there are; and where a page is one plane, the last one of rows that are known to be the last
+// (encoder rows) ends with them.
 #pragma once
 
 #include <cstddef>
@@ -24,6 +29,8 @@ namespace slim {
 // The planes of a page, each aligned to 64 bytes.
 class PageLayout {
  public:
+  // `rows`: the most that a sequence has, or kPageRows.
+  explicit PageLayout(int64_t rows = kPageRows) : rows_(rows) {}
   // Adds a plane and says where it lies.
   Plane add(const RowFormat& format);
   // Where in the hot page the rows of a plane lie: in f32 if it is sealed, else as they are.
@@ -31,35 +38,48 @@ class PageLayout {
   int64_t page_bytes() const noexcept { return page_bytes_; }
   int64_t hot_bytes() const noexcept { return hot_bytes_; }   // of the hot page; 0: none
   bool only_sealed() const noexcept { return only_sealed_; }  // and has planes
+  int64_t rows() const noexcept { return rows_; }             // of a page
+  // Of a row, where it is all that a page holds of a token, and rows stand alone; else 0.
+  int64_t row_bytes() const noexcept { return row_bytes_; }
 
  private:
+  int64_t plane_bytes(const RowFormat& format) const;
+
+  int64_t rows_;
+  int64_t row_bytes_ = 0;
   int64_t page_bytes_ = 0;
   int64_t hot_bytes_ = 0;
   bool only_sealed_ = false;
 };
 
-// Allocates pages of one size; keeps freed ones for reuse. Thread-safe. Must outlive its tables.
+// Allocates pages of one size, and shorter ones; keeps freed ones of that size for reuse.
+// Thread-safe. Must outlive its tables.
 class PagePool {
  public:
-  PagePool(Device& device, int64_t page_bytes);
+  // `row_bytes`: PageLayout::row_bytes(), if pages may end after any row; else 0.
+  PagePool(Device& device, int64_t page_bytes, int64_t page_rows = kPageRows,
+           int64_t row_bytes = 0);
   ~PagePool();
 
   int64_t page_bytes() const noexcept { return page_bytes_; }
+  int64_t page_rows() const noexcept { return page_rows_; }
   int64_t pages_in_use() const;  // pages held by tables, shared ones counted once
-  int64_t held_bytes() const { return pages_in_use() * page_bytes_; }
-  void trim();  // gives free pages back to the device
+  void trim();                   // gives free pages back to the device
 
  private:
   friend class PageTable;
   struct Page;
-  Page* take();  // one reference; throws Error{out_of_memory}
+  // For the first `rows` rows of a page. One reference; throws Error{out_of_memory}.
+  Page* take(int64_t rows = kPageRows);
   void retain(Page* page) noexcept;
   void release(Page* page) noexcept;  // the last release makes it free
   bool shared(const Page* page) const;
-  void copy(std::byte* to, const std::byte* from);  // a page's bytes
+  void copy(std::byte* to, const std::byte* from);  // a whole page's bytes
 
   Device& device_;
   int64_t page_bytes_;
+  int64_t page_rows_;
+  int64_t row_bytes_;
   mutable std::mutex mutex_;
   std::vector<std::unique_ptr<Page>> pages_;
   std::vector<Page*> free_;
@@ -81,6 +101,8 @@ class PageTable {
   // page. On Error{out_of_memory} the table is as before. Forking ends the reservation: reserve
   // again.
   void reserve(int64_t count);
+  // The same, of the last rows that this table will have.
+  void reserve_last(int64_t count);
   // Counts `count` reserved rows as present, once the step that wrote them has run. Where they are
   // the last reserved and fill a page, the hot page is given back: its rows are sealed.
   void advance(int64_t count);
@@ -105,7 +127,8 @@ class PageTable {
   size_t open_page() const noexcept { return static_cast<size_t>(rows_ / kPageRows); }
   bool page_begun() const noexcept { return rows_ % kPageRows != 0; }
   size_t pages_for(int64_t rows) const noexcept;
-  void add_pages(int64_t rows);
+  void add(int64_t rows, bool last);
+  void add_pages(int64_t rows, bool last);
   void drop_pages(size_t from) noexcept;
   void replace_hot(PagePool::Page* page) noexcept;
 

@@ -230,17 +230,4 @@ bool only_sealed(std::span<const LayerPlan> layers) {
   });
 }
 
-ContextSize context_size(std::span<const LayerPlan> layers, int64_t tokens, int64_t positions) {
-  ContextSize size;
-  for (const LayerPlan& layer : layers) {
-    const int64_t rows = layer.cross ? positions : tokens;
-    const int64_t full = rows / kPageRows * kPageRows;
-    const int64_t begun = (rows + kPageRows - 1) / kPageRows * kPageRows;
-    size.kv += begun * layer.kv_bytes_per_token;
-    size.slim += (!layer.cross && only_sealed(layers) ? full : begun) * layer.bytes_per_token;
-    if (rows % kPageRows != 0) size.slim += kPageRows * layer.hot_bytes_per_token;
-  }
-  return size;
-}
-
 }  // namespace slim

@@ -65,12 +65,4 @@ std::vector<LayerPlan> plan(std::span<const LayerRequest> layers, const CacheCho
 // Whether all self layers seal their rows: then the last, open page is the hot page alone.
 bool only_sealed(std::span<const LayerPlan> layers);
 
-// Bytes one sequence holds, whole pages and a hot page counted: self layers at `tokens` rows, cross
-// layers at `positions` rows, encoder rows once.
-struct ContextSize {
-  int64_t kv = 0;
-  int64_t slim = 0;
-};
-ContextSize context_size(std::span<const LayerPlan> layers, int64_t tokens, int64_t positions);
-
 }  // namespace slim

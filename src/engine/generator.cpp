@@ -317,7 +317,8 @@ void Run::raise_peak() {
   if (bytes <= stats_.context_bytes) return;
   stats_.context_bytes = bytes;
   const auto count = static_cast<int64_t>(pages.size() + open.size());
-  stats_.context_kv_bytes = count * kPageRows * bf16_bytes_per_token(model_.spec());
+  stats_.context_kv_bytes =
+      count * model_.self_pages().page_rows() * bf16_bytes_per_token(model_.spec());
 }
 
 GenerateStats Run::finish() {

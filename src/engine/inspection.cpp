@@ -20,21 +20,17 @@ int64_t fill(PageTable& table, int64_t rows) {
   return held;
 }
 
-// Bytes that `rows` rows take in pages of `token_bytes` a row, with one hot page beside them,
-// allocated and counted.
-int64_t allocate_rows(int64_t rows, int64_t token_bytes, int64_t hot_bytes = 0,
-                      bool only_sealed = false) {
-  if (token_bytes == 0 || rows == 0) return 0;
-  PagePool pool(host_device(), token_bytes * kPageRows);
-  PagePool hot(host_device(), std::max<int64_t>(hot_bytes, 1) * kPageRows);
-  PageTable table(pool, hot_bytes > 0 ? &hot : nullptr, only_sealed);
-  return fill(table, rows);
+// Bytes of a table of `rows` rows, all of them there at once.
+int64_t fill_last(PageTable& table, int64_t rows) {
+  table.reserve_last(rows);
+  return table.held_bytes();
 }
 
 struct TokenBytes {
   int64_t slim = 0;
   int64_t hot = 0;
   int64_t kv = 0;
+  bool one_plane = false;  // of encoder rows, which every layer reads
 };
 
 TokenBytes bytes_of_side(const std::vector<LayerPlan>& layers, bool cross) {
@@ -45,19 +41,38 @@ TokenBytes bytes_of_side(const std::vector<LayerPlan>& layers, bool cross) {
     bytes.hot += layer.hot_bytes_per_token;
     bytes.kv += layer.kv_bytes_per_token;
   }
+  bytes.one_plane = cross && std::all_of(layers.begin(), layers.end(), [](const LayerPlan& layer) {
+                      return !layer.cross || layer.kind == "encoder";
+                    });
   return bytes;
 }
 
-ContextBytes context_bytes(const std::vector<LayerPlan>& layers, int64_t tokens,
-                           int64_t positions) {
-  ContextBytes context;
-  for (const bool cross : {false, true}) {
-    const TokenBytes bytes = bytes_of_side(layers, cross);
-    const int64_t rows = cross ? positions : tokens;
-    context.slim += allocate_rows(rows, bytes.slim, bytes.hot, !cross && only_sealed(layers));
-    context.kv += allocate_rows(rows, bytes.kv);
-  }
-  return context;
+// Of a standard cache, whose own rows come in pages.
+struct OwnRows {
+  int64_t tokens;
+  int64_t page;
+};
+int64_t kv_bytes(const std::vector<LayerPlan>& layers, const OwnRows& own, int64_t positions) {
+  const int64_t pages = own.tokens == 0 ? 0 : (own.tokens + own.page - 1) / own.page;
+  return pages * own.page * bytes_of_side(layers, false).kv +
+         positions * bytes_of_side(layers, true).kv;
+}
+
+// Bytes that rows of layers take, allocated as a model does and counted: of a sequence's own, which
+// come one by one and are `rows` at most, with one hot page beside them.
+int64_t allocate_own(int64_t rows, const TokenBytes& bytes, bool only_sealed) {
+  const int64_t page = std::min(rows, kPageRows);
+  PagePool pool(host_device(), bytes.slim * page, page);
+  PagePool hot(host_device(), std::max<int64_t>(bytes.hot, 1) * page);
+  PageTable table(pool, bytes.hot > 0 ? &hot : nullptr, only_sealed);
+  return fill(table, rows);
+}
+
+// And of what cross attention reads.
+int64_t allocate_encoded(int64_t rows, const TokenBytes& bytes) {
+  PagePool pool(host_device(), bytes.slim * kPageRows, kPageRows, bytes.one_plane ? bytes.slim : 0);
+  PageTable table(pool);
+  return fill_last(table, rows);
 }
 
 // The matrices of a stack's layers, `attentions` in each, in elements.
@@ -143,16 +158,27 @@ Verification verification_of(const Divergence& divergence, const Model& candidat
   return result;
 }
 
+ContextBytes planned_context(const std::vector<LayerPlan>& layers, int64_t tokens,
+                             int64_t positions) {
+  const TokenBytes own = bytes_of_side(layers, false);
+  const TokenBytes encoded = bytes_of_side(layers, true);
+  ContextBytes context;
+  context.kv = kv_bytes(layers, {tokens, std::min(tokens, kPageRows)}, positions);
+  if (tokens > 0) context.slim += allocate_own(tokens, own, only_sealed(layers));
+  if (positions > 0 && encoded.slim > 0) context.slim += allocate_encoded(positions, encoded);
+  return context;
+}
+
 int64_t held_context(const Model& model, int64_t tokens, int64_t positions) {
   PageTable rows = model.new_sequence();
   const int64_t held = tokens == 0 ? 0 : fill(rows, tokens);
   if (positions == 0) return held;
   PageTable encoded(model.cross_pages());
-  return held + fill(encoded, positions);
+  return held + fill_last(encoded, positions);
 }
 
 int64_t kv_context(const Model& model, int64_t tokens, int64_t positions) {
-  return context_bytes(model.plan(), tokens, positions).kv;
+  return kv_bytes(model.plan(), {tokens, model.self_pages().page_rows()}, positions);
 }
 
 int64_t bf16_bytes_per_token(const ModelSpec& spec) {
@@ -161,8 +187,7 @@ int64_t bf16_bytes_per_token(const ModelSpec& spec) {
 }
 
 int64_t bf16_context(const ModelSpec& spec, int64_t tokens, int64_t positions) {
-  const int64_t bytes = bf16_bytes_per_token(spec);
-  return allocate_rows(tokens, bytes) + allocate_rows(positions, bytes);
+  return (tokens + positions) * bf16_bytes_per_token(spec);
 }
 
 std::vector<LayerPlan> plan_layers(const ModelSpec& spec, const ModelWeights* weights,
@@ -232,7 +257,7 @@ Inspection inspect_model(const ModelFiles& files, const PlannedModel& planned, i
   inspection.rounded_head = planned.rounded_head;
   inspection.calibration = planned.calibration;
   inspection.context_tokens = context_of(spec, context);
-  inspection.context = context_bytes(layers, inspection.context_tokens, spec.encoder.positions);
+  inspection.context = planned_context(layers, inspection.context_tokens, spec.encoder.positions);
   inspection.context_bf16_bytes =
       bf16_context(spec, inspection.context_tokens, spec.encoder.positions);
   return inspection;

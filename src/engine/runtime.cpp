@@ -156,6 +156,7 @@ Runtime::Runtime(const std::string& model, const EngineOptions& options,
   }
   choice_ = cache_choice(options, files_, *kernels_);
   context_ = context_of(files_.spec, options.context);
+  if (options.most_tokens > 0) context_ = std::min(context_, options.most_tokens);
   if (!forecasts()) read_vocabulary();
   weights_ = std::make_shared<const ModelWeights>(files_.spec, *files_.checkpoint);
   if (options.calibration.empty()) {

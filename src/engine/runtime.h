@@ -181,9 +181,13 @@ std::vector<LayerReport> layer_reports(const std::vector<LayerPlan>& plan);
 // Bytes held by a sequence of `tokens` rows whose last page is not full yet, with `positions`
 // encoder rows: pages are allocated and counted.
 int64_t held_context(const Model& model, int64_t tokens, int64_t positions);
-// The same for a standard cache: in rows of the plan's types, or in bf16 where those are sealed;
-// and in bf16 throughout.
+// The same for a standard cache, in as many pages of a sequence's own and its encoder rows alone:
+// in rows of the plan's types, or in bf16 where those are sealed.
 int64_t kv_context(const Model& model, int64_t tokens, int64_t positions);
+// Both, as a model on the host would have them whose context is `tokens`; and rows of a standard
+// cache in bf16 alone.
+ContextBytes planned_context(const std::vector<LayerPlan>& layers, int64_t tokens,
+                             int64_t positions);
 int64_t bf16_context(const ModelSpec& spec, int64_t tokens, int64_t positions);
 // What a standard cache in bf16 keeps of one token in the self-attention of all layers.
 int64_t bf16_bytes_per_token(const ModelSpec& spec);

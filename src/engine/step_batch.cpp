@@ -12,11 +12,11 @@
 namespace slim {
 namespace {
 
-// What pages of the standard cache would take, in place of one page of each side's own.
-int64_t kv_page_bytes(const Model& model, bool cross) {
+// What the standard cache takes of a row of either side.
+int64_t kv_row_bytes(const Model& model, bool cross) {
   int64_t bytes = 0;
   for (const LayerPlan& layer : model.plan()) {
-    if (layer.cross == cross) bytes += layer.kv_bytes_per_token * kPageRows;
+    if (layer.cross == cross) bytes += layer.kv_bytes_per_token;
   }
   return bytes;
 }
@@ -38,6 +38,7 @@ void raise_peak(const Model& model, std::span<const Sequence* const> sequences,
                 ContextBytes* peak) {
   int64_t own = 0;
   int64_t encoder = 0;
+  int64_t encoder_rows = 0;
   std::unordered_set<const PageTable*> encoded;
   std::unordered_set<const std::byte*> pages;
   for (const Sequence* sequence : sequences) {
@@ -47,12 +48,15 @@ void raise_peak(const Model& model, std::span<const Sequence* const> sequences,
       if (shared) own -= model.self_pages().page_bytes();
     }
     const PageTable* rows = sequence->encoded;
-    if (encoded.insert(rows).second) encoder += rows->held_bytes();
+    if (!encoded.insert(rows).second) continue;
+    encoder += rows->held_bytes();
+    encoder_rows += rows->rows();
   }
   if (own + encoder <= peak->slim) return;
   peak->slim = own + encoder;
-  peak->kv = own / model.self_pages().page_bytes() * kv_page_bytes(model, false) +
-             encoder / model.cross_pages().page_bytes() * kv_page_bytes(model, true);
+  const PagePool& pages_of_own = model.self_pages();
+  const int64_t own_rows = own / pages_of_own.page_bytes() * pages_of_own.page_rows();
+  peak->kv = own_rows * kv_row_bytes(model, false) + encoder_rows * kv_row_bytes(model, true);
 }
 
 void StepBatch::clear() {

@@ -31,7 +31,7 @@ struct Sequence {
 std::vector<Sequence> followed(std::span<const size_t> parents, std::vector<Sequence> before);
 
 // Raises `peak` to what these sequences hold, if that is more: pages of both sides, shared ones
-// once; and what a standard cache would hold in as many.
+// once; and what a standard cache would hold in as many pages of their own, and of encoder rows.
 void raise_peak(const Model& model, std::span<const Sequence* const> sequences, ContextBytes* peak);
 
 class StepBatch {

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "attention/step_scratch.h"
@@ -13,6 +14,11 @@
 
 namespace slim {
 namespace {
+
+// Rows that a page of a sequence's own needs. Kernels of other devices copy whole pages.
+int64_t rows_of_page(Kernels& kernels, int64_t context) {
+  return kernels.device().host() ? std::clamp<int64_t>(context, 1, kPageRows) : kPageRows;
+}
 
 // Of scratch memory: its rows follow one another.
 void clear(Device& device, const Matrix& matrix) {
@@ -44,7 +50,11 @@ struct Decoder::Scratch {
 
 Decoder::Decoder(const ModelSpec& spec, const ModelWeights::Parts& weights, Kernels& kernels,
                  const LayerChoices& choices, int64_t context)
-    : spec_(spec), weights_(weights), kernels_(kernels), context_(context) {
+    : spec_(spec),
+      weights_(weights),
+      kernels_(kernels),
+      context_(context),
+      self_layout_(rows_of_page(kernels, context)) {
   std::vector<AttentionSpec> layers = attention_layers(spec);
   const std::span<const LayerPlan> plan = choices.plan;
   check(plan.size() == layers.size(), "the plan has an entry for each attention layer");

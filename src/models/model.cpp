@@ -49,13 +49,16 @@ struct Model::Layers {
          const Planned& planned, int64_t context)
       : placed(weights.parts().on(kernels, planned.inputs)),
         decoder(spec, placed, kernels, {planned.plan, planned.derived}, context),
-        self_pages(kernels.device(), decoder.self_layout().page_bytes()) {
+        self_pages(kernels.device(), decoder.self_layout().page_bytes(),
+                   decoder.self_layout().rows()) {
     if (decoder.self_layout().hot_bytes() > 0) {
       hot_pages.emplace(kernels.device(), decoder.self_layout().hot_bytes());
     }
     if (!spec.has_encoder()) return;
     encoder.emplace(spec, placed, kernels);
-    cross_pages.emplace(kernels.device(), decoder.cross_layout().page_bytes());
+    const PageLayout& cross = decoder.cross_layout();
+    cross_pages.emplace(kernels.device(), cross.page_bytes(), kPageRows,
+                        kernels.device().host() ? cross.row_bytes() : 0);
   }
 
   const ModelWeights::Parts placed;
@@ -197,7 +200,7 @@ std::vector<PageTable> Model::remember(ConstMatrix encoded,
   std::vector<Slice> slices;
   int64_t first = 0;
   for (const int64_t length : lengths) {
-    tables.emplace_back(cross_pages()).reserve(length);
+    tables.emplace_back(cross_pages()).reserve_last(length);
     slices.push_back({.first = first, .count = length, .rows = length});
     slices.back().pages = tables.back().pages();
     first += length;

@@ -419,14 +419,59 @@ TEST(PagePool, KeepsFreedPagesUntilTrimmed) {
   PagePool pool(device, kPageBytes);
   PageTable table(pool);
   table.reserve(8 * kPageRows);
-  EXPECT_EQ(pool.held_bytes(), 8 * kPageBytes);
+  EXPECT_EQ(table.held_bytes(), 8 * kPageBytes);
   table.truncate(0);
-  EXPECT_EQ(pool.held_bytes(), 0);
+  EXPECT_EQ(pool.pages_in_use(), 0);
   EXPECT_EQ(device.allocated_bytes(), 8 * kPageBytes);
   table.reserve(1);
   pool.trim();
   EXPECT_EQ(device.allocated_bytes(), kPageBytes);
   EXPECT_EQ(pool.pages_in_use(), 1);
+}
+
+// Encoder rows: their number is known, and a page holds one number of each.
+TEST(PageTable, EndsWithRowsThatAreTheLast) {
+  SmallDevice device(8);
+  PagePool pool(device, kPageBytes, kPageRows, kRowBytes);
+  for (const int64_t rows : {1, 63, 64, 65, 129}) {
+    PageTable table(pool);
+    table.reserve_last(rows);
+    table.advance(rows);
+    EXPECT_EQ(table.held_bytes(), rows * kRowBytes);
+    EXPECT_EQ(device.allocated_bytes(), table.held_bytes()) << "nothing is kept that is short";
+    const PageTable fork = table.fork();
+    EXPECT_EQ(fork.held_bytes(), table.held_bytes());
+    if (rows % kPageRows != 0) {
+      EXPECT_THROW(table.reserve(1), Error);
+    }
+    table = PageTable(pool);
+    EXPECT_EQ(pool.pages_in_use(), (rows + 63) / 64) << "the fork's";
+    pool.trim();
+  }
+  pool.trim();
+  EXPECT_EQ(device.allocated_bytes(), 0);
+  // Where planes follow one another in a page, or a device wants it whole, it is.
+  PagePool whole(device, kPageBytes);
+  PageTable table(whole);
+  table.reserve_last(65);
+  EXPECT_EQ(table.held_bytes(), 2 * kPageBytes);
+}
+
+TEST(PageTable, HasNoMoreRowsThanItsPagesAreMadeFor) {
+  PageLayout layout(3);
+  EXPECT_EQ(layout.add({DType::f16, 40}).offset, 0);
+  EXPECT_EQ(layout.row_bytes(), 80);
+  EXPECT_EQ(layout.add({DType::i8, 64}).offset, 256);
+  EXPECT_EQ(layout.row_bytes(), 0) << "a page holds more";
+  // Of factors of keys, which kernels read a page at a time.
+  EXPECT_EQ(layout.add({DType::f32, 1}).offset, 256 + 256);
+  EXPECT_EQ(layout.page_bytes(), 256 + 256 + 64 * 4);
+  PagePool pool(host_device(), layout.page_bytes(), layout.rows());
+  PageTable table(pool);
+  table.reserve(3);
+  table.advance(2);
+  EXPECT_EQ(table.held_bytes(), layout.page_bytes());
+  EXPECT_THROW(table.reserve(2), Error);
 }
 
 TEST(PageTable, RefusesWhatOnlyABugWouldAsk) {

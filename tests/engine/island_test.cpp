@@ -149,7 +149,7 @@ TEST_F(IslandTest, TranscribesAndVerifiesSpeech) {
       const Verification verified = verify_audio(runtime, path("noise.wav"), {});
       EXPECT_GT(verified.tokens, 0);
       verifications.push_back(verified.kl_mean);
-      all.push_back(static_cast<int32_t>(stats.context_peak_bytes));
+      EXPECT_GT(stats.context_peak_bytes, 0);  // an island's pages are whole
       return all;
     });
     EXPECT_EQ(verifications.front(), verifications.back());

@@ -242,6 +242,30 @@ TEST(Translation, CountsWhatItDoes) {
   EXPECT_GT(stats.context_kv_bytes, stats.context_bytes);
 }
 
+// Their rows, and pages of no more.
+TEST(Translation, HoldsWhatTheLongestTextNeeds) {
+  const std::string model = model_path("t5_json").string();
+  const std::vector<std::string> texts = {"the small dog", "a cat runs over the small dog, again"};
+  TranslateOptions options;
+  options.max_tokens = 17;
+  options.min_tokens = 16;
+  options.beams = 3;
+  for (const char* cache : {"kv", "auto"}) {
+    EngineOptions engine = exact(cache);
+    TranslateStats whole;
+    const auto expected = Engine(model, engine).translate(texts, options, &whole);
+    engine.most_tokens = *options.max_tokens;
+    TranslateStats less;
+    const auto found = Engine(model, engine).translate(texts, options, &less);
+    for (size_t i = 0; i < texts.size(); ++i) {
+      EXPECT_EQ(found[i].hypotheses[0].tokens, expected[i].hypotheses[0].tokens);
+      EXPECT_EQ(found[i].hypotheses[0].score, expected[i].hypotheses[0].score);
+      EXPECT_EQ(found[i].hypotheses[0].finish, expected[i].hypotheses[0].finish);
+    }
+    EXPECT_LT(less.context_bytes, whole.context_bytes / 2) << cache;
+  }
+}
+
 TEST(Translation, RefusesWhatItCannotDo) {
   Engine engine(model_path("m2m_bpe").string(), exact("auto"));
   const auto refuses = [&](const std::string& text, const TranslateOptions& options,

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "attention/plan.h"
+#include "engine/runtime.h"
 #include "error_matchers.h"
 #include "models/distance_bias.h"
 #include "models/family.h"
@@ -83,9 +84,10 @@ TEST(Translator, HoldsWhatTheFormulaSays) {
       requests.push_back({std::ssize(requests) / 2, layer, {}});
     }
     const std::vector<LayerPlan> layers = plan(requests, {});
-    for (const auto& [source, target] : {std::pair{512.0, 512.0}, {1024.0, 64.0}, {64.0, 640.0}}) {
-      const ContextSize size =
-          context_size(layers, static_cast<int64_t>(target), static_cast<int64_t>(source));
+    for (const auto& [source, target] :
+         {std::pair{512.0, 512.0}, {1024.0, 64.0}, {64.0, 640.0}, {129.0, 1.0}, {64.0, 17.0}}) {
+      const ContextBytes size =
+          planned_context(layers, static_cast<int64_t>(target), static_cast<int64_t>(source));
       const double expected = 2 * model.layers * (source + target) * model.inner /
                               (source * model.width + model.layers * target * model.width);
       const double ratio = static_cast<double>(size.kv) / static_cast<double>(size.slim);
