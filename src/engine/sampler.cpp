@@ -110,6 +110,7 @@ void Sampler::observe(std::span<const int32_t> prompt) {
 void Sampler::penalise(std::span<float> logits) const {
   const auto repeat = static_cast<float>(options_.repeat_penalty);
   for (const auto& [token, times] : in_text_) {
+    if (static_cast<size_t>(token) >= logits.size()) continue;  // a start that is never written
     float& logit = logits[static_cast<size_t>(token)];
     logit = logit > 0 ? logit / repeat : logit * repeat;
     if (times == 0) continue;

@@ -22,6 +22,7 @@ void TokenRules::penalise(std::span<const int32_t> tokens, std::span<float> row)
   const auto penalty = static_cast<float>(repetition_penalty);
   const std::unordered_set<int32_t> there(tokens.begin(), tokens.end());
   for (const int32_t token : there) {
+    if (static_cast<size_t>(token) >= row.size()) continue;  // a start that is never written
     float& value = row[static_cast<size_t>(token)];
     value = value > 0 ? value / penalty : value * penalty;
   }

@@ -140,14 +140,14 @@ void Decoder::embed(const DecoderStep& step, Matrix x) const {
   tokens.places = step.positions;
   tokens.positions = positions;
   if (spec_.embed_width == 0) {
-    kernels_.embed(tokens);
+    embed_tokens(tokens);
   } else {
     // Positions first, so that the projection of the tokens adds to them.
     StepScratch memory(kernels_.device());
     Embed narrow = tokens;
     narrow.positions = {};
     narrow.y = memory.matrix(x.rows, spec_.embed_width);
-    kernels_.embed(narrow);
+    embed_tokens(narrow);
     Linear widen = linear_of(narrow.y, weights_.embed_in, x);
     if (positions.rows > 0) {
       kernels_.embed({.ids = step.positions, .table = positions, .y = x});
@@ -156,6 +156,26 @@ void Decoder::embed(const DecoderStep& step, Matrix x) const {
     kernels_.linear(widen);
   }
   if (spec_.embed_norm) normalise(kernels_, spec_.decoder.norm, weights_.embed_norm, x, x);
+}
+
+// Start tokens that have no row of the table take any row 0 times; they come in a sequence's first
+// step alone.
+void Decoder::embed_tokens(const Embed& tokens) const {
+  if (!spec_.zero_start) return kernels_.embed(tokens);
+  const auto starts = [&](int32_t id) { return id == spec_.vocabulary - 1; };
+  const std::vector<int32_t> any(tokens.ids.size(), 0);
+  for (size_t begin = 0; begin < tokens.ids.size();) {
+    const bool start = starts(tokens.ids[begin]);
+    size_t count = 1;
+    while (begin + count < tokens.ids.size() && starts(tokens.ids[begin + count]) == start) ++count;
+    Embed part = tokens;
+    part.ids = start ? std::span(any).first(count) : tokens.ids.subspan(begin, count);
+    if (start) part.factor = 0.0F;
+    if (!tokens.places.empty()) part.places = tokens.places.subspan(begin, count);
+    part.y = tokens.y.rows_from(static_cast<int64_t>(begin), static_cast<int64_t>(count));
+    kernels_.embed(part);
+    begin += count;
+  }
 }
 
 void Decoder::run_layer(size_t index, const DecoderStep& step, const Scratch& scratch) const {

@@ -50,6 +50,7 @@ class Decoder {
   void place_planes();
   void check_step(const DecoderStep& step) const;
   void embed(const DecoderStep& step, Matrix x) const;
+  void embed_tokens(const Embed& tokens) const;
   void run_layer(size_t index, const DecoderStep& step, const Scratch& scratch) const;
   void run_before(size_t index, const DecoderStep& step, const Scratch& scratch) const;
   void run_after(size_t index, const DecoderStep& step, const Scratch& scratch) const;

@@ -114,37 +114,9 @@ void read_encoder(WeightReader& reader, const ModelSpec& spec, ModelWeights::Par
   if (stack.final_norm) parts.encoder_norm = reader.norm("encoder.norm", stack.width, stack.norm);
 }
 
-// With a row of zeros after the others, of a matrix or a vector.
-Tensor with_zeros(const Tensor& table) {
-  std::vector<int64_t> shape = table.shape();
-  ++shape[0];
-  Tensor longer = Tensor::allocate(host_device(), table.type(), std::move(shape));
-  std::byte* const to = longer.writable_matrix().data;
-  std::memcpy(to, table.data(), static_cast<size_t>(table.bytes()));
-  std::memset(to + table.bytes(), 0, static_cast<size_t>(longer.bytes() - table.bytes()));
-  return longer;
-}
-
-// ModelSpec::zero_start: the head gives its token no chance.
-void add_zero_start(ModelWeights::Parts& parts) {
-  const bool tied = parts.head.weight.data() == parts.embed.weight.data();
-  const int64_t rows = parts.embed.weight.size(0);
-  parts.embed.weight = with_zeros(parts.embed.weight);
-  parts.head.weight = tied ? parts.embed.weight : with_zeros(parts.head.weight);
-  for (LinearWeights* weights : {&parts.embed, &parts.head}) {
-    if (!weights->scale.empty()) weights->scale = with_zeros(weights->scale);
-  }
-  Tensor bias = Tensor::allocate(host_device(), DType::f32, {rows + 1});
-  std::fill_n(bias.writable<float>(), rows, 0.0F);
-  if (!parts.head.bias.empty()) {
-    std::copy_n(parts.head.bias.values<float>(), rows, bias.writable<float>());
-  }
-  bias.writable<float>()[rows] = -std::numeric_limits<float>::infinity();
-  parts.head.bias = bias;
-}
-
 void read_embedding(WeightReader& reader, const ModelSpec& spec, ModelWeights::Parts& parts) {
   const StackSpec& stack = spec.decoder;
+  // Without the start token that has no row (ModelSpec::zero_start).
   const int64_t rows = spec.vocabulary - (spec.zero_start ? 1 : 0);
   const bool projected = spec.embed_width != 0;
   const int64_t width = projected ? spec.embed_width : stack.width;
@@ -176,7 +148,6 @@ void read_embedding(WeightReader& reader, const ModelSpec& spec, ModelWeights::P
       parts.head.bias = reader.vector("head.bias", rows);
     }
   }
-  if (spec.zero_start) add_zero_start(parts);
 }
 
 // Of the final norm, so that no step has to multiply what the head gets.

@@ -167,8 +167,8 @@ struct ModelSpec {
   bool head_bias = false;         // Phi-2, GPT-J; BART's final_logits_bias
   float head_factor = 1.0F;       // on the final norm, for the head: D^-1/2 (T5 v1.0)
   int64_t embed_width = 0;        // OPT-350m: the embedding is projected to D, and back; 0: D
-  // The last token's embedding is zeros and it is never predicted: decoding starts from it, and a
-  // file has neither row (CTranslate2's Marian).
+  // The last token's embedding is zeros and it is never predicted: decoding starts from it, and
+  // neither table has a row for it (CTranslate2's Marian).
   bool zero_start = false;
   float embed_factor = 1.0F;  // on the embedding, of either side: sqrt(D) (Gemma, Marian)
   bool embed_norm = false;    // of either side (BLOOM, BART)
@@ -185,7 +185,7 @@ struct ModelSpec {
   // Numbers that the decoder gives for a token: logits of V tokens, or quantiles of the values.
   int64_t outputs() const {
     return series.patch > 0 ? series.horizon * static_cast<int64_t>(series.levels.size())
-                            : vocabulary;
+                            : vocabulary - (zero_start ? 1 : 0);
   }
 };
 
