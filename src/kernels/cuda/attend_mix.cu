@@ -57,6 +57,16 @@ struct ValueColumns {
         count(min(8, view.value_width - column_in_head)) {}
 };
 
+// What a query's softmax has come to: of a part, or of all.
+__device__ void put_state(const AttendView& view, const AttendTile& tile, int query,
+                          AttendState state) {
+  if (view.whole) {
+    WholeResult(view, tile, query, state.sum).write_lse(view, tile, query, state.maximum);
+  } else {
+    view.states[tile.state(view, query)] = state;
+  }
+}
+
 template <int kQueries>
 struct FewMemory {
   float weights[kQueries][kFewRows];
@@ -131,7 +141,8 @@ __device__ void mix_page(const AttendView& view, const std::byte* page, const Va
 // Adds up what threads with the same columns have, and writes it. `octets`: threads side by side.
 template <int kQueries>
 __device__ void write_few(const AttendView& view, const AttendTile& tile, int octets,
-                          FewMemory<kQueries>& memory, float (&mixed)[kQueries][8]) {
+                          const float (&totals)[kQueries], FewMemory<kQueries>& memory,
+                          float (&mixed)[kQueries][8]) {
   const int thread = static_cast<int>(threadIdx.x);
   const int lane = thread % kLanes;
   const int strip = static_cast<int>(blockIdx.z) * kStrip;
@@ -154,7 +165,12 @@ __device__ void write_few(const AttendView& view, const AttendTile& tile, int oc
     float sum = memory.strips[0][thread];
 #pragma unroll
     for (int w = 1; w < kWarps; ++w) sum += memory.strips[w][thread];
-    view.mixtures[tile.state(view, q) * view.value_width + strip + thread] = sum;
+    if (view.whole) {
+      const WholeResult result(view, tile, q, totals[q]);
+      result.mixed[strip + thread] = result.value(sum);
+    } else {
+      view.mixtures[tile.state(view, q) * view.value_width + strip + thread] = sum;
+    }
   }
 }
 
@@ -196,13 +212,13 @@ __global__ void __launch_bounds__(kAttendThreads, kQueries == 1 ? 4 : 2)
           view, page, columns, {thread / octets, kAttendThreads / octets}, weights, mixed);
     }
   }
-  write_few<kQueries>(view, tile, octets, memory, mixed);
 #pragma unroll
   for (int q = 0; q < kQueries; ++q) {
     if (q >= tile.count) break;
-    const float sum = reduce_block(sums[q], memory.reduced, Sum{});
-    if (thread == 0 && blockIdx.z == 0) view.states[tile.state(view, q)] = {maxima[q], sum};
+    sums[q] = reduce_block(sums[q], memory.reduced, Sum{});
+    if (thread == 0 && blockIdx.z == 0) put_state(view, tile, q, {maxima[q], sums[q]});
   }
+  write_few<kQueries>(view, tile, octets, sums, memory, mixed);
 }
 
 struct ManyMemory {
@@ -310,15 +326,28 @@ __device__ bool put_values(const AttendView& view, const AttendTile& tile, int r
   return bad;
 }
 
+__device__ float sum_of(const ManyMemory& memory, int query) {
+  return (memory.sums[0][query] + memory.sums[1][query]) +
+         (memory.sums[2][query] + memory.sums[3][query]);
+}
+
 __device__ void write_many(const AttendView& view, const AttendTile& tile, const ManyMemory& memory,
-                           const float (&mixed)[4][4]) {
+                           float (&mixed)[4][4]) {
   const int thread = static_cast<int>(threadIdx.x);
   const int strip = static_cast<int>(blockIdx.z) * kManyStrip;
 #pragma unroll
   for (int a = 0; a < 4; ++a) {
     const int query = 4 * (thread / 16) + a;
     if (query >= tile.count) break;
-    float* to = view.mixtures + tile.state(view, query) * view.value_width;
+    float* to = nullptr;
+    if (view.whole) {
+      const WholeResult result(view, tile, query, sum_of(memory, query));
+      to = result.mixed;
+#pragma unroll
+      for (float& value : mixed[a]) value = result.value(value);
+    } else {
+      to = view.mixtures + tile.state(view, query) * view.value_width;
+    }
 #pragma unroll
     for (int b = 0; b < 4; ++b) {
       const int column = strip + 4 * (thread % 16) + b;
@@ -326,9 +355,7 @@ __device__ void write_many(const AttendView& view, const AttendTile& tile, const
     }
   }
   if (blockIdx.z != 0 || thread >= tile.count) return;
-  const float sum = (memory.sums[0][thread] + memory.sums[1][thread]) +
-                    (memory.sums[2][thread] + memory.sums[3][thread]);
-  view.states[tile.state(view, thread)] = {memory.maxima[thread], sum};
+  put_state(view, tile, thread, {memory.maxima[thread], sum_of(memory, thread)});
 }
 
 template <RowCode kCode, bool kOctets>

@@ -1,5 +1,6 @@
 // Attention over two planes: how a call is cut (attend_parts.cuh), the turning of its queries
-// beforehand, and the joining of parts at last, with what the call merges.
+// beforehand where they are many, and the joining of parts at last, with what the call merges. Rows
+// of one part, a hot page for one, need no joining.
 #include <algorithm>
 #include <vector>
 
@@ -233,9 +234,6 @@ class PairAttention {
         scoring_(group_of(call, call.key_stride)),
         mixing_(group_of(call, call.value_stride)) {
     view_.key_octets = reads_octets(view_, rotations_);
-    if (rotations_.empty()) return;
-    turned_ = device.allocate(static_cast<size_t>(call.queries.rows * call.queries.columns) *
-                              sizeof(float));
   }
 
   void run() {
@@ -330,12 +328,19 @@ class PairAttention {
 
   void launch(AttendView view, const Parcel& parcel, const AttendItem* tokens) {
     const dim3 grid(static_cast<unsigned>(tokens_.size()), static_cast<unsigned>(call_.heads));
-    if (turned_ != nullptr) {
-      auto* turned = reinterpret_cast<float*>(turned_->data());
-      device_.launch("turn queries", turn_queries, {grid, kThreads}, view, tokens, Turning{turned});
-      view.queries = turned;
+    std::shared_ptr<Buffer> turned;
+    view.turns = !rotations_.empty();
+    if (view.turns && scoring_.many_list(parcel).count > 0) {
+      const int64_t numbers = call_.queries.rows * call_.queries.columns;
+      turned = device_.allocate(static_cast<size_t>(numbers) * sizeof(float));
+      auto* to = reinterpret_cast<float*>(turned->data());
+      device_.launch("turn queries", turn_queries, {grid, kThreads}, view, tokens, Turning{to});
+      view.queries = to;
       view.query_stride = call_.queries.columns;
+      view.turns = false;
     }
+    view.whole = !view.merge && std::all_of(chunks_.begin(), chunks_.end(),
+                                            [](const auto& chunk) { return chunk.parts == 1; });
     view.wide_queries = reinterpret_cast<uintptr_t>(view.queries) % 16 == 0 &&
                         view.query_stride % 4 == 0 && view.key_width % 8 == 0;
     const RowFormat& keys = call_.keys.format;
@@ -344,6 +349,7 @@ class PairAttention {
     launch_many_scores(view, keys, scoring_.many_list(parcel), device_);
     launch_few_mixtures(view, values, mixing_.few_list(parcel), mixing_.few(), device_);
     launch_many_mixtures(view, values, mixing_.many_list(parcel), device_);
+    if (view.whole) return;
     // In strips where there are few blocks, unless one would write what another one reads.
     dim3 strips = grid;
     if (!view.merge || !view.keep_lse) {
@@ -359,7 +365,6 @@ class PairAttention {
   SliceTables tables_;
   AttendView view_;
   StepPlan scoring_, mixing_;
-  std::shared_ptr<Buffer> turned_;  // the queries, turned to their positions
   // What the next round will do.
   std::vector<AttendChunk> chunks_;
   std::vector<AttendItem> tokens_;

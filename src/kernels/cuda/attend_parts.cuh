@@ -76,6 +76,8 @@ struct AttendView {
   bool causal, merge, keep_lse;
   bool wide_queries;  // queries can be loaded four at a time
   bool key_octets;    // keys are read by octets alone, with no gain or bias (key_rows.cuh)
+  bool turns;         // queries are not turned yet
+  bool whole;         // every token's rows are one part: its mixture is the result
   // Scratch.
   float* scores;
   float* mixtures;  // [state, value_width], not divided by the sum
@@ -142,6 +144,30 @@ struct AttendTile {
   }
   __device__ const std::byte* page(const AttendView& view, int number) const {
     return view.pages[slice.pages + number];
+  }
+};
+
+// Where the result of a tile's query goes whose rows are one part. `sum`: of its weights.
+struct WholeResult {
+  float* mixed;
+  float sum;
+  bool seen;  // else there are no rows
+
+  __device__ WholeResult(const AttendView& view, const AttendTile& tile, int query, float sum_)
+      : sum(sum_) {
+    const int token = tile.token_of(query);
+    const longlong2 rows = view.visible(tile.slice, token);
+    seen = rows.x < rows.y;
+    mixed = view.mixed + (tile.slice.first + token) * view.mixed_stride +
+            static_cast<int64_t>(tile.head_of(query)) * view.value_width;
+  }
+  __device__ float value(float mixture) const { return seen ? mixture / sum : 0.0F; }
+  __device__ void write_lse(const AttendView& view, const AttendTile& tile, int query,
+                            float maximum) const {
+    if (view.lse == nullptr) return;
+    const int64_t row = tile.slice.first + tile.token_of(query);
+    view.lse[row * view.lse_stride + tile.head_of(query)] =
+        seen ? AttendState{maximum, sum}.logarithm() : -CUDART_INF_F;
   }
 };
 

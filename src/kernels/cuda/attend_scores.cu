@@ -7,6 +7,7 @@
 #include "kernels/cuda/distance_bias.cuh"
 #include "kernels/cuda/earlier_work.cuh"
 #include "kernels/cuda/key_rows.cuh"
+#include "kernels/cuda/turned_queries.cuh"
 
 namespace slim {
 namespace {
@@ -59,17 +60,25 @@ __device__ const float* query_row(const AttendView& view, const AttendTile& tile
          static_cast<int64_t>(tile.head_of(query)) * view.key_width;
 }
 
-// Columns [begin, begin + kFewColumns) of a tile's queries; zeros beyond their width.
+// Columns [begin, begin + kFewColumns) of a tile's queries, turned to their positions; zeros beyond
+// their width.
 template <int kQueries>
-__device__ void load_few_queries(const AttendView& view, const AttendTile& tile, int begin,
+__device__ void load_few_queries(const AttendView& view, const AttendTile& tile,
+                                 const CudaRotation& rotation, int begin,
                                  float (*queries)[kFewColumns]) {
   const int width = min(kFewColumns, (view.key_width - begin + 7) / 8 * 8);
 #pragma unroll
   for (int q = 0; q < kQueries; ++q) {
     if (q >= tile.count) break;
-    const float* from = query_row(view, tile, q) + begin;
+    const float* from = query_row(view, tile, q);
+    const int64_t position = tile.slice.position + tile.token_of(q);
     for (int c = static_cast<int>(threadIdx.x); c < width; c += kAttendThreads) {
-      queries[q][c] = begin + c < view.key_width ? from[c] : 0.0F;
+      const int column = begin + c;
+      float value = 0.0F;
+      if (column < view.key_width) {
+        value = view.turns ? turned_element(rotation, position, from, column) : from[column];
+      }
+      queries[q][c] = value;
     }
   }
 }
@@ -173,7 +182,7 @@ __global__ void __launch_bounds__(kAttendThreads)
     for (int begin = 0; begin < view.key_width; begin += kFewColumns) {
       if (page == tile.page_begin || view.key_width > kFewColumns) {
         __syncthreads();
-        load_few_queries<kQueries>(view, tile, begin, queries);
+        load_few_queries<kQueries>(view, tile, keys.rotation, begin, queries);
         __syncthreads();
       }
       if (at >= tile.slice.rows) continue;
