@@ -254,10 +254,12 @@ struct HeadStates {
 // Gives a buffer of probabilities back to all blocks that write into it.
 template <class Shape>
 __device__ __forceinline__ void free_buffer(const DecodeBlock<Shape>& block) {
-  __syncwarp();
   if constexpr (Shape::kCluster == 1) {
-    if (block.lane == 0) arrive(&block.shared.p_free[block.buffer()]);
-  } else if (block.lane < Shape::kCluster) {
+    arrive(&block.shared.p_free[block.buffer()]);
+    return;
+  }
+  __syncwarp();
+  if (block.lane < Shape::kCluster) {
     arrive_at(&block.shared.p_free[block.buffer()], block.lane);
   }
 }

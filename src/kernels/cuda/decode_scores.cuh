@@ -328,7 +328,7 @@ __device__ __forceinline__ void score_pages(DecodeBlock<Shape> block, PageWalk w
     if (!begins) mine.fetch(a, walk.regime(), walk.turn());
     score_parts(block, rows, share, warp);
     __syncwarp();
-    if (lane == 0) arrive(&block.shared.parts_full);
+    arrive(&block.shared.parts_full);
   }
 }
 

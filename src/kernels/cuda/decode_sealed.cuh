@@ -147,10 +147,7 @@ struct DecodeBlock {
   }
   // Of what this warp reads last: its columns, or its spill columns. All else has been read when
   // the page's probabilities are there.
-  __device__ __forceinline__ void free_stage() {
-    __syncwarp();
-    if (lane == 0) arrive(&shared.free[stage_index]);
-  }
+  __device__ __forceinline__ void free_stage() { arrive(&shared.free[stage_index]); }
   __device__ __forceinline__ void advance() {
     ++tile;
     if (++stage_index < stage_count) return;
@@ -254,18 +251,21 @@ __device__ __forceinline__ void clear_beyond_heads(DecodeShared<Shape>& shared) 
 template <class Shape>
 __device__ __forceinline__ void init_shared(DecodeBlock<Shape>& block) {
   clear_beyond_heads(block.shared);
+  // All lanes arrive where one could for its warp: racecheck follows no other order, and it costs
+  // nothing that could be measured. (Other blocks' barriers take one arrival a warp.)
   if (threadIdx.x == 0) {
     for (int i = 0; i < block.stage_count; ++i) {
       init_barrier(&block.shared.full[i], 1);
-      init_barrier(&block.shared.free[i], kMixWarps + Shape::kHeadWarps);
+      init_barrier(&block.shared.free[i], 32 * (kMixWarps + Shape::kHeadWarps));
     }
     for (int i = 0; i < kBuffers; ++i) {
       // A block alone writes its own buffers, head by head.
-      init_barrier(&block.shared.p_full[i], Shape::kCluster == 1 ? Shape::kHeads : 1);
-      init_barrier(&block.shared.p_free[i], kMixWarps * Shape::kCluster);
+      init_barrier(&block.shared.p_full[i], Shape::kCluster == 1 ? 32 * Shape::kHeads : 1);
+      init_barrier(&block.shared.p_free[i],
+                   Shape::kCluster == 1 ? 32 * kMixWarps : kMixWarps * Shape::kCluster);
     }
-    init_barrier(&block.shared.parts_full, Shape::kPairWarps);
-    init_barrier(&block.shared.parts_free, Shape::kHeadWarps);
+    init_barrier(&block.shared.parts_full, 32 * Shape::kPairWarps);
+    init_barrier(&block.shared.parts_free, 32 * Shape::kHeadWarps);
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     for (int i = 0; i < kBuffers; ++i) expect_probabilities(block, i);
   }

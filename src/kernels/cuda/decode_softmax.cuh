@@ -109,7 +109,7 @@ struct SoftmaxHead {
         if (piece == 0) block.shared.states[buffer][of_all] = {top, sum};
       }
       __syncwarp();
-      if (lane == 0) arrive(full);
+      arrive(full);
     } else {
 #pragma unroll
       for (int to = lane / 4; to < Shape::kCluster; to += 8) {
@@ -178,7 +178,7 @@ __device__ __forceinline__ void soften_pages(DecodeBlock<Shape> block, PageWalk 
       scores[pass][1] = heads[pass].score(block, walk, block.lane + 32);
     }
     __syncwarp();
-    if (block.lane == 0) arrive(&block.shared.parts_free);
+    arrive(&block.shared.parts_free);
     if (block.tile >= kBuffers) {
       wait_barrier(&block.shared.p_free[block.buffer()], block.buffer_phase() ^ 1);
     }
