@@ -147,10 +147,13 @@ void Run::enter_regime(Sample& sample) const {
 // of a prompt is read.
 bool Run::gather(std::vector<Sample*>& ready) {
   batch_.clear();
+  const bool writing = std::any_of(active_.begin(), active_.end(),
+                                   [](const auto& sample) { return sample->pending() == 1; });
+  const Kernels::PromptSizes sizes = model_.kernels().prompt_sizes();
   int64_t room = 1;
   for (const auto& sample : active_) {
     const int64_t asked = sample->request->options->step_tokens;
-    room = std::max(room, asked > 0 ? asked : model_.kernels().prompt_sizes().tokens);
+    room = std::max(room, asked > 0 ? asked : writing ? sizes.beside : sizes.tokens);
     enter_regime(*sample);
   }
   const auto add = [&](Sample& sample, int64_t count) {

@@ -329,6 +329,7 @@ class Kernels {
   // How much of a prompt is best done at a time.
   struct PromptSizes {
     int64_t tokens = 512;  // of a pass, and of those that attend to rebuilt values together
+    int64_t beside = 512;  // of a pass in which other texts are written, which wait for it
     int64_t rows = 256;    // of whose keys values are rebuilt together; a multiple of kPageRows
   };
   virtual PromptSizes prompt_sizes() const { return {}; }

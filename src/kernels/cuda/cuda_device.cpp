@@ -58,6 +58,8 @@ CudaDevice::CudaDevice(int number)
   architecture_ = 10 * attribute(cudaDevAttrComputeCapabilityMajor) +
                   attribute(cudaDevAttrComputeCapabilityMinor);
   block_memory_ = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
+  size_t unused = 0;
+  check_cuda(cudaMemGetInfo(&unused, &memory_bytes_), "say how much memory it has");
   graphs_.overlap_kernels(architecture_ >= 90);
 }
 

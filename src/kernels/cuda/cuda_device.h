@@ -71,6 +71,8 @@ class CudaDevice final : public Device {
   int architecture() const noexcept { return architecture_; }
   // Bytes of shared memory that a block may ask for.
   int block_memory() const noexcept { return block_memory_; }
+  // Of the card, used or not.
+  size_t memory_bytes() const noexcept { return memory_bytes_; }
 
   // Copies small arrays of the host (slices, positions, addresses of pages) to the card, in the
   // stream's order: returns where they are, valid for work asked for before kUploads more calls, or
@@ -107,6 +109,7 @@ class CudaDevice final : public Device {
   int multiprocessors_ = 0;
   int architecture_ = 0;
   int block_memory_ = 0;
+  size_t memory_bytes_ = 0;
   std::mutex mutex_;
   MemoryPool free_;
   std::map<std::byte*, size_t> sizes_;  // of what is in use

@@ -35,7 +35,7 @@ class CudaKernels final : public Kernels {
   bool takes(Inputs inputs) const override {
     return inputs == Inputs::f32 || inputs == Inputs::f16;
   }
-  PromptSizes prompt_sizes() const override { return {.tokens = 4096, .rows = 4096}; }
+  PromptSizes prompt_sizes() const override;
 
   // products.cu
   void linear(const Linear& arguments) override;
