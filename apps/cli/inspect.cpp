@@ -32,7 +32,7 @@ void print_json(const Inspection& inspection) {
                                       {"weight_bytes", inspection.weight_bytes},
                                       {"derived_bytes", inspection.derived_bytes},
                                       {"compute_type", inspection.compute_type},
-                                      {"rounded_head", inspection.rounded_head},
+                                      {"rounded_head_bytes", inspection.rounded_head_bytes},
                                       {"layers", layers_json(inspection.layers)},
                                       {"calibration", calibration_json(inspection.calibration)},
                                       {"context_tokens", inspection.context_tokens},
@@ -63,10 +63,11 @@ void print_model(const Inspection& inspection) {
                 number(inspection.unpacked_weights));
   }
   std::printf("products  %s\n", products_text(inspection.compute_type).c_str());
-  if (inspection.rounded_head) {
+  if (inspection.rounded_head_bytes > 0) {
     std::printf(
         "head      in integers first, then exact for all that may be likeliest: the same "
-        "tokens, log-probabilities to some 1e-4\n");
+        "tokens, log-probabilities to some 1e-4; adds %s\n",
+        bytes_text(inspection.rounded_head_bytes).c_str());
   }
   std::printf("weights   %s%s; the cache adds %s (%+.2f %%)\n\n",
               bytes_text(inspection.weight_bytes).c_str(),

@@ -57,9 +57,10 @@ struct Inspection {
   // What the cache kinds add to the weights (value maps, spill, shaping), less what they replace.
   int64_t derived_bytes = 0;
   std::string compute_type;  // of products with i8 weights: float32 if there are none
-  // The vocabulary product runs in integers first, a byte a weight more, and then exactly for every
-  // token that may be among the likeliest: log-probabilities are off by some 1e-4, tokens never.
-  bool rounded_head = false;
+  // Where the vocabulary product runs in integers first, and then exactly for every token that may
+  // be among the likeliest (log-probabilities are off by some 1e-4, tokens never): what that adds
+  // to the weights. Else 0.
+  int64_t rounded_head_bytes = 0;
   std::vector<LayerReport> layers;
   std::optional<Calibration> calibration;  // if the plan was measured
   int64_t context_tokens = 0;

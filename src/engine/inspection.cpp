@@ -209,7 +209,7 @@ PlannedModel plan_model(const std::string& model, const ModelFiles& files,
     const Model& made = runtime.model();
     const std::shared_ptr<const ModelWeights> weights = runtime.shared_weights();
     return {weights, made.plan(), runtime.calibration(), runtime.choice().inputs,
-            rounds_head(made.spec(), *weights, made.kernels())};
+            rounded_head_bytes(made.spec(), *weights, made.kernels())};
   }
   PlannedModel planned;
   if (files.checkpoint) {
@@ -219,8 +219,9 @@ PlannedModel plan_model(const std::string& model, const ModelFiles& files,
   const CacheChoice choice = cache_choice(options, files, *kernels);
   planned.plan = plan_layers(files.spec, planned.weights.get(), choice);
   planned.inputs = choice.inputs;
-  planned.rounded_head =
-      planned.weights != nullptr && rounds_head(files.spec, *planned.weights, *kernels);
+  if (planned.weights != nullptr) {
+    planned.rounded_head_bytes = rounded_head_bytes(files.spec, *planned.weights, *kernels);
+  }
   return planned;
 }
 
@@ -254,7 +255,7 @@ Inspection inspect_model(const ModelFiles& files, const PlannedModel& planned, i
   }
   inspection.layers = layer_reports(layers);
   inspection.compute_type = name_of(planned.inputs);
-  inspection.rounded_head = planned.rounded_head;
+  inspection.rounded_head_bytes = planned.rounded_head_bytes;
   inspection.calibration = planned.calibration;
   inspection.context_tokens = context_of(spec, context);
   inspection.context = planned_context(layers, inspection.context_tokens, spec.encoder.positions);

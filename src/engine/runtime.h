@@ -168,7 +168,7 @@ struct PlannedModel {
   std::vector<LayerPlan> plan;
   std::optional<Calibration> calibration;
   Inputs inputs = Inputs::f32;
-  bool rounded_head = false;
+  int64_t rounded_head_bytes = 0;
 };
 // `files`: those of `model`. Loads it only where the plan is to be measured.
 PlannedModel plan_model(const std::string& model, const ModelFiles& files,

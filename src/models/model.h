@@ -47,8 +47,9 @@ class ModelWeights {
   mutable std::vector<Conditioning> conditioning_;
 };
 
-// Whether a model on these kernels multiplies its vocabulary in integers first (rounded_head.h).
-bool rounds_head(const ModelSpec& spec, const ModelWeights& weights, Kernels& kernels);
+// What a model on these kernels adds to multiply its vocabulary in integers first
+// (rounded_head.h); 0: it does not.
+int64_t rounded_head_bytes(const ModelSpec& spec, const ModelWeights& weights, Kernels& kernels);
 
 // One forward pass: T tokens of several sequences.
 struct DecoderStep {

@@ -97,8 +97,10 @@ bool RoundedHead::serves(const ModelSpec& spec, const LinearWeights& head, Kerne
   return type == DType::f32 || type == DType::f16 || type == DType::bf16;
 }
 
-bool rounds_head(const ModelSpec& spec, const ModelWeights& weights, Kernels& kernels) {
-  return RoundedHead::serves(spec, weights.parts().head, kernels);
+int64_t rounded_head_bytes(const ModelSpec& spec, const ModelWeights& weights, Kernels& kernels) {
+  const LinearWeights& head = weights.parts().head;
+  if (!RoundedHead::serves(spec, head, kernels)) return 0;
+  return head.weight.elements() + 4 * head.weight.size(0);
 }
 
 std::unique_ptr<RoundedHead> RoundedHead::make(const ModelSpec& spec, const LinearWeights& head,
