@@ -161,8 +161,10 @@ void Decoder::embed(const DecoderStep& step, Matrix x) const {
 // Start tokens that have no row of the table take any row 0 times; they come in a sequence's first
 // step alone.
 void Decoder::embed_tokens(const Embed& tokens) const {
-  if (!spec_.zero_start) return kernels_.embed(tokens);
   const auto starts = [&](int32_t id) { return id == spec_.vocabulary - 1; };
+  if (!spec_.zero_start || std::none_of(tokens.ids.begin(), tokens.ids.end(), starts)) {
+    return kernels_.embed(tokens);
+  }
   const std::vector<int32_t> any(tokens.ids.size(), 0);
   for (size_t begin = 0; begin < tokens.ids.size();) {
     const bool start = starts(tokens.ids[begin]);

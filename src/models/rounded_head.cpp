@@ -111,7 +111,9 @@ std::unique_ptr<RoundedHead> RoundedHead::make(const ModelSpec& spec, const Line
 }
 
 RoundedHead::RoundedHead(const LinearWeights& head, Kernels& kernels)
-    : exact_(head), kernels_(kernels) {}
+    : exact_(head),
+      kernels_(kernels),
+      most_rows_(has_byte_products(kernels) ? std::numeric_limits<int64_t>::max() : kFewRows) {}
 
 bool RoundedHead::round() {
   const int64_t rows = exact_.weight.size(0);
@@ -138,10 +140,6 @@ bool RoundedHead::round() {
     }
   }
   return true;
-}
-
-bool RoundedHead::pays(int64_t rows) const {
-  return rows <= kFewRows || has_byte_products(kernels_);
 }
 
 void RoundedHead::approximate(ConstMatrix x, Matrix logits) const {

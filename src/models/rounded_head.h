@@ -29,7 +29,7 @@ class RoundedHead {
   static bool serves(const ModelSpec& spec, const LinearWeights& head, Kernels& kernels);
 
   // Whether it is quicker for so many rows than the product as it is.
-  bool pays(int64_t rows) const;
+  bool pays(int64_t rows) const { return rows <= most_rows_; }
   // logits [T, V] = x head^T, off by what is said above.
   void approximate(ConstMatrix x, Matrix logits) const;
   // Makes exact whatever can be found in a row, and all columns from find.tail on. What is
@@ -48,6 +48,7 @@ class RoundedHead {
 
   const LinearWeights& exact_;
   Kernels& kernels_;
+  int64_t most_rows_;
   LinearWeights rounded_;
 };
 

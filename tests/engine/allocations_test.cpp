@@ -44,11 +44,12 @@ namespace {
 struct Case {
   const char* cache;
   int vocabulary;  // from 8192 on the head is rounded
+  size_t windows;
 };
 
 class Allocations : public testing::TestWithParam<Case> {};
 
-// Two windows of five beams, and their candidates: ten rows of a step. Their first page has room.
+// Windows of five beams, and their candidates. Their first page has room.
 TEST_P(Allocations, AWarmStepHasNone) {
   const TemporaryFolder folder;
   write_random_whisper(folder.path(), {.vocabulary = GetParam().vocabulary});
@@ -65,13 +66,15 @@ TEST_P(Allocations, AWarmStepHasNone) {
     encoded.writable<float>()[i] = std::sin(0.37F * static_cast<float>(i));
   }
   const std::vector<PageTable> rows = [&] {
-    std::vector<PageTable> two;
-    for (int i = 0; i < 2; ++i) two.push_back(model.remember(encoded.matrix()));
-    return two;
+    std::vector<PageTable> all;
+    for (size_t i = 0; i < GetParam().windows; ++i) all.push_back(model.remember(encoded.matrix()));
+    return all;
   }();
   std::vector<Sequence> sequences;
-  sequences.reserve(10);
-  for (size_t i = 0; i < 10; ++i) sequences.push_back({model.new_sequence(), &rows[i / 5]});
+  sequences.reserve(5 * rows.size());
+  for (size_t i = 0; i < 5 * rows.size(); ++i) {
+    sequences.push_back({model.new_sequence(), &rows[i / 5]});
+  }
   StepBatch batch(model);
   const std::vector<ForbiddenColumns> forbidden = {{-1, 0, 10}, {3, 20, 30}};
   int64_t before = 0;
@@ -85,7 +88,8 @@ TEST_P(Allocations, AWarmStepHasNone) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Caches, Allocations,
-                         testing::Values(Case{"auto", 9000}, Case{"auto", 1000}, Case{"kv", 9000}));
+                         testing::Values(Case{"auto", 9000, 2}, Case{"auto", 9000, 4},
+                                         Case{"auto", 1000, 2}, Case{"kv", 9000, 2}));
 
 }  // namespace
 }  // namespace slim
