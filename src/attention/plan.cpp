@@ -102,13 +102,19 @@ class Planner {
 
   // The kind in the rows asked for, or in those that suit it best.
   Candidate best(std::string_view kind, const LayerRequest& layer) const {
-    if (kind != "k") return candidate(kind, layer, {asked_.row_type.value_or(RowType::f16)});
+    if (kind != "k") return candidate(kind, layer, {asked_.row_type.value_or(usual_rows(kind))});
     if (layer.spec.cross || (asked_.row_type && is_float(*asked_.row_type))) {
       // These rows stand alone: nothing seals or shapes them.
       return candidate(kind, layer,
                        {asked_.row_type.value_or(RowType::f32), asked_.spill.value_or(0)});
     }
     return best_keys(layer);
+  }
+
+  // Rows that attention multiplies as they are.
+  RowType usual_rows(std::string_view kind) const {
+    return kind != "kv" && asked_.arithmetic.attention == Inputs::bf16 ? RowType::bf16
+                                                                       : RowType::f16;
   }
 
   // Sealed keys: the smallest within the budget. A type that the user names is taken at its word,

@@ -25,7 +25,7 @@ struct StoredLayer {
 // layer.
 struct CacheChoice {
   std::string kind = "auto";
-  std::optional<RowType> row_type = {};  // none: f16 for x, encoder and kv; chosen by budget for k
+  std::optional<RowType> row_type = {};  // none: as usual_rows(); chosen by budget for k
   // The largest predicted error accepted, relative to that of kv in bf16 (1: no worse). Of the row
   // types within it the smallest is taken, then the smallest spill and rank.
   double budget = 1.0;
@@ -34,8 +34,9 @@ struct CacheChoice {
   bool forced = false;                // run a refused combination all the same (verify, to show it)
   // "auto" of a converted model: one for each layer, whatever else is asked for. Else empty.
   std::vector<StoredLayer> stored = {};
-  // Of products with i8 weights: of no cache, but what a model runs with as well. Plans ignore it.
-  Inputs inputs = Inputs::f32;
+  // Of no cache, but what a model runs with as well. Plans heed what attention takes: of bf16 it
+  // takes rows of bf16.
+  Arithmetic arithmetic = {};
 };
 
 struct LayerRequest {

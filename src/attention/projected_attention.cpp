@@ -232,7 +232,7 @@ Attend ProjectedAttention::over(const Block& block) const {
   attend.bias = {values_or_null(weights_.bias), spec_.bias_reach};
   attend.cap = spec_.cap;
   attend.window = spec_.window;
-  attend.inputs = weights_.q.inputs;
+  attend.inputs = weights_.inputs;
   return attend;
 }
 

@@ -84,8 +84,9 @@ struct AttentionWeights {
   LinearWeights v;    // [G*C, D]; empty in a converted model whose layer runs k
   LinearWeights out;  // [D, H*C]
   Tensor q_gain, q_offset, k_gain, k_offset;  // [H*C], [G*C] f32: of key norms; or empty
-  Tensor bias;             // [H, 2 * bias_reach + 1] f32: DistanceBias::values; or empty
-  DerivedWeights derived;  // from a converted model; else empty
+  Tensor bias;                  // [H, 2 * bias_reach + 1] f32: DistanceBias::values; or empty
+  DerivedWeights derived;       // from a converted model; else empty
+  Inputs inputs = Inputs::f32;  // of attention itself
 };
 
 // How a layer's rows are stored.

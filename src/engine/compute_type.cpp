@@ -11,13 +11,20 @@ namespace {
 
 struct ComputeType {
   std::string_view name;
-  Inputs inputs;
+  Arithmetic arithmetic;
 };
 
-constexpr std::array kTypes = {ComputeType{"float32", Inputs::f32},
-                               ComputeType{"float16", Inputs::f16},
-                               ComputeType{"int16", Inputs::i16}, ComputeType{"int8", Inputs::i8}};
-constexpr Inputs kUsual = Inputs::i8;
+constexpr std::array kTypes = {
+    ComputeType{"float32", {Inputs::f32, Inputs::f32}},
+    ComputeType{"float16", {Inputs::f16, Inputs::f16}},
+    ComputeType{"bfloat16", {Inputs::f32, Inputs::bf16}},
+    ComputeType{"int16", {Inputs::i16, Inputs::f32}},
+    ComputeType{"int8", {Inputs::i8, Inputs::f32}},
+    ComputeType{"int8_bfloat16", {Inputs::i8, Inputs::bf16}},
+};
+// The first that suits is "auto".
+constexpr std::array<Arithmetic, 3> kUsual = {Arithmetic{Inputs::i8, Inputs::bf16},
+                                              Arithmetic{Inputs::i8, Inputs::f32}, Arithmetic{}};
 
 bool has_bytes(const Checkpoint* checkpoint) {
   if (checkpoint == nullptr) return false;
@@ -35,26 +42,30 @@ std::vector<std::string> compute_type_names() {
   return names;
 }
 
-std::string_view name_of(Inputs inputs) {
+std::string_view name_of(const Arithmetic& arithmetic) {
   return std::find_if(kTypes.begin(), kTypes.end(),
-                      [&](const ComputeType& type) { return type.inputs == inputs; })
+                      [&](const ComputeType& type) { return type.arithmetic == arithmetic; })
       ->name;
 }
 
-Inputs compute_type(const std::string& name, const Checkpoint* checkpoint, const Kernels& kernels) {
-  const auto suits = [&](Inputs inputs) {
-    const bool bytes = inputs == Inputs::i8 || inputs == Inputs::i16;
-    return kernels.takes(inputs) && (!bytes || has_bytes(checkpoint));
+Arithmetic compute_type(const std::string& name, const Checkpoint* checkpoint,
+                        const Kernels& kernels) {
+  const auto taken = [&](const Arithmetic& of) {
+    return kernels.takes(of.products) && kernels.takes(of.attention);
   };
-  if (name == "auto") return suits(kUsual) ? kUsual : Inputs::f32;
+  const auto suits = [&](const Arithmetic& of) {
+    const bool bytes = of.products == Inputs::i8 || of.products == Inputs::i16;
+    return taken(of) && (!bytes || has_bytes(checkpoint));
+  };
+  if (name == "auto") return *std::find_if(kUsual.begin(), kUsual.end(), suits);
   for (const ComputeType& type : kTypes) {
     if (type.name != name) continue;
-    if (suits(type.inputs)) return type.inputs;
+    if (suits(type.arithmetic)) return type.arithmetic;
     std::string others = "auto";
     for (const ComputeType& other : kTypes) {
-      if (suits(other.inputs)) others += ", " + std::string(other.name);
+      if (suits(other.arithmetic)) others += ", " + std::string(other.name);
     }
-    const std::string reason = kernels.takes(type.inputs)
+    const std::string reason = taken(type.arithmetic)
                                    ? "The model has no weights of i8 to multiply rounded "
                                      "activations with"
                                    : "This device does not multiply so";

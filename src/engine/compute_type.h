@@ -1,5 +1,5 @@
-// Compute types: what products take (Inputs), by the names that CTranslate2 and faster-whisper have
-// for it.
+// Compute types: what products and attention take (Arithmetic), by the names that CTranslate2 and
+// faster-whisper have for it.
 #pragma once
 
 #include <string>
@@ -12,11 +12,13 @@
 namespace slim {
 
 std::vector<std::string> compute_type_names();  // "auto", then one for each
-std::string_view name_of(Inputs inputs);
+std::string_view name_of(const Arithmetic& arithmetic);
 
-// "auto": i8 where the checkpoint has weights of i8 and the kernels round inputs, else f32.
-// `checkpoint` may be null (a config alone). Throws Error{bad_request} for an unknown name, and for
-// rounded inputs where the weights or the device have none.
-Inputs compute_type(const std::string& name, const Checkpoint* checkpoint, const Kernels& kernels);
+// "auto": where the checkpoint has weights of i8 and the kernels round inputs, products of i8, and
+// attention in bf16 if the kernels have it; else f32. `checkpoint` may be null (a config alone).
+// Throws Error{bad_request} for an unknown name, for rounded inputs where the weights have none,
+// and for what the device has not.
+Arithmetic compute_type(const std::string& name, const Checkpoint* checkpoint,
+                        const Kernels& kernels);
 
 }  // namespace slim

@@ -177,7 +177,7 @@ std::vector<BenchRow> bench_encoded(Runtime& runtime, BenchOptions options) {
     throw Error(ErrorCode::bad_request, "A source must have at least one token.");
   }
   const auto session = runtime.kernels().begin_session();
-  const Inputs inputs = runtime.choice().inputs;
+  const Arithmetic& arithmetic = runtime.choice().arithmetic;
   std::vector<BenchRow> rows;
   for (const int batch : options.batches.empty() ? std::vector{1, 16, 64} : options.batches) {
     if (batch < 1 || batch > 4096) {
@@ -189,12 +189,12 @@ std::vector<BenchRow> bench_encoded(Runtime& runtime, BenchOptions options) {
     const RowType type = first.hot_bytes_per_token > 0 ? RowType::bf16 : first.rows.type;
     if (!options.alone) {
       rows.push_back(
-          bench_one(runtime.model(kv_choice(RowType::f32, inputs)), "kv", batch, options));
+          bench_one(runtime.model(kv_choice(RowType::f32, arithmetic)), "kv", batch, options));
     }
     if (!options.alone && type != RowType::f32) {
       CacheChoice plain = runtime.choice();
       plain.row_type = RowType::f32;
-      rows.push_back(bench_one(runtime.model(kv_choice(type, inputs)), "kv", batch, options));
+      rows.push_back(bench_one(runtime.model(kv_choice(type, arithmetic)), "kv", batch, options));
       rows.push_back(bench_one(runtime.model(plain), "slim", batch, options));
     }
     rows.push_back(bench_one(runtime.model(), "slim", batch, options));

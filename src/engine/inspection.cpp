@@ -152,7 +152,7 @@ Verification verification_of(const Divergence& divergence, const Model& candidat
   result.kl_max = divergence.kl_quantile(1);
   result.top1 = divergence.top1();
   result.layers = layer_reports(candidate.plan());
-  result.compute_type = name_of(candidate.inputs());
+  result.compute_type = name_of(candidate.arithmetic());
   result.bytes_per_token = bytes_of_side(candidate.plan(), false).slim;
   result.bf16_bytes_per_token = bf16_bytes_per_token(candidate.spec());
   return result;
@@ -208,7 +208,7 @@ PlannedModel plan_model(const std::string& model, const ModelFiles& files,
     Runtime runtime(model, options);
     const Model& made = runtime.model();
     const std::shared_ptr<const ModelWeights> weights = runtime.shared_weights();
-    return {weights, made.plan(), runtime.calibration(), runtime.choice().inputs,
+    return {weights, made.plan(), runtime.calibration(), runtime.choice().arithmetic,
             rounded_head_bytes(made.spec(), *weights, made.kernels())};
   }
   PlannedModel planned;
@@ -218,7 +218,7 @@ PlannedModel plan_model(const std::string& model, const ModelFiles& files,
   const std::unique_ptr<Kernels> kernels = make_kernels(options.device, 1);
   const CacheChoice choice = cache_choice(options, files, *kernels);
   planned.plan = plan_layers(files.spec, planned.weights.get(), choice);
-  planned.inputs = choice.inputs;
+  planned.arithmetic = choice.arithmetic;
   if (planned.weights != nullptr) {
     planned.rounded_head_bytes = rounded_head_bytes(files.spec, *planned.weights, *kernels);
   }
@@ -254,7 +254,7 @@ Inspection inspect_model(const ModelFiles& files, const PlannedModel& planned, i
     inspection.derived_bytes += added_bytes(spec, layer, weights);
   }
   inspection.layers = layer_reports(layers);
-  inspection.compute_type = name_of(planned.inputs);
+  inspection.compute_type = name_of(planned.arithmetic);
   inspection.rounded_head_bytes = planned.rounded_head_bytes;
   inspection.calibration = planned.calibration;
   inspection.context_tokens = context_of(spec, context);

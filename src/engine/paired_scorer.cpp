@@ -19,7 +19,7 @@ void advance(StepBatch& step, Sequence& sequence, int32_t token) {
 
 void PairedScorer::score(const Encode& encode, std::span<const int32_t> tokens) {
   const Tensor encoded = encode(reference_);
-  const bool alike = candidate_.inputs() == reference_.inputs();
+  const bool alike = candidate_.arithmetic() == reference_.arithmetic();
   const PageTable reference_rows = reference_.remember(encoded.matrix());
   const PageTable candidate_rows =
       candidate_.remember(alike ? encoded.matrix() : encode(candidate_).matrix());

@@ -40,7 +40,7 @@ std::string key_of(const CacheChoice& choice) {
   key += choice.row_type ? "/" + std::string(name_of(*choice.row_type)) : "/";
   key += choice.spill ? "/" + std::to_string(*choice.spill) : "/";
   key += choice.rank ? "/" + std::to_string(*choice.rank) : "/";
-  key += "/" + std::string(name_of(choice.inputs));
+  key += "/" + std::string(name_of(choice.arithmetic));
   return key + (choice.forced ? "/forced" : "");
 }
 
@@ -56,7 +56,7 @@ std::optional<int64_t> checked_size(const std::optional<int64_t>& value, const c
 CacheChoice cache_choice(const EngineOptions& options, const ModelFiles& files,
                          const Kernels& kernels) {
   CacheChoice choice;
-  choice.inputs = compute_type(options.compute_type, files.checkpoint.get(), kernels);
+  choice.arithmetic = compute_type(options.compute_type, files.checkpoint.get(), kernels);
   choice.kind = options.cache;
   choice.forced = options.force_cache;
   choice.budget = options.cache_budget;
@@ -77,9 +77,9 @@ CacheChoice cache_choice(const EngineOptions& options, const ModelFiles& files,
   return choice;
 }
 
-CacheChoice kv_choice(RowType type, Inputs inputs) {
+CacheChoice kv_choice(RowType type, const Arithmetic& arithmetic) {
   CacheChoice choice;
-  choice.inputs = inputs;
+  choice.arithmetic = arithmetic;
   choice.kind = "kv";
   choice.row_type = type;
   return choice;
@@ -166,9 +166,9 @@ Runtime::Runtime(const std::string& model, const EngineOptions& options,
     calibration_ = measured.calibration;
     std::unique_ptr<Model>& chosen = models_[key_of(choice_)];
     chosen = std::move(measured.model);  // in f32: what the cache does to it was measured
-    if (choice_.inputs != Inputs::f32) {
+    if (choice_.arithmetic != Arithmetic()) {
       chosen = std::make_unique<Model>(spec(), weights_, *kernels_, chosen->plan(), context_,
-                                       choice_.inputs);
+                                       choice_.arithmetic);
     }
   }
   load_seconds_ = clock.seconds();

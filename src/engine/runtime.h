@@ -92,7 +92,7 @@ CacheChoice cache_choice(const EngineOptions& options, const ModelFiles& files,
 std::vector<LayerPlan> plan_layers(const ModelSpec& spec, const ModelWeights* weights,
                                    const CacheChoice& choice);
 // The standard cache in rows of this type; products in f32 are what others are compared with.
-CacheChoice kv_choice(RowType type, Inputs inputs = Inputs::f32);
+CacheChoice kv_choice(RowType type, const Arithmetic& arithmetic = {});
 // The longest sequence: what was asked for, or what the model was made for.
 int64_t context_of(const ModelSpec& spec, int64_t asked);
 
@@ -167,7 +167,7 @@ struct PlannedModel {
   std::shared_ptr<const ModelWeights> weights;  // null for a config alone
   std::vector<LayerPlan> plan;
   std::optional<Calibration> calibration;
-  Inputs inputs = Inputs::f32;
+  Arithmetic arithmetic = {};
   int64_t rounded_head_bytes = 0;
 };
 // `files`: those of `model`. Loads it only where the plan is to be measured.

@@ -132,7 +132,7 @@ std::vector<BenchRow> bench_text(Runtime& runtime, const BenchOptions& options) 
                     std::to_string(size));
       }
       if (has_kv(runtime)) {
-        const Model& kv = runtime.model(kv_choice(RowType::bf16, runtime.choice().inputs));
+        const Model& kv = runtime.model(kv_choice(RowType::bf16, runtime.choice().arithmetic));
         rows.push_back(bench_one(kv, "kv", prompt, size, options));
       }
       rows.push_back(bench_one(runtime.model(), "slim", prompt, size, options));

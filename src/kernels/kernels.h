@@ -39,6 +39,10 @@ enum class Activation : uint8_t { none, relu, gelu, gelu_tanh, silu, tanh };  //
 //            or to 16 bits beside bf16 and block weights. Only where there are many rows, whatever
 //            the weights but f32. For attention: queries, keys, values and weights of many tokens.
 //            What is NaN or infinite stays so.
+//   bf16:    for attention, each number is rounded to 8 bits, off by 2^-9 of itself; those below
+//            2^-126 count as zeros. attend_dense: queries, keys, values and weights (before they
+//            are divided by their sum). attend_shared, over rows of bf16 whose heads score and mix
+//            all columns and are not turned: queries and weights. All else is done in f32.
 //   i8, i16: with i8 weights, row x is s q with s = max |x| / L and q the integers nearest to x /
 //   s, in f32 (see
 //            InputScale); L is 127 or 32,639. The sum of q times weight is exact for K <= 131,072,
@@ -46,7 +50,15 @@ enum class Activation : uint8_t { none, relu, gelu, gelu_tanh, silu, tanh };  //
 // There each number of a row is off by s / 2 and f32 rounding, and a product by (s / 2) sum_k
 // |weight[n, k]|: s / 2 is a 254th or 65,278th of the row's largest number. A row with a NaN or
 // infinity gives NaN alone; one without a number of 2^-110 or more counts as zeros.
-enum class Inputs : uint8_t { f32, f16, i16, i8 };
+enum class Inputs : uint8_t { f32, f16, bf16, i16, i8 };
+
+// What the products of a model take, and what its attention does.
+struct Arithmetic {
+  Inputs products = Inputs::f32;
+  Inputs attention = Inputs::f32;
+
+  friend bool operator==(const Arithmetic&, const Arithmetic&) = default;
+};
 
 // y[t, n] = activation(sum_k x[t, k] * weight[n, k] + bias[n]) + (accumulate ? y[t, n] : 0)
 struct Linear {
@@ -168,7 +180,7 @@ struct AttendDense {
   // p: [batch * S], where each row stands in its run, which has gaps (Chronos: values that are
   // missing); or none: row after row.
   std::span<const int32_t> places = {};
-  Inputs inputs = Inputs::f32;  // or f16
+  Inputs inputs = Inputs::f32;  // or f16, bf16
 };
 
 // Where one plane of paged rows lies: it starts at `offset` in each page. Row s that stands alone
@@ -260,7 +272,7 @@ struct Attend {
   Matrix lse = {};       // [T, H] f32: log of the sum of exp(score); or no rows: not wanted
   bool merge = false;    // mixed and lse hold the result over other rows, and get that over both
   bool keep_lse = true;  // of a merge: else lse may hold anything afterwards
-  Inputs inputs = Inputs::f32;  // or f16
+  Inputs inputs = Inputs::f32;  // or f16, bf16
 };
 
 // y[t] = x[t] - log(sum exp(x[t])), over each row.
@@ -324,7 +336,8 @@ class Kernels {
   // Whether sealed planes with Scaling::channel should be chunked, from 8 bits up. (Others do not
   // read such planes but for the reference.)
   virtual bool chunked() const { return false; }
-  // Whether products heed these Inputs; of i8, whether embeddings take such tables, too.
+  // Whether products, or of bf16 attention, heed these Inputs; of i8, whether embeddings take such
+  // tables, too.
   virtual bool takes(Inputs inputs) const { return inputs == Inputs::f32; }
   // How much of a prompt is best done at a time.
   struct PromptSizes {

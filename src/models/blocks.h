@@ -68,9 +68,9 @@ struct ModelWeights::Parts {
 
   // As the kernels of a device take them; but the attention of decoder layers stays in the host's
   // memory: each kind brings along what it reads.
-  // `inputs`: of all products of the model with them. Tables that the kernels do not take are
-  // unpacked.
-  Parts on(Kernels& kernels, Inputs inputs) const;
+  // `arithmetic`: of all products of the model with them, and of its attention. Tables that the
+  // kernels do not take are unpacked.
+  Parts on(Kernels& kernels, const Arithmetic& arithmetic) const;
   // Of which no tensor will be written again: devices then share copies of them.
   void freeze();
 };

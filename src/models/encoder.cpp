@@ -262,7 +262,7 @@ void Encoder::attend(const EncoderLayer& layer, const Sources& sources, ConstMat
   AttendDense dense;
   dense.heads = attention.heads;
   dense.scale = attention.scale;
-  dense.inputs = layer.self.q.inputs;
+  dense.inputs = layer.self.inputs;
   if (attention.bias_reach > 0) {
     dense.bias = {layer.self.bias.values<float>(), attention.bias_reach};
   }

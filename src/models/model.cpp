@@ -40,14 +40,14 @@ int64_t context_of(const ModelSpec& spec, int64_t wanted) {
 // its way: empty, or one each.
 struct Model::Planned {
   std::vector<LayerPlan> plan;
-  Inputs inputs = Inputs::f32;
+  Arithmetic arithmetic = {};
   std::vector<DerivedWeights> derived = {};
 };
 
 struct Model::Layers {
   Layers(const ModelSpec& spec, const ModelWeights& weights, Kernels& kernels,
          const Planned& planned, int64_t context)
-      : placed(weights.parts().on(kernels, planned.inputs)),
+      : placed(weights.parts().on(kernels, planned.arithmetic)),
         decoder(spec, placed, kernels, {planned.plan, planned.derived}, context),
         self_pages(kernels.device(), decoder.self_layout().page_bytes(),
                    decoder.self_layout().rows()) {
@@ -82,7 +82,7 @@ Model::Planned Model::plan_layers(const ModelSpec& spec, const ModelWeights& wei
   const bool decompose = choice.stored.empty() &&
                          (choice.kind == "k" || (choice.kind == "auto" &&
                                                  spec.decoder.position_kind == Positions::rotary));
-  if (!decompose) return {slim::plan(requests, choice), choice.inputs};
+  if (!decompose) return {slim::plan(requests, choice), choice.arithmetic};
   // Layers that run k are chosen for one by one, so what they derive can be had while their factors
   // are there. What is refused here, the whole plan refuses.
   std::vector<DerivedWeights> derived(requests.size());
@@ -98,7 +98,7 @@ Model::Planned Model::plan_layers(const ModelSpec& spec, const ModelWeights& wei
   };
   const std::vector<Conditioning>& known = weights.conditioning(derive);
   for (size_t i = 0; i < requests.size(); ++i) requests[i].conditioning = known[i];
-  return {slim::plan(requests, choice), choice.inputs, std::move(derived)};
+  return {slim::plan(requests, choice), choice.arithmetic, std::move(derived)};
 }
 
 Model::Model(const ModelSpec& spec, std::shared_ptr<const ModelWeights> weights, Kernels& kernels,
@@ -106,8 +106,8 @@ Model::Model(const ModelSpec& spec, std::shared_ptr<const ModelWeights> weights,
     : Model(spec, weights, kernels, plan_layers(spec, *weights, choice), context) {}
 
 Model::Model(const ModelSpec& spec, std::shared_ptr<const ModelWeights> weights, Kernels& kernels,
-             std::vector<LayerPlan> plan, int64_t context, Inputs inputs)
-    : Model(spec, std::move(weights), kernels, Planned{std::move(plan), inputs}, context) {}
+             std::vector<LayerPlan> plan, int64_t context, const Arithmetic& arithmetic)
+    : Model(spec, std::move(weights), kernels, Planned{std::move(plan), arithmetic}, context) {}
 
 Model::Model(const ModelSpec& spec, std::shared_ptr<const ModelWeights> weights, Kernels& kernels,
              Planned planned, int64_t context)
@@ -115,7 +115,7 @@ Model::Model(const ModelSpec& spec, std::shared_ptr<const ModelWeights> weights,
       weights_(std::move(weights)),
       kernels_(kernels),
       context_(context_of(spec_, context)),
-      inputs_(planned.inputs),
+      arithmetic_(planned.arithmetic),
       layers_(std::make_unique<Layers>(spec_, *weights_, kernels_, planned, context_)) {
   plan_ = std::move(planned.plan);
 }

@@ -91,14 +91,14 @@ class Model {
         const CacheChoice& choice, int64_t context = 0);
   // Under a plan made before: that of a converted model.
   Model(const ModelSpec& spec, std::shared_ptr<const ModelWeights> weights, Kernels& kernels,
-        std::vector<LayerPlan> plan, int64_t context, Inputs inputs = Inputs::f32);
+        std::vector<LayerPlan> plan, int64_t context, const Arithmetic& arithmetic = {});
   ~Model();
 
   const ModelSpec& spec() const noexcept { return spec_; }
   const std::vector<LayerPlan>& plan() const noexcept { return plan_; }
   Kernels& kernels() const noexcept { return kernels_; }
   int64_t context() const noexcept { return context_; }
-  Inputs inputs() const noexcept { return inputs_; }  // of products with i8 weights
+  const Arithmetic& arithmetic() const noexcept { return arithmetic_; }
 
   // Of a model that hears mel bins. mel: [batch * frames, bins] f32 in the host's memory, frames
   // even and at most 2 * encoder positions. Returns [batch * frames / 2, D] f32, in the device's.
@@ -162,7 +162,7 @@ class Model {
   Kernels& kernels_;
   std::vector<LayerPlan> plan_;
   int64_t context_ = 0;
-  Inputs inputs_;
+  Arithmetic arithmetic_;
   std::unique_ptr<Layers> layers_;
 };
 

@@ -97,7 +97,7 @@ void visit(ModelWeights::Parts& parts, Body& body) {
 
 }  // namespace
 
-ModelWeights::Parts ModelWeights::Parts::on(Kernels& kernels, Inputs inputs) const {
+ModelWeights::Parts ModelWeights::Parts::on(Kernels& kernels, const Arithmetic& arithmetic) const {
   Parts placed = *this;
   for (LinearWeights* table : {&placed.encoder_embed, &placed.embed}) {
     const bool bytes = !table->weight.empty() && table->weight.type() == DType::i8;
@@ -105,11 +105,13 @@ ModelWeights::Parts ModelWeights::Parts::on(Kernels& kernels, Inputs inputs) con
   }
   const auto place = [&](Tensor& tensor) { tensor = tensor.on(kernels.device()); };
   visit(placed, place);
-  const auto set_inputs = [&](LinearWeights& weights) { weights.inputs = inputs; };
+  const auto set_inputs = [&](LinearWeights& weights) { weights.inputs = arithmetic.products; };
   visit(placed, set_inputs);
+  for (auto& layer : placed.encoder) layer.self.inputs = arithmetic.attention;
   for (DecoderLayer& layer : placed.decoder) {
     visit(layer.self, set_inputs);
     visit(layer.cross, set_inputs);
+    layer.self.inputs = layer.cross.inputs = arithmetic.attention;
   }
   return placed;
 }

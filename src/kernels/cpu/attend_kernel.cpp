@@ -18,6 +18,9 @@
 // of the tile at a time, which all queries mix before the next 64. All that is decoded stays in the
 // first-level cache (second, where heads score whole rows).
 //
+// Where queries and weights are rounded to bf16, rows of bf16 are multiplied as they lie
+// (bfloat16_ops.cpp), at twice the rate.
+//
 // Where sealed values weigh less than 2^-27 of the sum so far, a query skips their mixing: 2^-27 of
 // the result for every 64 rows skipped, which stays below what f32 sums lose (4 sqrt(rows) 2^-24)
 // for any number of rows. A page with a channel that is not finite is never skipped.
@@ -85,6 +88,7 @@ class BlockKernel {
         transposed_(key_queries() >= kManyQueries && step_.key_width <= kTransposedWidth),
         turned_(rotation_ != nullptr || step_.key_gain != nullptr || step_.key_bias != nullptr),
         in_place_(!turned_ && !step_.keys.format.sealed()),
+        rounded_(memory.rounded_queries != nullptr),
         tile_is_kept_(keeps_tile(step_) && !transposed_ && !read_in_place(step_.keys.format)) {}
 
   void run(const RowRange& range) {
@@ -122,7 +126,19 @@ class BlockKernel {
         }
       }
     }
-    if (rotation_ != nullptr || transposed_) turn_queries();
+    if (rounded_) {
+      round_queries();
+    } else if (rotation_ != nullptr || transposed_) {
+      turn_queries();
+    }
+  }
+
+  void round_queries() {
+    for (int64_t q = 0; q < block_.queries(); ++q) {
+      BFloat16* to = memory_.rounded_queries + q * step_.key_width;
+      memory_.bfloat16.round(memory_.queries[q], step_.key_width, to);
+      memory_.rounded_rows[q] = to;
+    }
   }
 
   // Copies of queries, turned to their positions and, for transposed keys, scaled.
@@ -201,6 +217,7 @@ class BlockKernel {
   }
 
   void score_batch(int64_t batch) {
+    if (rounded_) return score_rounded();
     if (transposed_) return score_columns(batch);
     if (!in_place_) return score_strips<void>(batch);
     visit(step_.keys.format.type, [&](auto tag) {
@@ -273,6 +290,19 @@ class BlockKernel {
           kScore<Element>[static_cast<size_t>(count - 1)](scoring, prefetch_);
         });
       }
+    }
+  }
+
+  void score_rounded() {
+    const Tile<BFloat16> keys = rows_in_place<BFloat16>(step_.keys, 0);
+    for (int64_t begin = seen_.begin / kStripRows * kStripRows; begin < seen_.end;
+         begin += kStripRows) {
+      const int64_t end = std::min(begin + kStripRows, seen_.end);
+      for_even_parts(block_.queries(), kRoundedQueries, [&](int64_t first, int64_t count) {
+        memory_.bfloat16.score({memory_.rounded_rows + first, memory_.query_weights + first,
+                                keys.data, keys.stride, begin, end, step_.key_width, step_.scale},
+                               count, prefetch_);
+      });
     }
   }
 
@@ -368,6 +398,7 @@ class BlockKernel {
 
   void mix_group(int64_t group) {
     if (mixing_ == 0) return;
+    if (rounded_) return mix_rounded();
     const RowFormat& format = step_.values.format;
     if (format.sealed() || mixing_ >= kCopiedQueries) return mix_columns_of<void>(group);
     visit(format.type, [&](auto tag) {
@@ -392,33 +423,51 @@ class BlockKernel {
         values = decoded(step_.values, column, width, seen_, memory_.values);
       }
       for_even_parts(mixing_, kMixQueries, [&](int64_t first, int64_t count) {
-        mix_part(Mixing<Element>{memory_.mix_weights + first, memory_.mixed + first, values, 0, 0,
-                                 begin, width},
-                 memory_.mix_rows + first, count);
+        mix_seen(first, count, [&](int64_t query, int64_t queries, const Seen& rows) {
+          kMix<Element>[static_cast<size_t>(queries - 1)](
+              {memory_.mix_weights + query, memory_.mixed + query, values, rows.begin, rows.end,
+               begin, width},
+              prefetch_);
+        });
       });
     }
   }
 
-  // Rows that all of these queries see are mixed together, those before and after query by query: a
-  // row that a query does not see must not reach it even with weight 0.
-  template <typename T>
-  void mix_part(Mixing<T> mixing, const Seen* rows, int64_t count) {
+  void mix_rounded() {
+    for (int64_t q = 0; q < mixing_; ++q) {
+      BFloat16* to = memory_.rounded_weights + (memory_.mix_weights[q] - memory_.weights);
+      memory_.bfloat16.round(memory_.mix_weights[q], kTileRows, to);
+      memory_.rounded_mixing[q] = to;
+    }
+    for (int64_t begin = 0; begin < step_.value_width; begin += kMixColumns) {
+      const int64_t width = std::min(kMixColumns, step_.value_width - begin);
+      const Tile<BFloat16> values = rows_in_place<BFloat16>(step_.values, begin);
+      for_even_parts(mixing_, kRoundedQueries, [&](int64_t first, int64_t count) {
+        mix_seen(first, count, [&](int64_t query, int64_t queries, const Seen& rows) {
+          float* mixed[kRoundedQueries];
+          for (int64_t q = 0; q < queries; ++q) mixed[q] = memory_.mixed[query + q] + begin;
+          memory_.bfloat16.mix({memory_.rounded_mixing + query, mixed, values.data, values.stride,
+                                rows.begin, rows.end, width},
+                               queries, prefetch_);
+        });
+      });
+    }
+  }
+
+  // Calls mix(query, queries, rows) for queries [first, first + count) of those that mix. Rows that
+  // all of these queries see are mixed together, those before and after query by query: a row that
+  // a query does not see must not reach it even with weight 0.
+  template <typename Mix>
+  void mix_seen(int64_t first, int64_t count, const Mix& mix) {
+    const Seen* rows = memory_.mix_rows + first;
     Seen all{rows[count - 1].begin, rows[0].end};
     if (all.none()) all = {rows[0].begin, rows[0].begin};
-    const auto alone = [&](int64_t q, int64_t begin, int64_t end) {
-      if (begin >= end) return;
-      Mixing<T> one = mixing;
-      one.weights += q;
-      one.mixed += q;
-      one.begin = begin;
-      one.end = end;
-      mix<1>(one, prefetch_);
+    const auto alone = [&](int64_t q, const Seen& seen) {
+      if (!seen.none()) mix(first + q, 1, seen);
     };
-    for (int64_t q = 0; q < count; ++q) alone(q, rows[q].begin, all.begin);
-    mixing.begin = all.begin;
-    mixing.end = all.end;
-    if (!all.none()) kMix<T>[static_cast<size_t>(count - 1)](mixing, prefetch_);
-    for (int64_t q = 0; q < count; ++q) alone(q, std::max(rows[q].begin, all.end), rows[q].end);
+    for (int64_t q = 0; q < count; ++q) alone(q, {rows[q].begin, all.begin});
+    if (!all.none()) mix(first, count, all);
+    for (int64_t q = 0; q < count; ++q) alone(q, {std::max(rows[q].begin, all.end), rows[q].end});
   }
 
   const AttendBlock& block_;
@@ -432,6 +481,7 @@ class BlockKernel {
   const bool transposed_;      // keys are, for scoring
   const bool turned_;          // keys get gain, bias or rotation before they are scored
   const bool in_place_;        // keys are scored where they lie
+  const bool rounded_;         // queries and weights are, to bf16: heads score and mix all columns
   const bool tile_is_kept_;    // decoded once, to be scored and mixed
   // The tile at hand: its first row, how many it has, those that some query sees.
   int64_t row_ = 0;

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "kernels/cpu/attend_state.h"
+#include "kernels/cpu/bfloat16_ops.h"
 #include "kernels/cpu/targets.h"
 #include "kernels/kernels.h"
 
@@ -101,6 +102,15 @@ inline bool keeps_tile(const Attend& step) {
   return step.keys.format.width <= 1536 && same_rows(step) && step.value_stride == 0;
 }
 
+// Whether queries and weights may be rounded to bf16, as rows are (Inputs::bf16 in kernels.h).
+inline bool rounds_to_bfloat16(const Attend& step) {
+  const RowFormat& rows = step.keys.format;
+  return step.inputs == Inputs::bf16 && rows.type == DType::bf16 && same_rows(step) &&
+         step.key_stride == 0 && step.value_stride == 0 && step.key_width == step.value_width &&
+         step.key_width % kRoundedColumns == 0 && step.rotations.empty() &&
+         step.key_gain == nullptr && step.key_bias == nullptr;
+}
+
 // Working memory of one block, whose groups have G = tokens * group_heads queries, batches B.
 struct AttendMemory {
   float* tile = nullptr;            // [kTileRows, tile_stride(width)], decoded, where it is kept
@@ -115,6 +125,12 @@ struct AttendMemory {
   const float** mix_weights = nullptr;  // [G] the same for queries that mix the tile,
   float** mixed = nullptr;              // [G] their mixtures,
   Seen* mix_rows = nullptr;             // [G] and the rows they see
+  // Where both are rounded to bf16 (else not there):
+  BFloat16* rounded_queries = nullptr;        // [R, key_width], in the order of `queries`,
+  const BFloat16** rounded_rows = nullptr;    // [R] pointers to them;
+  BFloat16* rounded_weights = nullptr;        // [G, kTileRows],
+  const BFloat16** rounded_mixing = nullptr;  // [G] and those of queries that mix the tile
+  Bfloat16Ops bfloat16;
 };
 
 // Rows [begin, end) of a block; begin is a multiple of kPageRows. What follows them up to `ahead`

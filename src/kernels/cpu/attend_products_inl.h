@@ -24,6 +24,7 @@
 #include "hwy/highway.h"
 #include "kernels/cpu/attend_ops.h"
 #include "kernels/cpu/lanes_inl.h"
+#include "kernels/cpu/prefetch.h"
 #include "kernels/cpu/vector_math_inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -34,7 +35,6 @@ constexpr bool kManyRegisters = HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3
 constexpr int64_t kScoreQueries = kManyRegisters ? 6 : 3;
 constexpr int64_t kScoreRows = 4;
 constexpr int64_t kMixQueries = 6;
-constexpr int64_t kCacheLine = 64;
 
 // Vectors of columns that `queries` queries mix at once: what fits the registers, but enough
 // independent sums (8) to hide the latency of an addition where there are few queries.
@@ -42,31 +42,6 @@ constexpr int64_t mix_vectors(int64_t queries) {
   if (kManyRegisters) return 4;
   return queries == 1 ? 8 : queries <= 3 ? 4 : 2;
 }
-
-// The next tile's bytes, one run a plane, fetched into the second-level cache in step with the work
-// on this tile: memory is then busy all the time, and no burst fills the queue of pending loads.
-struct Prefetch {
-  struct Run {
-    const std::byte* next = nullptr;
-    int64_t lines = 0;  // cache lines left
-  };
-  Run runs[2];
-  float lines_per_product = 0.0F;  // of a run, for one multiply-add
-  float due = 0.0F;                // lines
-
-  void advance(int64_t products) {
-    due += static_cast<float>(products) * lines_per_product;
-    const int64_t lines = static_cast<int64_t>(due);
-    due -= static_cast<float>(lines);
-    for (Run& run : runs) {
-      const int64_t now = std::min(lines, run.lines);
-      run.lines -= now;
-      for (int64_t i = 0; i < now; ++i, run.next += kCacheLine) {
-        __builtin_prefetch(run.next, 0, 2);
-      }
-    }
-  }
-};
 
 // Rows of one tile, from their first column of interest on: in their page, or decoded.
 template <typename T>

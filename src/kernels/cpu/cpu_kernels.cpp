@@ -3,6 +3,7 @@
 #include "kernels/cpu/cpu_kernels.h"
 
 #include "kernels/cpu/attend.h"
+#include "kernels/cpu/bfloat16_ops.h"
 #include "kernels/cpu/context.h"
 #include "kernels/cpu/dense.h"
 
@@ -23,7 +24,9 @@ class CpuKernels final : public Kernels {
   std::string_view name() const override { return name_; }
   Device& device() override { return host_device(); }
   int threads() const override { return pool_.threads(); }
-  bool takes(Inputs inputs) const override { return inputs != Inputs::f16; }
+  bool takes(Inputs inputs) const override {
+    return inputs == Inputs::bf16 ? has_bfloat16_ops(context_.target) : inputs != Inputs::f16;
+  }
 
   void linear(const Linear& arguments) override { run_linear(context_, arguments); }
   void grouped_linear(const GroupedLinear& arguments) override {
