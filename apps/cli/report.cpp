@@ -81,13 +81,22 @@ std::string products_text(const std::string& compute_type) {
   if (compute_type == "float32") return compute_type;
   if (compute_type == "float16") {
     return "float16: of prompts and encoders, activations and what attention multiplies are "
-           "rounded "
-           "to 11 bits";
+           "rounded to 11 bits";
   }
-  const bool bytes = compute_type == "int8";
-  return compute_type + ": with weights of i8, each row of activations is rounded to " +
-         (bytes ? "8" : "16") + " bits, by 1/" + (bytes ? "254" : "65278") +
-         " of its largest number at most";
+  std::string rounded;
+  if (compute_type.starts_with("int")) {
+    const bool bytes = compute_type != "int16";
+    rounded = std::string("with weights of i8, each row of activations is rounded to ") +
+              (bytes ? "8" : "16") + " bits, by 1/" + (bytes ? "254" : "65278") +
+              " of its largest number at most";
+  }
+  if (compute_type.ends_with("bfloat16")) {
+    rounded += rounded.empty() ? "" : "; ";
+    rounded +=
+        "what attention multiplies, of the encoder and over whole rows of bf16, is rounded "
+        "to 8 bits, by 1/512 of itself at most";
+  }
+  return compute_type + ": " + rounded;
 }
 
 double percent(int64_t part, int64_t whole) {

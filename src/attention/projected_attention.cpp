@@ -81,6 +81,7 @@ ProjectedAttention::ProjectedAttention(const AttentionSpec& spec, const Attentio
   weights_.k_gain = weights.k_gain.on(device);
   weights_.k_offset = weights.k_offset.on(device);
   weights_.bias = weights.bias.on(device);
+  weights_.inputs = weights.inputs;
   if (!spec.slopes.empty()) slopes_ = Tensor::from(spec.slopes, {spec.heads}).on(device);
   check(!spec.rotary || !spec.rotations.empty(), "a rotary layer has a rotation");
   const int64_t queries_and_heads = 2 * spec.heads * spec.head_width;

@@ -39,10 +39,10 @@ TEST_F(ComputeType, AutoRoundsWhereWeightsAreBytes) {
   EXPECT_EQ(chosen("bytes", "auto"), "int8");
   for (const std::string type : {"float32", "int16", "int8"}) {
     EXPECT_EQ(chosen("bytes", type), type);
-    EXPECT_EQ(Runtime(path("bytes"), options(type)).model().inputs(), type == "int8" ? Inputs::i8
-                                                                      : type == "int16"
-                                                                          ? Inputs::i16
-                                                                          : Inputs::f32);
+    EXPECT_EQ(Runtime(path("bytes"), options(type)).model().arithmetic().products,
+              type == "int8"    ? Inputs::i8
+              : type == "int16" ? Inputs::i16
+                                : Inputs::f32);
   }
 }
 
