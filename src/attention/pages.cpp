@@ -3,6 +3,7 @@
 #include "attention/pages.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "base/check.h"
@@ -36,9 +37,16 @@ Plane PageLayout::add_hot(const RowFormat& format) {
 }
 
 struct PagePool::Page {
-  std::shared_ptr<Buffer> bytes;
+  std::shared_ptr<Buffer> memory;  // its own, or a slab's
+  std::span<std::byte> bytes;
   int64_t references = 0;
 };
+
+namespace {
+
+constexpr int64_t kSlabBytes = int64_t{4} << 20;
+
+}  // namespace
 
 PagePool::PagePool(Device& device, int64_t page_bytes, int64_t page_rows, int64_t row_bytes)
     : device_(device), page_bytes_(page_bytes), page_rows_(page_rows), row_bytes_(row_bytes) {
@@ -55,16 +63,35 @@ int64_t PagePool::pages_in_use() const {
 
 void PagePool::trim() {
   const std::lock_guard lock(mutex_);
-  std::erase_if(pages_, [](const std::unique_ptr<Page>& page) { return page->references == 0; });
-  free_.clear();
+  std::map<const Buffer*, int64_t> used;
+  for (const auto& page : pages_) used[page->memory.get()] += page->references;
+  const auto idle = [&](const Page& page) { return used.at(page.memory.get()) == 0; };
+  std::erase_if(free_, [&](const Page* page) { return idle(*page); });
+  std::erase_if(pages_, [&](const std::unique_ptr<Page>& page) { return idle(*page); });
+}
+
+void PagePool::add_slab() {
+  const int64_t count = kSlabBytes / page_bytes_;
+  const std::shared_ptr<Buffer> slab = device_.allocate(kSlabBytes);
+  free_.reserve(pages_.size() + static_cast<size_t>(count));
+  pages_.reserve(pages_.size() + static_cast<size_t>(count));
+  for (int64_t i = count - 1; i >= 0; --i) {
+    pages_.push_back(std::make_unique<Page>(
+        Page{slab, {slab->data() + i * page_bytes_, static_cast<size_t>(page_bytes_)}}));
+    free_.push_back(pages_.back().get());
+  }
 }
 
 PagePool::Page* PagePool::take(int64_t rows) {
   const std::lock_guard lock(mutex_);
   const bool cut = row_bytes_ > 0 && rows < page_rows_;
-  if (cut || free_.empty()) {
+  const bool many = static_cast<int64_t>(pages_.size() + 1) * page_bytes_ > kSlabBytes;
+  if (!cut && free_.empty() && many && device_.host() && 2 * page_bytes_ <= kSlabBytes) {
+    add_slab();
+  } else if (cut || free_.empty()) {
     auto page = std::make_unique<Page>();
-    page->bytes = device_.allocate(static_cast<size_t>(cut ? rows * row_bytes_ : page_bytes_));
+    page->memory = device_.allocate(static_cast<size_t>(cut ? rows * row_bytes_ : page_bytes_));
+    page->bytes = {page->memory->data(), page->memory->size()};
     free_.reserve(pages_.size() + 1);  // so that release() never allocates
     pages_.push_back(std::move(page));
     free_.push_back(pages_.back().get());
@@ -83,7 +110,7 @@ void PagePool::retain(Page* page) noexcept {
 void PagePool::release(Page* page) noexcept {
   const std::lock_guard lock(mutex_);
   if (--page->references > 0) return;
-  if (page->bytes->size() == static_cast<size_t>(page_bytes_)) {
+  if (page->bytes.size() == static_cast<size_t>(page_bytes_)) {
     free_.push_back(page);
   } else {
     std::erase_if(pages_, [page](const auto& one) { return one.get() == page; });
@@ -148,7 +175,7 @@ void PageTable::add(int64_t count, bool last) {
   if (hot_pool_ != nullptr && (hot_ == nullptr || hot_pool_->shared(hot_))) hot = hot_pool_->take();
   try {
     add_pages(count, last);
-    if (hot != nullptr && page_begun()) hot_pool_->copy(hot->bytes->data(), hot_->bytes->data());
+    if (hot != nullptr && page_begun()) hot_pool_->copy(hot->bytes.data(), hot_->bytes.data());
   } catch (...) {
     if (hot != nullptr) hot_pool_->release(hot);
     throw;
@@ -168,7 +195,7 @@ void PageTable::add_pages(int64_t rows, bool last) {
   const int64_t most = pool_->page_rows();
   check(most == kPageRows || rows_ + rows <= most,
         "there are no more rows than pages are made for");
-  check(before == 0 || pages_.back()->bytes->size() == static_cast<size_t>(pool_->page_bytes()),
+  check(before == 0 || pages_.back()->bytes.size() == static_cast<size_t>(pool_->page_bytes()),
         "nothing follows the last rows");
   const size_t after = std::max(before, pages_for(rows_ + rows));
   // The page that the next row falls into, where it holds rows already, is the only one that this
@@ -181,7 +208,7 @@ void PageTable::add_pages(int64_t rows, bool last) {
     while (pages_.size() < taken) {
       const auto left = rows_ + rows - static_cast<int64_t>(pages_.size()) * kPageRows;
       pages_.push_back(pool_->take(last ? left : kPageRows));
-      data_.push_back(pages_.back()->bytes->data());
+      data_.push_back(pages_.back()->bytes.data());
     }
   } catch (...) {
     drop_pages(before);
@@ -246,12 +273,12 @@ void PageTable::replace_hot(PagePool::Page* page) noexcept {
 }
 
 std::byte* PageTable::hot() const noexcept {
-  return hot_ == nullptr ? nullptr : hot_->bytes->data();
+  return hot_ == nullptr ? nullptr : hot_->bytes.data();
 }
 
 int64_t PageTable::held_bytes() const noexcept {
-  size_t bytes = hot_ == nullptr ? 0 : hot_->bytes->size();
-  for (const PagePool::Page* page : pages_) bytes += page->bytes->size();
+  size_t bytes = hot_ == nullptr ? 0 : hot_->bytes.size();
+  for (const PagePool::Page* page : pages_) bytes += page->bytes.size();
   return static_cast<int64_t>(bytes);
 }
 

@@ -52,8 +52,9 @@ class PageLayout {
   bool only_sealed_ = false;
 };
 
-// Allocates pages of one size, and shorter ones; keeps freed ones of that size for reuse.
-// Thread-safe. Must outlive its tables.
+// Allocates pages of one size, and shorter ones; keeps freed ones of that size for reuse. In the
+// host's memory, after the first 4 MiB, pages of that size come by slabs of as much, which may be
+// huge pages. Thread-safe. Must outlive its tables.
 class PagePool {
  public:
   // `row_bytes`: PageLayout::row_bytes(), if pages may end after any row; else 0.
@@ -64,7 +65,7 @@ class PagePool {
   int64_t page_bytes() const noexcept { return page_bytes_; }
   int64_t page_rows() const noexcept { return page_rows_; }
   int64_t pages_in_use() const;  // pages held by tables, shared ones counted once
-  void trim();                   // gives free pages back to the device
+  void trim();  // gives free pages back to the device, and slabs without a page in use
 
  private:
   friend class PageTable;
@@ -74,6 +75,7 @@ class PagePool {
   void retain(Page* page) noexcept;
   void release(Page* page) noexcept;  // the last release makes it free
   bool shared(const Page* page) const;
+  void add_slab();
   void copy(std::byte* to, const std::byte* from);  // a whole page's bytes
 
   Device& device_;
