@@ -249,6 +249,20 @@ void TranslationTokens::check(const Route& route) const {
   }
 }
 
+bool TranslationTokens::has_specials_alone(std::string_view text) const {
+  if (place_ != Place::target) return tokenizer_->has_specials_alone(text);
+  // Marian's languages are pieces like others, but for where they stand.
+  bool targets = false;
+  std::string rest = strip_text(text, {}, true, true);
+  while (rest.starts_with(">>")) {
+    const size_t end = rest.find("<<");
+    if (end == std::string::npos || find(rest.substr(2, end - 2)) == nullptr) break;
+    targets = true;
+    rest = strip_text(rest.substr(end + 2), {}, true, false);
+  }
+  return rest.empty() ? targets : tokenizer_->has_specials_alone(rest);
+}
+
 std::vector<int32_t> TranslationTokens::source(std::string_view text, const Route& route,
                                                bool specials) const {
   const size_t valid = utf8_prefix(text);
@@ -257,17 +271,13 @@ std::vector<int32_t> TranslationTokens::source(std::string_view text, const Rout
                 fmt::format("The text is not UTF-8: its byte {} begins no character.", valid));
   }
   if (text.empty()) return {};
-  const auto check_tokens = [&](const std::vector<int32_t>& tokens) {
-    const bool empty = std::all_of(tokens.begin(), tokens.end(),
-                                   [&](int32_t token) { return tokenizer_->special(token); });
-    if (!empty) return;
+  if (has_specials_alone(text)) {
     throw Error(ErrorCode::bad_request, "The text has nothing but special tokens.");
-  };
+  }
   const bool around = place_ == Place::in_front || place_ == Place::behind;
   if (around) {
     std::vector<int32_t> tokens = tokenizer_->encode(text, specials);
     if (tokens.empty()) return tokens;
-    check_tokens(tokens);
     const int32_t language = find(route.source)->id;
     if (place_ == Place::in_front) tokens.insert(tokens.begin(), language);
     tokens.push_back(end_);
@@ -289,7 +299,6 @@ std::vector<int32_t> TranslationTokens::source(std::string_view text, const Rout
   }
   std::vector<int32_t> tokens = tokenizer_->encode(text, specials, true);
   if (tokens.size() == tokenizer_->encode("", false, true).size()) return {};
-  check_tokens(tokens);
   if (first) tokens.insert(tokens.begin(), *first);
   return tokens;
 }

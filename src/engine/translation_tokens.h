@@ -54,8 +54,8 @@ class TranslationTokens {
   void check(const Route& route) const;
 
   // The tokens of a source; none for a text without any. Special tokens in it are recognised only
-  // if `specials`. Throws Error{bad_request} for bytes that are not UTF-8, saying where, and for a
-  // text that has special tokens alone.
+  // if `specials`. Throws Error{bad_request} for bytes that are not UTF-8, saying where, and,
+  // whatever `specials`, for a text that is special tokens (and Marian's ">>fra<<") alone.
   std::vector<int32_t> source(std::string_view text, const Route& route, bool specials) const;
   // What the decoder is given first: the start token, and what is forced after it, which counts as
   // written: begin().size() - 1 tokens.
@@ -87,6 +87,7 @@ class TranslationTokens {
   void find_languages();
   void find_tasks();
   void find_ends(int64_t vocabulary);
+  bool has_specials_alone(std::string_view text) const;
   const Language* find(std::string_view code) const;
   void require_language(std::string_view code, const char* which) const;
   [[noreturn]] void refuse_language(const std::string& why, std::string_view code) const;

@@ -2,10 +2,12 @@
 // words, and each word is encoded by itself; equal words give equal tokens wherever they stand.
 #include "text/tokenizer.h"
 
+#include <algorithm>
 #include <limits>
 #include <utility>
 
 #include "slim/error.h"
+#include "text/characters.h"
 #include "text/tokenizer_parts.h"
 #include "text/utf8.h"
 
@@ -20,10 +22,14 @@ class Encoding {
   std::vector<int32_t> run(std::string_view text) {
     parts_.added_before.split(
         text, specials_, [&](std::string_view piece, const AddedToken* token) {
-          token == nullptr ? plain(piece, piece.data() == text.data()) : ids_.push_back(token->id);
+          token == nullptr ? plain(piece, piece.data() == text.data()) : found(*token);
         });
     return std::move(ids_);
   }
+
+  // After run(). A token of the text itself counts as text even where it is special, as that of
+  // unknown characters is.
+  bool has_specials_alone() const { return specials_found_ && !text_found_; }
 
  private:
   // Text without added tokens: runs of UTF-8 and single bytes that are none.
@@ -36,6 +42,7 @@ class Encoding {
       place = {false, true};
       if (piece.empty()) break;
       ids_.push_back(parts_.model->byte_id(static_cast<uint8_t>(piece[0])));
+      text_found_ = true;
       piece.remove_prefix(1);
     }
   }
@@ -50,14 +57,27 @@ class Encoding {
     parts_.added_after.split(text, specials_, [&](std::string_view piece, const AddedToken* token) {
       const bool start = piece.data() == text.data();
       token == nullptr ? words(piece, {place.first && start, place.continues && start})
-                       : ids_.push_back(token->id);
+                       : found(*token);
     });
   }
 
+  void found(const AddedToken& token) {
+    ids_.push_back(token.id);
+    (token.special ? specials_found_ : text_found_) = true;
+  }
+
   void words(std::string_view piece, PiecePlace place) {
+    const size_t before = ids_.size();
     parts_.pretokenizer.each_word(piece, place, matcher_, [&](std::string_view word) {
       parts_.model->encode(word, parts_.vocabulary, scratch_, ids_);
     });
+    text_found_ = text_found_ || std::any_of(ids_.begin() + static_cast<ptrdiff_t>(before),
+                                             ids_.end(), [&](int32_t id) { return !blank(id); });
+  }
+
+  bool blank(int32_t id) const {
+    const std::vector<char32_t> codes = code_points(parts_.vocabulary.token(id).bytes);
+    return std::all_of(codes.begin(), codes.end(), is_white_space);
   }
 
   const Tokenizer::Parts& parts_;
@@ -65,6 +85,8 @@ class Encoding {
   Matcher matcher_;
   WordModel::Scratch scratch_;
   std::vector<int32_t> ids_;
+  bool specials_found_ = false;  // in the text, as they are written
+  bool text_found_ = false;      // anything else but white space
 };
 
 }  // namespace
@@ -83,6 +105,12 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, bool specials,
     ids.insert(ids.end(), parts_->suffix.begin(), parts_->suffix.end());
   }
   return ids;
+}
+
+bool Tokenizer::has_specials_alone(std::string_view text) const {
+  Encoding encoding(*parts_, true);
+  encoding.run(text);
+  return encoding.has_specials_alone();
 }
 
 std::string Tokenizer::decode(const std::vector<int32_t>& ids, bool specials) const {

@@ -33,6 +33,8 @@ class Tokenizer {
   // Error{bad_request} for 2 GiB and more.
   std::vector<int32_t> encode(std::string_view text, bool specials = false,
                               bool add_template = false) const;
+  // Whether a text is special tokens, one at least, and white space alone.
+  bool has_specials_alone(std::string_view text) const;
   // The bytes of ids; special tokens are left out unless `specials`. Ids out of range throw
   // Error{bad_request}. Bytes that are not UTF-8 stay as they are.
   std::string decode(const std::vector<int32_t>& ids, bool specials = false) const;

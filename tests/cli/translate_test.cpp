@@ -98,6 +98,9 @@ TEST_F(TranslateCommand, SaysWhatIsWrong) {
   expect_failure("translate " + model("m2m_bpe") + " --source fr --target xx good.txt", 2,
                  "af, am");
   expect_failure("translate " + model("t5_json") + " in.txt", 2, "text 2");
+  folder_.write("special.txt", "Hello\n\n<pad> </s>\nHello\n");
+  expect_failure("translate " + model("t5_json") + " special.txt", 2,
+                 "text 3: The text has nothing");
   expect_failure("translate " + model("t5_json") + " no.txt", 4, "no.txt");
   expect_failure("translate " + model("t5_json") + " good.txt --patience 0", 2, "patience");
   expect_failure("translate " + model("t5_json") + " .", 4, "directory");

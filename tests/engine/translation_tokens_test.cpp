@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "error_matchers.h"
 #include "text/numbered_pieces.h"
 
@@ -143,11 +145,71 @@ TEST(TranslationTokens, RefuseWhatTheyCannotRead) {
                          [&] { tokens.source("abc\xFFz", {}, false); }));
   EXPECT_TRUE(fails_with(ErrorCode::bad_request, {"nothing but special tokens"},
                          [&] { tokens.source("</s> <extra_id_3>", {}, true); }));
-  EXPECT_FALSE(tokens.source("</s> <extra_id_3>", {}, false).empty());
   EXPECT_EQ(tokens.source("", {}, true), Ids());
   EXPECT_EQ(tokens.source("  \t ", {}, true), Ids());
   // Models pad their vocabulary: such a token is no text.
   EXPECT_EQ(tokens.text({99999, 1}), "");
+}
+
+// Whether or not they are recognised: a text of them has nothing to translate.
+TEST(TranslationTokens, RefuseSpecialTokensAlone) {
+  for (const auto& [name, golden] : numbered_pieces()["tokenizers"].items()) {
+    const TemporaryFolder folder;
+    const TranslationTokens tokens = tokens_of(name, folder);
+    const auto tokenizer = Tokenizer::load(folder.path());
+    Route route;
+    if (golden.contains("source")) route = {golden["source"], golden["target"]};
+    if (name.starts_with("marian")) route.target = "fra";
+    const auto refused = [&](const std::string& text) {
+      return fails_with(ErrorCode::bad_request, {"nothing but special tokens"}, [&] {
+        for (const bool specials : {true, false}) tokens.source(text, route, specials);
+      });
+    };
+    int found = 0;
+    for (int32_t id = 0; id < tokenizer->size(); ++id) {
+      if (!tokenizer->has(id) || !tokenizer->special(id)) continue;
+      const std::string one(tokenizer->content(id));
+      EXPECT_TRUE(refused(one)) << name << " " << one;
+      EXPECT_TRUE(refused(" " + one + "  " + one + "\t</s>")) << name << " " << one;
+      for (const std::string& text : {one + " words", "words " + one, "words" + one + "words"}) {
+        for (const bool specials : {true, false}) {
+          EXPECT_FALSE(tokens.source(text, route, specials).empty()) << name << " " << text;
+        }
+      }
+      ++found;
+    }
+    EXPECT_GE(found, 3) << name;
+  }
+}
+
+TEST(TranslationTokens, RefuseATargetWithoutWords) {
+  const TemporaryFolder folder;
+  const TranslationTokens tokens = tokens_of("marian", folder);
+  for (const Route& route : {Route{}, Route{"", "deu"}}) {
+    for (const char* text : {">>fra<<", " >>fra<<", ">>fra<< >>deu<<", ">>fra<< </s>", "</s>",
+                             ">>fra<<\t<unk><pad> \u3000"}) {
+      EXPECT_TRUE(fails_with(ErrorCode::bad_request, {"nothing but special tokens"}, [&] {
+        tokens.source(text, route, false);
+      })) << text;
+    }
+  }
+  EXPECT_FALSE(tokens.source(">>zzz<<", {"", "deu"}, false).empty());
+  EXPECT_FALSE(tokens.source("fra<<", {"", "deu"}, false).empty());
+  EXPECT_EQ(tokens.source(" ", {"", "deu"}, false), Ids());
+}
+
+// A text of them is no text of special tokens, though its only token is one: Transformers goes on.
+TEST(TranslationTokens, GoOnWithUnknownCharacters) {
+  for (const char* name : {"t5", "mbart", "nllb_json"}) {
+    const TemporaryFolder folder;
+    const TranslationTokens tokens = tokens_of(name, folder);
+    const auto& golden = numbered_pieces()["tokenizers"][name];
+    Route route;
+    if (golden.contains("source")) route = {golden["source"], golden["target"]};
+    const int32_t unknown = Tokenizer::load(folder.path())->id("<unk>").value();
+    const Ids found = tokens.source("\U0001F996", route, false);
+    EXPECT_EQ(std::count(found.begin(), found.end(), unknown), 1) << name;
+  }
 }
 
 TEST(TranslationTokens, RefuseFilesThatLeaveSomethingOpen) {
