@@ -13,28 +13,6 @@ struct Prepared {
   std::vector<size_t> indices;  // of their sources; those of empty ones are missing
 };
 
-// The tokens of one of the sources. What is wrong with a text is told with its number, before any
-// work is done.
-std::vector<int32_t> read_source(const Runtime& runtime, const std::string& text,
-                                 const Route& route, size_t index) {
-  const std::string place = "text " + std::to_string(index + 1);
-  const StackSpec& encoder = runtime.spec().encoder;
-  std::vector<int32_t> source;
-  try {
-    source = runtime.translation_tokens().source(text, route, false);
-  } catch (const Error& error) {
-    if (error.code() != ErrorCode::bad_request || !error.place().empty()) throw;
-    throw Error(error.code(), error.text(), place);
-  }
-  if (encoder.is_absolute() && std::ssize(source) > encoder.positions) {
-    throw Error(ErrorCode::bad_request,
-                "The text has " + std::to_string(source.size()) + " tokens, more than the " +
-                    std::to_string(encoder.positions) + " positions of the encoder.",
-                place);
-  }
-  return source;
-}
-
 Prepared prepare(const Runtime& runtime, const std::vector<std::string>& sources,
                  const TranslateOptions& options, std::vector<Translation>& out) {
   const TranslationTokens& tokens = runtime.translation_tokens();
@@ -73,6 +51,27 @@ TranslationHypothesis described(const TranslationTokens& tokens, const Hypothesi
 }
 
 }  // namespace
+
+std::vector<int32_t> read_source(const Runtime& runtime, const std::string& text,
+                                 const Route& route, size_t index) {
+  const std::string place = "text " + std::to_string(index + 1);
+  const StackSpec& encoder = runtime.spec().encoder;
+  std::vector<int32_t> source;
+  try {
+    source = runtime.translation_tokens().source(text, route, false);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::bad_request) throw;
+    throw Error(error.code(), error.text(),
+                error.place().empty() ? place : place + ": " + error.place());
+  }
+  if (encoder.is_absolute() && std::ssize(source) > encoder.positions) {
+    throw Error(ErrorCode::bad_request,
+                "The text has " + std::to_string(source.size()) + " tokens, more than the " +
+                    std::to_string(encoder.positions) + " positions of the encoder.",
+                place);
+  }
+  return source;
+}
 
 std::vector<Translation> translate_texts(Runtime& runtime, const std::vector<std::string>& sources,
                                          const TranslateOptions& options, TranslateStats* stats) {

@@ -38,9 +38,10 @@ Verification verify_translation(Runtime& runtime, const std::string& path,
   greedy.sampling.temperature = 0;
   const TranslationSetting setting = translation_setting(greedy, tokens, runtime.spec().vocabulary);
   std::vector<TranslationRequest> requests;
-  for (const std::string& line : read_lines(path)) {
+  const std::vector<std::string> lines = read_lines(path);
+  for (size_t i = 0; i < lines.size(); ++i) {
     TranslationRequest request;
-    request.source = tokens.source(line, route, false);
+    request.source = read_source(runtime, lines[i], route, i);
     if (request.source.empty()) continue;
     request.begun = tokens.begin(route);
     request.counted = static_cast<int64_t>(request.begun.size()) - 1;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/function_ref.h"
@@ -15,6 +16,9 @@
 #include "slim/translation.h"
 
 namespace slim {
+
+class Runtime;
+struct Route;
 
 struct TranslationRequest {
   std::vector<int32_t> source;  // not empty
@@ -30,5 +34,11 @@ struct TranslationRequest {
 void translate_requests(const Model& model, std::span<const TranslationRequest> requests,
                         const TranslationSetting& setting, TranslateStats& stats,
                         FunctionRef<bool(size_t, std::vector<Hypothesis>)> done);
+
+// The tokens of text `index` (from 0 on) of several, which TranslationTokens::source() gives.
+// Throws its errors with the text's number, and Error{bad_request} for one that is too long for the
+// encoder.
+std::vector<int32_t> read_source(const Runtime& runtime, const std::string& text,
+                                 const Route& route, size_t index);
 
 }  // namespace slim

@@ -363,5 +363,28 @@ TEST(Translation, VerifiesAgainstKvInF32) {
   EXPECT_EQ(same.verify_translation(path, options).kl_max, 0);
 }
 
+// Whatever is wrong with it, and whoever reads it.
+TEST(Translation, SaysWhichLineIsWrong) {
+  const TemporaryFolder folder;
+  const auto refused = [&](const std::string& model, const std::string& line,
+                           std::initializer_list<std::string_view> parts) {
+    Engine engine(model_path(model).string(), exact("auto"));
+    const auto path = folder.write("lines.txt", ">>fra<< the words\n\n" + line + "\n").string();
+    const auto verified =
+        fails_with(ErrorCode::bad_request, parts, [&] { engine.verify_translation(path, {}); });
+    if (!verified) return verified;
+    return fails_with(ErrorCode::bad_request, parts, [&] {
+      engine.translate({">>fra<< the words", "", line}, {});
+    });
+  };
+  EXPECT_TRUE(refused("t5_json", "x\xFF", {"text 3", "not UTF-8"}));
+  EXPECT_TRUE(refused("t5_json", "</s>", {"text 3", "special tokens"}));
+  EXPECT_TRUE(refused("marian", ">>zzz<< the words", {"text 3", "zzz", "none of the model's"}));
+  EXPECT_TRUE(refused("marian", "the words", {"text 3", "missing", "fra"}));
+  std::string words = ">>fra<<";
+  for (int i = 0; i < 100; ++i) words += " the words";
+  EXPECT_TRUE(refused("marian", words, {"text 3", "positions of the encoder"}));
+}
+
 }  // namespace
 }  // namespace slim
