@@ -137,6 +137,7 @@ int run(Options& options) {
   TranslateStats total;
   size_t before = 0;
   bool read = true;
+  engine.translate({}, options.translate);  // says what is wrong with options before a line is read
   options.translate.on_done = [&](size_t, size_t done, size_t) {
     progress.show(options.file, static_cast<double>(before + done),
                   static_cast<double>(lines.count()), "lines");

@@ -104,6 +104,10 @@ TEST_F(TranslateCommand, SaysWhatIsWrong) {
   expect_failure("translate " + model("t5_json") + " no.txt", 4, "no.txt");
   expect_failure("translate " + model("t5_json") + " good.txt --patience 0", 2, "patience");
   expect_failure("translate " + model("t5_json") + " .", 4, "directory");
+  expect_failure("translate " + model("t5_json") + " good.txt --batch-size 0", 2, "batch");
+  expect_failure("translate " + model("t5_json") + " good.txt --batch-size -1", 2, "batch");
+  expect_failure("translate " + model("m2m_bpe") + " --source fr < /dev/null", 2,
+                 "target language is missing");
   expect_failure("generate " + model("m2m_bpe") + " -p Hello", 2, "source language is missing");
   expect_failure("generate " + model("t5_json") + " -p '</s> <extra_id_0>'", 2, "special tokens");
   expect_failure("perplexity " + model("t5_json") + " -f good.txt", 2, "encoder");
