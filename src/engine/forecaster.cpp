@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string>
 
 #include "base/stopwatch.h"
 #include "engine/logits.h"
@@ -277,6 +278,22 @@ class Paths {
   SeriesBins bins_;
 };
 
+// Of finite values near the largest of 32 bits, and where a forecast goes on from itself for long.
+void check_numbers(const Forecast& forecast, const std::string& place) {
+  const auto finite = [](double value) { return std::isfinite(static_cast<float>(value)); };
+  for (size_t step = 0; step < forecast.median.size(); ++step) {
+    if (finite(forecast.median[step]) && finite(forecast.mean[step]) &&
+        std::all_of(forecast.quantiles.begin(), forecast.quantiles.end(),
+                    [&](const std::vector<double>& values) { return finite(values[step]); })) {
+      continue;
+    }
+    throw Error(ErrorCode::bad_request,
+                "Step " + std::to_string(step + 1) +
+                    " of the forecast is no number: it is beyond what 32 bits can hold.",
+                place);
+  }
+}
+
 }  // namespace
 
 std::vector<Forecast> foretell(const Model& model, std::span<const std::vector<float>> series,
@@ -293,6 +310,9 @@ std::vector<Forecast> foretell(const Model& model, std::span<const std::vector<f
     Patches(model, setting, stats).run(series, forecasts);
   } else {
     Paths(model, setting, stats).run(series, stream, forecasts);
+  }
+  for (size_t i = 0; i < forecasts.size(); ++i) {
+    check_numbers(forecasts[i], "series " + std::to_string(stream + i + 1));
   }
   stats.series += std::ssize(series);
   return forecasts;

@@ -29,7 +29,8 @@ struct ForecastSetting {
 
 // `series`: not empty each, with at least one known value among those that are looked at; the
 // others are NaN. `stream`: of the first series' random numbers. Throws Error{bad_file} for outputs
-// that are no numbers. Adds to `stats` what it does.
+// that are no numbers, and Error{bad_request} for a forecast that 32 bits cannot hold, of values
+// near the largest or after many steps. Adds to `stats` what it does.
 std::vector<Forecast> foretell(const Model& model, std::span<const std::vector<float>> series,
                                const ForecastSetting& setting, uint64_t stream,
                                ForecastStats& stats);

@@ -229,6 +229,27 @@ TEST(Forecast, SaysWhatIsWrongWithASeries) {
   EXPECT_TRUE(refuses(old, "last 48"));
 }
 
+// Finite numbers whose scale is not, and a forecast that grows as it goes on from itself: neither
+// infinities nor NaN come out as if they were forecasts.
+TEST(Forecast, GivesNoNumbersBeyondThirtyTwoBits) {
+  for (const char* name : {"chronos", "bolt"}) {
+    Engine engine(model_path(name).string(), exact());
+    Series large;
+    for (int i = 0; i < 10; ++i) large.insert(large.end(), {3e38, -3.2e38});
+    EXPECT_TRUE(fails_with(ErrorCode::bad_request, {"series 2", "Step ", "32 bits"}, [&] {
+      engine.forecast({{1, 2, 3}, large}, {});
+    })) << name;
+  }
+  Engine engine(model_path("chronos").string(), exact());
+  ForecastOptions options;
+  options.horizon = 2000;
+  options.samples = 1;
+  options.seed = 1;
+  EXPECT_TRUE(fails_with(ErrorCode::bad_request, {"series 1", "Step ", "32 bits"}, [&] {
+    engine.forecast({{1e35, 2e35, 3e35}}, options);
+  }));
+}
+
 TEST(Forecast, SaysWhatIsWrongWithAnOption) {
   const auto refuses = [&](const char* model, const std::string& text, auto change) {
     Engine engine(model_path(model).string(), exact());
