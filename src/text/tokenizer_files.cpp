@@ -63,12 +63,31 @@ TokenList read_token_list(const fs::path& path) {
   return tokens;
 }
 
+// Without what numbers them, pieces would silently get ids of another model's kind.
+void require_numbering(const fs::path& folder, const std::string& name,
+                       const TokenizerConfig& config) {
+  const bool marked = !config.additional.empty() && config.additional.front().starts_with("__");
+  const bool named = !config.additional.empty() || !config.added.empty();
+  if (name == "source.spm" || marked) {
+    throw Error(ErrorCode::bad_file,
+                "The ids of " + name + " are those of a vocab.json: there is none.",
+                folder.string());
+  }
+  if (name != "sentencepiece.bpe.model" || named) return;
+  throw Error(ErrorCode::bad_file,
+              "The ids of " + name +
+                  " are those of a vocab.json, or depend on the languages that "
+                  "tokenizer_config.json or special_tokens_map.json names: there is neither.",
+              folder.string());
+}
+
 // An encoder-decoder model's: which of these files there is says how the pieces are numbered.
 PartsPointer from_numbered_pieces(const fs::path& folder, const char* name,
                                   const TokenizerConfig& config) {
   const fs::path vocabulary = folder / "vocab.json";
   PieceModel model = read_pieces(folder / name, config.legacy.value_or(true));
   const bool aligned = std::string_view(name) == "sentencepiece.bpe.model";
+  if (!fs::exists(vocabulary)) require_numbering(folder, name, config);
   if (fs::exists(vocabulary)) {
     number_by_vocabulary(model, config, read_token_list(vocabulary), aligned, vocabulary.string());
   } else if (aligned) {

@@ -132,6 +132,27 @@ TEST(NumberedPieces, RefusesAVocabularyWithoutItsTokens) {
                          [&] { Tokenizer::load_target(folder.path()); }));
 }
 
+// Pieces say no ids, and those of another numbering would be read as other words.
+TEST(NumberedPieces, RefusesPiecesThatNothingNumbers) {
+  const auto refused = [](const char* name, const char* missing,
+                          std::initializer_list<std::string_view> parts) {
+    const TemporaryFolder folder;
+    write_files(numbered_pieces()["tokenizers"][name], folder);
+    std::filesystem::remove(folder.path() / missing);
+    return fails_with(ErrorCode::bad_file, parts, [&] { Tokenizer::load(folder.path()); });
+  };
+  EXPECT_TRUE(refused("marian", "vocab.json", {"source.spm", "vocab.json: there is none"}));
+  EXPECT_TRUE(refused("m2m_bpe", "vocab.json", {"sentencepiece.bpe.model", "there is neither"}));
+  EXPECT_TRUE(refused("mbart", "special_tokens_map.json", {"languages", "there is neither"}));
+  const TemporaryFolder folder;  // as published: it names its languages
+  write_files(numbered_pieces()["tokenizers"]["m2m_bpe"], folder);
+  folder.write("special_tokens_map.json", R"({"additional_special_tokens": ["__af__", "__am__"]})");
+  Tokenizer::load(folder.path());
+  std::filesystem::remove(folder.path() / "vocab.json");
+  EXPECT_TRUE(fails_with(ErrorCode::bad_file, {"sentencepiece.bpe.model", "there is none"},
+                         [&] { Tokenizer::load(folder.path()); }));
+}
+
 // Of BPE, pieces without an id could not be merged from or into.
 TEST(NumberedPieces, RefusesBpePiecesWithoutAnId) {
   const TemporaryFolder folder;
