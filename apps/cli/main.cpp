@@ -53,6 +53,18 @@ std::vector<std::string> joined_arguments(int argc, char** argv) {
   return arguments;
 }
 
+// The parser takes "" for 0.
+void refuse_empty_numbers(CLI::App& command) {
+  for (CLI::Option* option : command.get_options()) {
+    const std::string type = option->get_type_name();
+    if (!type.starts_with("INT") && !type.starts_with("UINT") && !type.starts_with("FLOAT"))
+      continue;
+    option->check([](const std::string& value) -> std::string {
+      return value.empty() ? "a number is missing" : "";
+    });
+  }
+}
+
 int run(int argc, char** argv) {
   // A reader that goes away is noticed by what is written, not by dying.
   std::signal(SIGPIPE, SIG_IGN);
@@ -63,6 +75,7 @@ int run(int argc, char** argv) {
   for (const Entry& entry : kCommands) {
     CLI::App* command = app.add_subcommand(entry.name, entry.help);
     actions.emplace_back(command, entry.add(*command));
+    refuse_empty_numbers(*command);
   }
   try {
     app.parse(joined_arguments(argc, argv));

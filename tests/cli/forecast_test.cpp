@@ -236,6 +236,7 @@ TEST_F(ForecastCommand, SaysWhatIsWrongWithASeriesOrOption) {
   expect_failure("forecast " + model("bolt") + " in --columns none", 2, "none");
   expect_failure("forecast " + model("bolt") + " in --columns good,other", 2, "columns");
   expect_failure("forecast " + model("bolt") + " in --horizon 0", 2, "horizon");
+  expect_failure("forecast " + model("bolt") + " in --columns good --quantiles ''", 2, "quantiles");
   expect_failure("forecast " + model("bolt") + " in --horizon 10000000", 2, "horizon");
   folder_.write("list", "[1, 1e300]");
   expect_failure("forecast " + model("bolt") + " list", 2, "Value 2");

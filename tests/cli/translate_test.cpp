@@ -106,6 +106,9 @@ TEST_F(TranslateCommand, SaysWhatIsWrong) {
   expect_failure("translate " + model("t5_json") + " .", 4, "directory");
   expect_failure("translate " + model("t5_json") + " good.txt --batch-size 0", 2, "batch");
   expect_failure("translate " + model("t5_json") + " good.txt --batch-size -1", 2, "batch");
+  for (const char* option : {"--batch-size", "--beam-size", "--length-penalty", "--max-length"}) {
+    expect_failure("translate " + model("t5_json") + " good.txt " + option + " ''", 2, option);
+  }
   expect_failure("translate " + model("m2m_bpe") + " --source fr < /dev/null", 2,
                  "target language is missing");
   expect_failure("generate " + model("m2m_bpe") + " -p Hello", 2, "source language is missing");
