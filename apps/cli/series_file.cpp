@@ -253,13 +253,19 @@ class Table {
   size_t first_row() const { return header_ ? 1 : 0; }
   const std::string& field(size_t row, size_t column) const { return rows_[row][column]; }
 
-  // Text stands over a number.
+  // Text stands over a number, or, where the first row is all text, over missing values alone.
   bool has_header() const {
-    for (size_t i = 0; i < rows_.front().size(); ++i) {
-      if (number_of(field(0, i))) continue;
+    const Row& first = rows_.front();
+    const bool all_text = std::none_of(first.begin(), first.end(), number_of);
+    for (size_t i = 0; i < first.size(); ++i) {
+      if (number_of(first[i])) continue;
+      bool missing = all_text;
       for (size_t row = 1; row < rows_.size(); ++row) {
-        if (const auto value = number_of(field(row, i)); value && !std::isnan(*value)) return true;
+        const auto value = number_of(field(row, i));
+        if (value && !std::isnan(*value)) return true;
+        missing = missing && value;
       }
+      if (missing) return true;
     }
     return false;
   }

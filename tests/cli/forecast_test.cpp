@@ -238,6 +238,8 @@ TEST_F(ForecastCommand, SaysWhatIsWrongWithASeriesOrOption) {
   expect_failure("forecast " + model("bolt") + " in --horizon 0", 2, "horizon");
   expect_failure("forecast " + model("bolt") + " in --columns good --quantiles ''", 2, "quantiles");
   expect_failure("forecast " + model("bolt") + " in --horizon 10000000", 2, "horizon");
+  folder_.write("missing", "load\nNaN\n\nNA\n");
+  expect_failure("forecast " + model("bolt") + " missing", 2, "load: None of the last 3 values");
   folder_.write("list", "[1, 1e300]");
   expect_failure("forecast " + model("bolt") + " list", 2, "Value 2");
   expect_failure("forecast " + model("bolt") + " list --columns a", 2, "names");
