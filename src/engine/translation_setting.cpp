@@ -89,6 +89,10 @@ void check_setting(const TranslationSetting& setting, const TranslateOptions& op
   check_range(static_cast<double>(setting.rules.least), 0, static_cast<double>(kNoLimit),
               "min_tokens");
   check_range(static_cast<double>(setting.most), 1, static_cast<double>(kNoLimit), "max_tokens");
+  if (options.min_tokens && options.max_tokens && *options.min_tokens > *options.max_tokens) {
+    throw Error(ErrorCode::bad_request, "A text cannot have more tokens at least than at most.",
+                "min_tokens");
+  }
   check_range(setting.batch, 1, 4096, "batch");
   if (!(options.patience > 0 && options.patience <= 100)) {
     throw Error(ErrorCode::bad_request, "The option must be above 0 and at most 100.", "patience");

@@ -62,6 +62,13 @@ std::string_view between(std::string_view token, std::string_view open, std::str
   return token.substr(open.size(), token.size() - around);
 }
 
+void require_utf8(std::string_view text, const char* place) {
+  const size_t valid = utf8_prefix(text);
+  if (valid == text.size()) return;
+  throw Error(ErrorCode::bad_request,
+              fmt::format("The text is not UTF-8: its byte {} begins no character.", valid), place);
+}
+
 constexpr size_t kFewLanguages = 30;  // mBART has 25, mBART-50 52
 
 }  // namespace
@@ -217,6 +224,16 @@ void TranslationTokens::require_language(std::string_view code, const char* whic
   }
 }
 
+// Of models that take their targets' languages alone.
+void TranslationTokens::check_source(const std::string& code) const {
+  const auto own = string_of(files_.tokenizer_config, "source_lang");
+  if (code.empty() || code == own) return;
+  throw Error(ErrorCode::bad_request,
+              own ? "The model reads " + *own + " alone."
+                  : "The model's files name no source language to choose: leave it out.",
+              code);
+}
+
 void TranslationTokens::check(const Route& route) const {
   const bool given = !route.source.empty() || !route.target.empty();
   switch (place_) {
@@ -226,6 +243,7 @@ void TranslationTokens::check(const Route& route) const {
       require_language(route.target, "target");
       return;
     case Place::target:
+      check_source(route.source);
       if (!route.target.empty()) require_language(route.target, "target");
       return;
     case Place::none:
@@ -265,11 +283,7 @@ bool TranslationTokens::has_specials_alone(std::string_view text) const {
 
 std::vector<int32_t> TranslationTokens::source(std::string_view text, const Route& route,
                                                bool specials) const {
-  const size_t valid = utf8_prefix(text);
-  if (valid < text.size()) {
-    throw Error(ErrorCode::bad_request,
-                fmt::format("The text is not UTF-8: its byte {} begins no character.", valid));
-  }
+  require_utf8(text, "");
   if (text.empty()) return {};
   if (has_specials_alone(text)) {
     throw Error(ErrorCode::bad_request, "The text has nothing but special tokens.");
@@ -317,6 +331,7 @@ std::vector<int32_t> TranslationTokens::begin(const Route& route) const {
 }
 
 std::vector<int32_t> TranslationTokens::target(std::string_view text) const {
+  require_utf8(text, "target_prefix");
   return target_->encode(text);
 }
 

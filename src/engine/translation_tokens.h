@@ -60,7 +60,8 @@ class TranslationTokens {
   // What the decoder is given first: the start token, and what is forced after it, which counts as
   // written: begin().size() - 1 tokens.
   std::vector<int32_t> begin(const Route& route) const;
-  // A part of the target's text, without what stands around it.
+  // A part of the target's text, without what stands around it. Throws Error{bad_request} for bytes
+  // that are not UTF-8.
   std::vector<int32_t> target(std::string_view text) const;
   // Valid UTF-8, without special tokens, tokens that the tokenizer does not know, and white space
   // at its ends.
@@ -89,6 +90,7 @@ class TranslationTokens {
   void find_ends(int64_t vocabulary);
   bool has_specials_alone(std::string_view text) const;
   const Language* find(std::string_view code) const;
+  void check_source(const std::string& code) const;
   void require_language(std::string_view code, const char* which) const;
   [[noreturn]] void refuse_language(const std::string& why, std::string_view code) const;
 

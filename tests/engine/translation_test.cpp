@@ -297,6 +297,9 @@ TEST(Translation, RefusesWhatItCannotDo) {
   options.patience = 1;
   options.max_tokens = 0;
   EXPECT_TRUE(refuses("x", options, {"max_tokens"}));
+  options.max_tokens = 5;
+  options.min_tokens = 6;
+  EXPECT_TRUE(refuses("x", options, {"min_tokens", "at least than at most"}));
   EXPECT_TRUE(fails_with(ErrorCode::bad_request, {"cannot transcribe"},
                          [&] { engine.transcribe({"x.wav"}, {}); }));
 }

@@ -86,6 +86,20 @@ TEST(TranslationTokens, NameTheTargetInFrontOfAText) {
   EXPECT_TRUE(fails_with(ErrorCode::bad_request, {"xx", "none of the model's", "fra, deu"}, [&] {
     tokens.check({"", "xx"});
   }));
+  EXPECT_TRUE(fails_with(ErrorCode::bad_request, {"en", "leave it out"}, [&] {
+    tokens.check({"en", "fra"});
+  }));
+}
+
+TEST(TranslationTokens, KnowTheSourceBesideTargets) {
+  const TemporaryFolder folder;
+  folder.write("tokenizer_config.json", R"({"source_lang": "en", "target_lang": "roa"})");
+  const TranslationTokens tokens = tokens_of("marian", folder);
+  tokens.check({"en", "fra"});
+  tokens.check({"", "fra"});
+  EXPECT_TRUE(fails_with(ErrorCode::bad_request, {"de", "reads en alone"}, [&] {
+    tokens.check({"de", "fra"});
+  }));
 }
 
 TEST(TranslationTokens, HaveVocabulariesForBothSides) {
@@ -143,6 +157,8 @@ TEST(TranslationTokens, RefuseWhatTheyCannotRead) {
   const TranslationTokens tokens = tokens_of("t5", folder);
   EXPECT_TRUE(fails_with(ErrorCode::bad_request, {"not UTF-8", "byte 3"},
                          [&] { tokens.source("abc\xFFz", {}, false); }));
+  EXPECT_TRUE(fails_with(ErrorCode::bad_request, {"target_prefix", "not UTF-8", "byte 1"},
+                         [&] { tokens.target("x\xC3"); }));
   EXPECT_TRUE(fails_with(ErrorCode::bad_request, {"nothing but special tokens"},
                          [&] { tokens.source("</s> <extra_id_3>", {}, true); }));
   EXPECT_EQ(tokens.source("", {}, true), Ids());
