@@ -89,6 +89,32 @@ void print_stats(const TranslateStats& stats) {
                bytes_text(stats.context_bytes).c_str(), bytes_text(stats.context_kv_bytes).c_str());
 }
 
+// What of the translations was cut without having been asked for.
+class Cuts {
+ public:
+  explicit Cuts(bool length) : length_(length) {}
+
+  void add(const Translation& translation) {
+    ++lines_;
+    const auto cut = [&](const TranslationHypothesis& one) {
+      return one.finish == Finish::context || (length_ && one.finish == Finish::length);
+    };
+    if (std::any_of(translation.hypotheses.begin(), translation.hypotheses.end(), cut)) ++cut_;
+  }
+  void report() const {
+    if (cut_ == 0) return;
+    std::fprintf(stderr, "slim: %zu of %zu lines have translations that were cut: %s.\n", cut_,
+                 lines_,
+                 length_ ? "the model's --max-length, or the context, allows no more tokens"
+                         : "the context is full");
+  }
+
+ private:
+  bool length_;
+  size_t lines_ = 0;
+  size_t cut_ = 0;
+};
+
 // Of a file or stdin, some lines at a time.
 class Lines {
  public:
@@ -135,6 +161,7 @@ int run(Options& options) {
   const Interrupt interrupt;
   Progress progress(true);
   TranslateStats total;
+  Cuts cuts(!options.translate.max_tokens);
   size_t before = 0;
   bool read = true;
   engine.translate({}, options.translate);  // says what is wrong with options before a line is read
@@ -152,11 +179,13 @@ int run(Options& options) {
     progress.clear();
     for (size_t i = 0; read && i < sources.size(); ++i) {
       if (translations[i].hypotheses.empty()) break;  // interrupted
+      cuts.add(translations[i]);
       read = put(printed(options, sources[i], translations[i]));
     }
     add(part, total);
     before += sources.size();
   }
+  cuts.report();
   if (options.stats) print_stats(total);
   return interrupt.requested() ? kInterrupted : 0;
 }

@@ -54,6 +54,17 @@ TEST_F(TranslateCommand, GivesALineForALine) {
   EXPECT_EQ(nlohmann::json::parse(objects[2]).at("source"), "the words");
 }
 
+// But for what was asked for.
+TEST_F(TranslateCommand, SaysHowManyLinesItCut) {
+  folder_.write("in.txt", "Hello world\n\nthe words\n");
+  const Outcome cut = run("translate " + model("t5_json") + " in.txt");
+  EXPECT_NE(cut.err.find("2 of 3 lines have translations that were cut"), std::string::npos)
+      << cut.err;
+  EXPECT_EQ(run("translate " + model("t5_json") + " in.txt --max-length 8").err, "");
+  const Outcome full = run("translate " + model("bart_json") + " in.txt --max-length 500 --json");
+  EXPECT_NE(full.err.find("the context is full"), std::string::npos) << full.err;
+}
+
 TEST_F(TranslateCommand, ReadsStandardInput) {
   folder_.write("in.txt", "Hello world\n");
   const std::string arguments = "translate " + model("m2m_bpe") + " --source fr --target en ";
