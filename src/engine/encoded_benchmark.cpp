@@ -99,7 +99,9 @@ struct DecoderTimes {
 };
 
 DecoderTimes time_decoder(const Model& model, std::span<const PageTable> rows, int tokens) {
-  const std::vector<int32_t> prompt(static_cast<size_t>(prompt_tokens(model.spec())), 1);
+  const ModelSpec& spec = model.spec();
+  const auto any = static_cast<int32_t>(1 % spec.vocabulary);  // of series there may be one alone
+  const std::vector<int32_t> prompt(static_cast<size_t>(prompt_tokens(spec)), any);
   DecoderTimes times;
   Stopwatch clock;
   std::vector<Sequence> sequences;
@@ -114,7 +116,7 @@ DecoderTimes time_decoder(const Model& model, std::span<const PageTable> rows, i
   times.first_token = clock.lap();
   for (int t = 0; t < tokens; ++t) {
     step.clear();
-    const auto token = static_cast<int32_t>((1 + t) % model.spec().vocabulary);
+    const auto token = static_cast<int32_t>((1 + t) % spec.vocabulary);
     for (Sequence& sequence : sequences) step.add(sequence, std::span(&token, 1));
     run_greedily(step);  // sampling is part of a step
   }

@@ -307,7 +307,7 @@ TEST(Forecast, IsVerifiedAgainstStoredRows) {
 }
 
 TEST(Forecast, IsTimed) {
-  for (const char* name : {"bolt", "chronos"}) {
+  for (const char* name : {"bolt", "bolt_overlapping", "chronos"}) {
     Engine engine(model_path(name).string(), {});
     BenchOptions options;
     options.batches = {2};
