@@ -37,7 +37,11 @@ Prompts continued_prompts(const Runtime& runtime, const std::vector<GenerateRequ
 Prompts read_prompts(const Runtime& runtime, const Model& model,
                      const std::vector<GenerateRequest>& requests) {
   const TranslationTokens& tokens = runtime.translation_tokens();
-  tokens.check({});  // models that ask for languages translate
+  if (tokens.asks_for_languages()) {
+    throw Error(ErrorCode::bad_request,
+                "The model writes from one language into another, and a prompt names neither: "
+                "translate with it.");
+  }
   std::vector<std::vector<int32_t>> sources;
   for (const GenerateRequest& request : requests) {
     sources.push_back(request.tokens.empty() ? tokens.source(request.prompt, {}, true)

@@ -92,9 +92,8 @@ TranslationTokens::TranslationTokens(std::shared_ptr<const Tokenizer> tokenizer,
   };
   find_ends(vocabulary);
   find_languages();
-  const bool around = place_ == Place::in_front || place_ == Place::behind;
   const std::vector<int32_t> usual = tokenizer_->encode("", false, true);
-  if (!around && (usual.empty() || usual.back() != end_)) {
+  if (!asks_for_languages() && (usual.empty() || usual.back() != end_)) {
     refuse("The tokenizer's files do not say what stands around a text; a tokenizer.json would.");
   }
   const auto starts = ids_of({&generation, &config}, "decoder_start_token_id", vocabulary);
@@ -288,8 +287,7 @@ std::vector<int32_t> TranslationTokens::source(std::string_view text, const Rout
   if (has_specials_alone(text)) {
     throw Error(ErrorCode::bad_request, "The text has nothing but special tokens.");
   }
-  const bool around = place_ == Place::in_front || place_ == Place::behind;
-  if (around) {
+  if (asks_for_languages()) {
     std::vector<int32_t> tokens = tokenizer_->encode(text, specials);
     if (tokens.empty()) return tokens;
     const int32_t language = find(route.source)->id;
@@ -318,7 +316,7 @@ std::vector<int32_t> TranslationTokens::source(std::string_view text, const Rout
 }
 
 std::vector<int32_t> TranslationTokens::begin(const Route& route) const {
-  if (place_ != Place::in_front && place_ != Place::behind) {
+  if (!asks_for_languages()) {
     return forced_ ? std::vector<int32_t>{*start_, *forced_} : std::vector<int32_t>{*start_};
   }
   const int32_t target = find(route.target)->id;

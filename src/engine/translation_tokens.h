@@ -57,6 +57,10 @@ class TranslationTokens {
   // if `specials`. Throws Error{bad_request} for bytes that are not UTF-8, saying where, and,
   // whatever `specials`, for a text that is special tokens (and Marian's ">>fra<<") alone.
   std::vector<int32_t> source(std::string_view text, const Route& route, bool specials) const;
+  // Whether check() wants both, whatever the text.
+  bool asks_for_languages() const noexcept {
+    return place_ == Place::in_front || place_ == Place::behind;
+  }
   // What the decoder is given first: the start token, and what is forced after it, which counts as
   // written: begin().size() - 1 tokens.
   std::vector<int32_t> begin(const Route& route) const;

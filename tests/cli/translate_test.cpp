@@ -122,7 +122,7 @@ TEST_F(TranslateCommand, SaysWhatIsWrong) {
   }
   expect_failure("translate " + model("m2m_bpe") + " --source fr < /dev/null", 2,
                  "target language is missing");
-  expect_failure("generate " + model("m2m_bpe") + " -p Hello", 2, "source language is missing");
+  expect_failure("generate " + model("m2m_bpe") + " -p Hello", 2, "translate with it");
   expect_failure("generate " + model("t5_json") + " -p '</s> <extra_id_0>'", 2, "special tokens");
   expect_failure("perplexity " + model("t5_json") + " -f good.txt", 2, "encoder");
 }
