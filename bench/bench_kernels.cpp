@@ -113,12 +113,14 @@ void time_grouped(benchmark::State& state, const std::string& name, int threads,
 struct DenseCase {
   int64_t rows;
   int64_t heads;
+  Inputs inputs = Inputs::f32;
 };
 
 void time_attend_dense(benchmark::State& state, const std::string& name, int threads,
                        const DenseCase& shape) {
   const auto kernels = make_kernels(name, threads);
   const auto session = kernels->begin_session();
+  if (!kernels->takes(shape.inputs)) return state.SkipWithError("not rounded to these");
   const int64_t width = shape.heads * 64;
   const Tensor q = random(DType::f32, shape.rows, width);
   const Tensor k = random(DType::f32, shape.rows, width);
@@ -130,7 +132,8 @@ void time_attend_dense(benchmark::State& state, const std::string& name, int thr
                            .v = v.matrix(),
                            .out = out.writable_matrix(),
                            .heads = shape.heads,
-                           .scale = 0.125F});
+                           .scale = 0.125F,
+                           .inputs = shape.inputs});
   }
   report(state, 4.0 * static_cast<double>(shape.rows * shape.rows * width));
 }
@@ -273,8 +276,10 @@ void add_all() {
   for (const int64_t rows : {1, 4, 16}) {
     add("grouped/" + std::to_string(rows), time_grouped, rows);
   }
-  add("attend_dense/tiny", time_attend_dense, DenseCase{1500, 6});
-  add("attend_dense/base", time_attend_dense, DenseCase{1500, 8});
+  for (const auto& [inputs, name] : {std::pair{Inputs::f32, "f32"}, {Inputs::bf16, "bf16"}}) {
+    add(fmt::format("attend_dense/tiny/{}", name), time_attend_dense, DenseCase{1500, 6, inputs});
+    add(fmt::format("attend_dense/base/{}", name), time_attend_dense, DenseCase{1500, 8, inputs});
+  }
   add("convolve/tiny/first", time_convolve, ConvolveCase{3000, 80, 384, 1});
   add("convolve/tiny/second", time_convolve, ConvolveCase{3000, 384, 384, 2});
   add("encoder/tiny", time_encoder, 4);

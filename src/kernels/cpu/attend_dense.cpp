@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "kernels/cpu/bfloat16_ops.h"
 #include "kernels/cpu/dense.h"
 #include "kernels/cpu/distance_bias.h"
 #include "kernels/cpu/rounding.h"
@@ -43,71 +44,193 @@ Head head_of(const AttendDense& dense, int64_t index) {
                                                                 static_cast<size_t>(rows))};
 }
 
-// Where a task's arrays lie in its scratch, in floats.
-struct Layout {
-  Layout(const CpuContext& context, int64_t rows, int64_t width)
-      : key_panels(ceil_div(rows, context.ops.panel_width)),
-        value_panels(ceil_div(width, context.ops.panel_width)),
-        score_stride(key_panels * context.ops.panel_width),
-        mix_stride(value_panels * context.ops.panel_width),
-        step(4 * context.ops.row_group),
-        values(score_stride * width),
-        scores(values + mix_stride * rows),
-        mixed(scores + step * score_stride),
-        total(mixed + step * mix_stride) {}
-  int64_t key_panels;
-  int64_t value_panels;
-  int64_t score_stride;
-  int64_t mix_stride;
-  int64_t step;    // queries at a time
-  int64_t values;  // keys are at 0
-  int64_t scores;
-  int64_t mixed;
-  int64_t total;
+// How many queries are taken at a time, at most.
+constexpr int64_t kMostQueries = 64;
+
+// Where queries have their rows in a task's scratch, in floats.
+struct Tile {
+  int64_t begin = 0;
+  int64_t stride = 0;
+
+  float* row(int64_t query, float* memory) const { return memory + begin + query * stride; }
 };
 
-void attend_queries(const CpuContext& context, const Head& head, const Layout& layout,
-                    int64_t first, int64_t count, float* scratch) {
-  const int64_t rows = head.k.rows;
-  const int64_t width = head.k.columns;
-  float* scores = scratch + layout.scores;
-  float* mixed = scratch + layout.mixed;
-  context.ops.multiply_panels({.a = head.q.row<float>(first),
-                               .a_stride = head.q.stride,
-                               .rows = count,
-                               .depth = width,
-                               .panels = scratch,
-                               .panel_count = layout.key_panels,
-                               .panel_stride = width * context.ops.panel_width,
-                               .tile = scores,
-                               .tile_stride = layout.score_stride});
-  float sums[64];
-  check(count <= 64, "a step of queries has room for its sums");
+// The products in f32. Scratch begins with the panels of keys.
+class FloatProducts {
+ public:
+  FloatProducts(const CpuContext& context, int64_t rows, int64_t width)
+      : ops_(context.ops),
+        rows_(rows),
+        width_(width),
+        values_(round_up(rows, ops_.panel_width) * width),
+        scores_{values_ + round_up(width, ops_.panel_width) * rows,
+                round_up(rows, ops_.panel_width)},
+        mixed_{scores_.begin + step() * scores_.stride, round_up(width, ops_.panel_width)} {}
+
+  int64_t step() const { return 4 * ops_.row_group; }
+  int64_t floats() const { return mixed_.begin + step() * mixed_.stride; }
+  const Tile& scores() const { return scores_; }
+  const Tile& mixed() const { return mixed_; }
+
+  void pack(const Head& head, float* memory) const {
+    ops_.pack_rows(head.k, memory);
+    ops_.pack_columns(head.v, memory + values_);
+  }
+  void score(const ConstMatrix& queries, float* memory) const {
+    ops_.multiply_panels({.a = queries.row<float>(0),
+                          .a_stride = queries.stride,
+                          .rows = queries.rows,
+                          .depth = width_,
+                          .panels = memory,
+                          .panel_count = scores_.stride / ops_.panel_width,
+                          .panel_stride = width_ * ops_.panel_width,
+                          .tile = scores_.row(0, memory),
+                          .tile_stride = scores_.stride});
+  }
+  float exponentiate(int64_t query, float scale, float* memory) const {
+    return ops_.exponentiate(scores_.row(query, memory), rows_, scale);
+  }
+  void mix(int64_t queries, float* memory) const {
+    ops_.multiply_panels({.a = scores_.row(0, memory),
+                          .a_stride = scores_.stride,
+                          .rows = queries,
+                          .depth = rows_,
+                          .panels = memory + values_,
+                          .panel_count = mixed_.stride / ops_.panel_width,
+                          .panel_stride = rows_ * ops_.panel_width,
+                          .tile = mixed_.row(0, memory),
+                          .tile_stride = mixed_.stride});
+  }
+
+ private:
+  const TargetOps& ops_;
+  const int64_t rows_;
+  const int64_t width_;
+  const int64_t values_;  // their panels
+  const Tile scores_;
+  const Tile mixed_;
+};
+
+// The same in bf16: panels are half as large, and queries and weights lie apart, rounded.
+class RoundedProducts {
+ public:
+  RoundedProducts(const CpuContext& context, int64_t rows, int64_t width)
+      : ops_(bfloat16_panel_ops(context.target)),
+        rows_(rows),
+        width_(width),
+        values_(round_up(rows, kRoundedPanel) * round_up(width, 2) / 2),
+        queries_{values_ + round_up(width, kRoundedPanel) * round_up(rows, 2) / 2,
+                 round_up(width, kRoundedPanel) / 2},
+        scores_{queries_.begin + kStep * queries_.stride, round_up(rows, kRoundedPanel)},
+        weights_{scores_.begin + kStep * scores_.stride, (scores_.stride + kApart) / 2},
+        mixed_{weights_.begin + kStep * weights_.stride, round_up(width, kRoundedPanel)} {}
+
+  int64_t step() const { return kStep; }
+  int64_t floats() const { return mixed_.begin + kStep * mixed_.stride; }
+  const Tile& scores() const { return scores_; }
+  const Tile& mixed() const { return mixed_; }
+
+  void pack(const Head& head, float* memory) const {
+    ops_.pack_rows(head.k, rounded(memory));
+    ops_.pack_columns(head.v, rounded(memory + values_));
+  }
+  void score(const ConstMatrix& queries, float* memory) const {
+    for (int64_t i = 0; i < queries.rows; ++i) {
+      ops_.round(queries.row<float>(i), width_, rounded(queries_.row(i, memory)));
+    }
+    ops_.multiply_panels({.a = rounded(queries_.row(0, memory)),
+                          .a_stride = 2 * queries_.stride,
+                          .rows = queries.rows,
+                          .depth = round_up(width_, 2),
+                          .panels = rounded(memory),
+                          .panel_count = scores_.stride / kRoundedPanel,
+                          .tile = scores_.row(0, memory),
+                          .tile_stride = scores_.stride});
+  }
+  float exponentiate(int64_t query, float scale, float* memory) const {
+    return ops_.exponentiate(scores_.row(query, memory), rows_, scale,
+                             rounded(weights_.row(query, memory)));
+  }
+  void mix(int64_t queries, float* memory) const {
+    ops_.multiply_panels({.a = rounded(weights_.row(0, memory)),
+                          .a_stride = 2 * weights_.stride,
+                          .rows = queries,
+                          .depth = round_up(rows_, 2),
+                          .panels = rounded(memory + values_),
+                          .panel_count = mixed_.stride / kRoundedPanel,
+                          .tile = mixed_.row(0, memory),
+                          .tile_stride = mixed_.stride});
+  }
+
+ private:
+  static constexpr int64_t kStep = 32;
+  // A cache line between rows of weights: else they may all lie in the same places of the cache.
+  static constexpr int64_t kApart = 32;
+
+  static BFloat16* rounded(float* memory) { return reinterpret_cast<BFloat16*>(memory); }
+
+  const Bfloat16PanelOps ops_;
+  const int64_t rows_;
+  const int64_t width_;
+  const int64_t values_;  // their panels
+  const Tile queries_;
+  const Tile scores_;
+  const Tile weights_;
+  const Tile mixed_;
+};
+
+template <typename Products>
+void attend_queries(const CpuContext& context, const Products& products, const Head& head,
+                    int64_t first, int64_t count, float* memory) {
+  products.score(head.q.rows_from(first, count), memory);
+  float sums[kMostQueries];
+  check(count <= kMostQueries, "a step of queries has room for its sums");
   // Scores are scaled when they are exponentiated, and biases with them.
   const float unscaled = 1.0F / head.scale;
   for (int64_t i = 0; i < count; ++i) {
-    float* row = scores + i * layout.score_stride;
+    float* scores = products.scores().row(i, memory);
     if (head.places.empty()) {
-      add_distance_bias(row, rows, head.bias, unscaled, -(first + i));
+      add_distance_bias(scores, head.k.rows, head.bias, unscaled, -(first + i));
     } else {
       const int64_t place = head.places[static_cast<size_t>(first + i)];
-      add_distance_bias(row, head.places, head.bias, unscaled, place);
+      add_distance_bias(scores, head.places, head.bias, unscaled, place);
     }
-    sums[i] = context.ops.exponentiate(row, rows, head.scale);
+    sums[i] = products.exponentiate(i, head.scale, memory);
   }
-  context.ops.multiply_panels({.a = scores,
-                               .a_stride = layout.score_stride,
-                               .rows = count,
-                               .depth = rows,
-                               .panels = scratch + layout.values,
-                               .panel_count = layout.value_panels,
-                               .panel_stride = rows * context.ops.panel_width,
-                               .tile = mixed,
-                               .tile_stride = layout.mix_stride});
+  products.mix(count, memory);
   for (int64_t i = 0; i < count; ++i) {
-    context.ops.scale_row(mixed + i * layout.mix_stride, width, 1.0F / sums[i],
+    context.ops.scale_row(products.mixed().row(i, memory), head.out.columns, 1.0F / sums[i],
                           head.out.row<float>(first + i));
   }
+}
+
+template <typename Products>
+void attend_heads(const CpuContext& context, const AttendDense& dense) {
+  const int64_t rows = dense.q.rows / dense.batch;
+  const int64_t heads = dense.heads * dense.batch;
+  const Products products(context, rows, dense.q.columns / dense.heads);
+  const int64_t wanted = ceil_div(kTasksPerThread * context.pool.threads(), heads);
+  const int64_t most = std::max<int64_t>(1, rows / kLeastQueries);
+  const int64_t chunk = round_up(ceil_div(rows, std::min(wanted, most)), context.ops.row_group);
+  const int64_t chunks = ceil_div(rows, chunk);
+  ScratchSets::Lease lease(context.scratch);
+
+  const auto attend_task = [&](int64_t task, Scratch& memory) {
+    const Head head = head_of(dense, task / chunks);
+    float* scratch = memory.floats(products.floats());
+    if (memory.content != task / chunks) {
+      products.pack(head, scratch);
+      memory.content = task / chunks;
+    }
+    const int64_t end = std::min(rows, (task % chunks + 1) * chunk);
+    for (int64_t first = task % chunks * chunk; first < end; first += products.step()) {
+      attend_queries(context, products, head, first, std::min(products.step(), end - first),
+                     scratch);
+    }
+  };
+  context.pool.parallel_for(heads * chunks, 1, [&](int64_t begin, int64_t end, int worker) {
+    for (int64_t task = begin; task < end; ++task) attend_task(task, lease.of(worker));
+  });
 }
 
 }  // namespace
@@ -122,31 +245,10 @@ void run_attend_dense(const CpuContext& context, const AttendDense& dense) {
         "q, k, v and out have one shape");
   check(dense.places.empty() || std::ssize(dense.places) == dense.q.rows, "each row has a place");
   if (dense.q.rows == 0 || dense.q.columns == 0) return;
-  const int64_t rows = dense.q.rows / dense.batch;
-  const int64_t heads = dense.heads * dense.batch;
-  const Layout layout(context, rows, dense.q.columns / dense.heads);
-  const int64_t wanted = ceil_div(kTasksPerThread * context.pool.threads(), heads);
-  const int64_t most = std::max<int64_t>(1, rows / kLeastQueries);
-  const int64_t chunk = round_up(ceil_div(rows, std::min(wanted, most)), context.ops.row_group);
-  const int64_t chunks = ceil_div(rows, chunk);
-  ScratchSets::Lease lease(context.scratch);
-
-  const auto attend_task = [&](int64_t task, Scratch& memory) {
-    const Head head = head_of(dense, task / chunks);
-    float* scratch = memory.floats(layout.total);
-    if (memory.content != task / chunks) {
-      context.ops.pack_rows(head.k, scratch);
-      context.ops.pack_columns(head.v, scratch + layout.values);
-      memory.content = task / chunks;
-    }
-    const int64_t end = std::min(rows, (task % chunks + 1) * chunk);
-    for (int64_t first = task % chunks * chunk; first < end; first += layout.step) {
-      attend_queries(context, head, layout, first, std::min(layout.step, end - first), scratch);
-    }
-  };
-  context.pool.parallel_for(heads * chunks, 1, [&](int64_t begin, int64_t end, int worker) {
-    for (int64_t task = begin; task < end; ++task) attend_task(task, lease.of(worker));
-  });
+  if (dense.inputs == Inputs::bf16 && has_bfloat16_ops(context.target)) {
+    return attend_heads<RoundedProducts>(context, dense);
+  }
+  attend_heads<FloatProducts>(context, dense);
 }
 
 }  // namespace slim

@@ -13,15 +13,7 @@
 #include "hwy/foreach_target.h"
 // After foreach_target.h, for each target.
 #include "kernels/cpu/attend_products_inl.h"
-#include "kernels/cpu/lanes_inl.h"
-
-#if HWY_TARGET == HWY_AVX3_DL
-// Highway 1.0 knows no target with AVX512_BF16; bfloat16_ops() asks the processor for it.
-#undef HWY_TARGET_STR
-#define HWY_TARGET_STR \
-  HWY_TARGET_STR_AVX3  \
-  ",vpclmulqdq,avx512vbmi,avx512vbmi2,vaes,avxvnni,avx512bitalg,avx512vpopcntdq,avx512bf16"
-#endif
+#include "kernels/cpu/bfloat16_inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace slim {
@@ -29,19 +21,6 @@ namespace HWY_NAMESPACE {
 namespace {
 
 #if HWY_TARGET == HWY_AVX3_DL
-
-HWY_INLINE __m512i load_pairs(const BFloat16* from) { return _mm512_loadu_si512(from); }
-
-HWY_INLINE __m512 add_products(__m512 sums, __m512i a, __m512i b) {
-  return _mm512_dpbf16_ps(sums, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
-}
-
-void round(const float* from, int64_t count, BFloat16* to) {
-  for (int64_t i = 0; i < count; i += 16) {
-    const auto rounded = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(_mm512_loadu_ps(from + i)));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), rounded);
-  }
-}
 
 // ---- Scores
 // --------------------------------------------------------------------------------------
@@ -169,7 +148,7 @@ void mix_queries(const RoundedMixing& mixing, int64_t queries, Prefetch& prefetc
 }  // namespace
 
 #if HWY_TARGET == HWY_AVX3_DL
-Bfloat16Ops make_bfloat16_ops() { return {round, score_queries, mix_queries}; }
+Bfloat16Ops make_bfloat16_ops() { return {{}, score_queries, mix_queries}; }
 #else
 Bfloat16Ops make_bfloat16_ops() { return {}; }
 #endif
@@ -188,7 +167,10 @@ bool has_bfloat16_ops(Target target) { return bfloat16_ops(target).mix != nullpt
 
 Bfloat16Ops bfloat16_ops(Target target) {
   static const bool has = __builtin_cpu_supports("avx512bf16") != 0;
-  return has ? pick(HWY_DISPATCH_TABLE(make_bfloat16_ops), target)() : Bfloat16Ops();
+  if (!has) return {};
+  Bfloat16Ops ops = pick(HWY_DISPATCH_TABLE(make_bfloat16_ops), target)();
+  static_cast<Bfloat16PanelOps&>(ops) = bfloat16_panel_ops(target);
+  return ops;
 }
 
 }  // namespace slim

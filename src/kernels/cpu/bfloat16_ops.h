@@ -1,6 +1,7 @@
 // Bfloat16Ops: products of numbers rounded to bf16, summed in f32, where the processor has an
-// instruction for two of them at once (AVX512_BF16); elsewhere there are none. attend_kernel.cpp
-// uses them over rows that are bf16 as they lie, at twice the rate of f32.
+// instruction for two of them at once (AVX512_BF16); elsewhere there are none. They run at twice
+// the rate of f32: attend_kernel.cpp uses them over rows that are bf16 as they lie, and
+// attend_dense.cpp over panels.
 //
 // The instruction takes what is below 2^-126 as zero, and rounds every sum to nearest even.
 #pragma once
@@ -10,6 +11,7 @@
 #include "kernels/cpu/prefetch.h"
 #include "kernels/cpu/targets.h"
 #include "tensor/dtype.h"
+#include "tensor/tensor.h"
 
 namespace slim {
 
@@ -40,9 +42,36 @@ struct RoundedMixing {
   int64_t width = 0;
 };
 
-struct Bfloat16Ops {
-  // `count` numbers, to nearest even; a multiple of 16.
+// A panel is as in target_ops.h, of kRoundedPanel outputs, but for words of two numbers that are
+// neighbours in depth, which is filled up to an even one with zeros:
+// panel[(k / 2 * kRoundedPanel + n) * 2 + k % 2].
+constexpr int64_t kRoundedPanel = 32;
+
+// tile[t, n] = sum_k a[t * a_stride + k] * panel[k, n], for every panel.
+struct RoundedPanelProduct {
+  const BFloat16* a = nullptr;
+  int64_t a_stride = 0;
+  int64_t rows = 0;
+  int64_t depth = 0;  // even
+  const BFloat16* panels = nullptr;
+  int64_t panel_count = 0;
+  float* tile = nullptr;
+  int64_t tile_stride = 0;
+};
+
+struct Bfloat16PanelOps {
+  // `count` numbers, to nearest even, and zeros up to the next multiple of 32.
   void (*round)(const float* from, int64_t count, BFloat16* to) = nullptr;
+  // Panels of an f32 matrix whose rows are outputs, and of one whose columns are.
+  void (*pack_rows)(const ConstMatrix& matrix, BFloat16* panels) = nullptr;
+  void (*pack_columns)(const ConstMatrix& matrix, BFloat16* panels) = nullptr;
+  void (*multiply_panels)(const RoundedPanelProduct& product) = nullptr;
+  // to[s] = exp(scale * row[s] - max(scale * row)), rounded, and zeros up to the next multiple of
+  // 32, up to where `row` is written as well; returns their sum. scale > 0.
+  float (*exponentiate)(float* row, int64_t count, float scale, BFloat16* to) = nullptr;
+};
+
+struct Bfloat16Ops : Bfloat16PanelOps {
   // Of `queries` queries, 1 to kRoundedQueries.
   void (*score)(const RoundedScoring& scoring, int64_t queries, Prefetch& prefetch) = nullptr;
   void (*mix)(const RoundedMixing& mixing, int64_t queries, Prefetch& prefetch) = nullptr;
@@ -52,5 +81,7 @@ struct Bfloat16Ops {
 bool has_bfloat16_ops(Target target);
 // The table for a target; empty where there are none.
 Bfloat16Ops bfloat16_ops(Target target);
+// Part of it, of a processor that has them (bfloat16_panels.cpp).
+Bfloat16PanelOps bfloat16_panel_ops(Target target);
 
 }  // namespace slim
