@@ -1,6 +1,6 @@
 """What slim and faster-whisper hear of tools/make_speech_corpus.py's recordings, on the same weights.
 
-usage: speech_corpus.py CORPUS MODEL... [--beams B] [--threads T] [--peer] [--only NAME,...]
+usage: speech_corpus.py CORPUS MODEL... [--beams B] [--threads T] [--peer] [--int8] [--only NAME,...]
 
 Both sides: beam B, all temperatures, previous text as prompt, word times; slim also with --vad-filter
 and with --batched. For every recording: word errors (edit distance over the words of the text, in
@@ -8,7 +8,8 @@ per cent), words left out (the share of deletions), words in stretches without s
 half a second or more within one), repeats (four words said three times running), the median distance of
 a word's start from espeak-ng's own, and whether times ever decrease. Last come how far the starts of
 the words that slim hears with and without VAD lie apart. Prints Markdown. --peer: faster-whisper too,
-which must be installed.
+which must be installed. --int8: slim with `convert --weights i8` of each model, faster-whisper with its
+compute type int8.
 """
 import argparse
 import json
@@ -17,6 +18,7 @@ import re
 import statistics
 import subprocess
 import sys
+import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -64,8 +66,8 @@ def peer(model, audio, arguments, **options) -> list[tuple[str, float, float]]:
     from faster_whisper import WhisperModel
     loaded = peer.loaded.get(model)
     if loaded is None:
-        loaded = WhisperModel(str(model), device="cpu", compute_type="float32",
-                              cpu_threads=arguments.threads)
+        loaded = WhisperModel(str(model), device="cpu", cpu_threads=arguments.threads,
+                              compute_type="int8" if arguments.int8 else "float32")
         peer.loaded[model] = loaded
     segments, _ = loaded.transcribe(str(audio), language="en", beam_size=arguments.beams,
                                     word_timestamps=True, **options)
@@ -96,17 +98,19 @@ def judge(truth, heard) -> dict:
             "falls": sum(b < a for a, b in zip(times, times[1:])), "heard": got}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("corpus", type=pathlib.Path)
-    parser.add_argument("models", type=pathlib.Path, nargs="+")
-    parser.add_argument("--beams", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--peer", action="store_true")
-    parser.add_argument("--only", default="")
-    arguments = parser.parse_args()
-    engines = {"slim": lambda *a: slim(*a), "slim --vad-filter": lambda *a: slim(*a, "--vad-filter"),
-               "slim --batched": lambda *a: slim(*a, "--batched")}
+def in_bytes(model, folder) -> pathlib.Path:
+    made = folder / model.name
+    subprocess.run([str(ROOT / "build/release/slim"), "convert", "-m", str(model), "-o", str(made),
+                    "--weights", "i8"], check=True, stdout=subprocess.DEVNULL)
+    return made
+
+
+def compare(arguments, own) -> None:
+    def ours(*options):
+        return lambda model, audio, arguments: slim(own[model], audio, arguments, *options)
+
+    engines = {"slim": ours(), "slim --vad-filter": ours("--vad-filter"),
+               "slim --batched": ours("--batched")}
     if arguments.peer:
         engines |= {"faster-whisper": lambda *a: peer(*a),
                     "faster-whisper, VAD": lambda *a: peer(*a, vad_filter=True)}
@@ -142,6 +146,21 @@ def main() -> None:
         print(f"\nVAD on and off: {len(apart)} words both hear, starts apart by {statistics.median(apart):.3f} s in the "
               f"median, {apart[len(apart) * 95 // 100]:.3f} s at most for 95 %, "
               f"{sum(one >= 0.25 for one in apart)} by 0.25 s and more.", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("corpus", type=pathlib.Path)
+    parser.add_argument("models", type=pathlib.Path, nargs="+")
+    parser.add_argument("--beams", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--peer", action="store_true")
+    parser.add_argument("--int8", action="store_true")
+    parser.add_argument("--only", default="")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        compare(arguments, {model: in_bytes(model, pathlib.Path(folder)) if arguments.int8 else model
+                            for model in arguments.models})
 
 
 main()
