@@ -22,8 +22,7 @@ namespace {
 
 #if HWY_TARGET == HWY_AVX3_DL
 
-// ---- Scores
-// --------------------------------------------------------------------------------------
+// ---- Scores -----------------------------------------------------------------------------------
 
 template <int64_t Q>
 HWY_INLINE void score_four(const RoundedScoring& s, int64_t row) {
@@ -58,8 +57,7 @@ void score(const RoundedScoring& s, Prefetch& prefetch) {
   }
 }
 
-// ---- Mixtures
-// ------------------------------------------------------------------------------------
+// ---- Mixtures ---------------------------------------------------------------------------------
 
 // Where the lanes of two interleaved rows come from: 32 + i is the second row's.
 struct Interleaving {
@@ -128,8 +126,7 @@ void mix(const RoundedMixing& m, Prefetch& prefetch) {
   for (; c < m.width; c += 32) mix_columns<Q, 2>(m, c, prefetch);
 }
 
-// ---- By number of queries
-// ------------------------------------------------------------------------
+// ---- By number of queries ---------------------------------------------------------------------
 
 void score_queries(const RoundedScoring& scoring, int64_t queries, Prefetch& prefetch) {
   constexpr std::array kScores{&score<1>, &score<2>, &score<3>, &score<4>, &score<5>, &score<6>};
