@@ -346,7 +346,17 @@ TEST_F(Cli, VerifyPrintsTheDivergence) {
 
 TEST_F(Cli, ComputeTypesAreSaid) {
   EXPECT_EQ(run("convert -m model -o bytes --weights i8").status, 0);
-  EXPECT_NE(run("inspect -m bytes").out.find("products  int8: "), std::string::npos);
+  const auto said = [&](const std::string& options, const std::string& what) {
+    return run("inspect -m bytes" + options).out.find(what) != std::string::npos;
+  };
+  EXPECT_TRUE(said("", "products  int8"));
+  EXPECT_TRUE(said(" --compute-type int8", "products  int8: "));
+  if (said("", "int8_bfloat16")) {  // where the processor has it
+    EXPECT_TRUE(said("",
+                     "is rounded to 8 bits, by 1/254 of its largest number at most; what "
+                     "attention multiplies"));
+    EXPECT_TRUE(said(" --compute-type bfloat16", "products  bfloat16: what attention multiplies"));
+  }
   EXPECT_NE(run("inspect -m model").out.find("products  float32\nweights"), std::string::npos);
   const auto json =
       nlohmann::json::parse(run("verify -m bytes speech.wav --compute-type int16 --json").out);
