@@ -57,8 +57,9 @@ std::vector<std::string> joined_arguments(int argc, char** argv) {
 void refuse_empty_numbers(CLI::App& command) {
   for (CLI::Option* option : command.get_options()) {
     const std::string type = option->get_type_name();
-    if (!type.starts_with("INT") && !type.starts_with("UINT") && !type.starts_with("FLOAT"))
+    if (!type.starts_with("INT") && !type.starts_with("UINT") && !type.starts_with("FLOAT")) {
       continue;
+    }
     option->check([](const std::string& value) -> std::string {
       return value.empty() ? "a number is missing" : "";
     });
@@ -164,8 +165,9 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
   app.add_option("--cache", options.engine.cache, "What is cached")
       ->check(CLI::IsMember({"auto", "kv", "x", "k"}))
       ->capture_default_str();
-  app.add_option("--cache-type", options.engine.cache_type,
-                 "Type of cached rows (default: f16; for k by the budget)")
+  app.add_option(
+         "--cache-type", options.engine.cache_type,
+         "Type of cached rows (default: f16, bf16 where attention is in it; for k by the budget)")
       ->check(CLI::IsMember(cache_types()));
   app.add_option(
          "--compute-type", options.engine.compute_type,

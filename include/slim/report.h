@@ -56,7 +56,7 @@ struct Inspection {
   int64_t weight_bytes = 0;  // without weights: what its matrices would take in 16 bits
   // What the cache kinds add to the weights (value maps, spill, shaping), less what they replace.
   int64_t derived_bytes = 0;
-  std::string compute_type;  // of products with i8 weights: float32 if there are none
+  std::string compute_type;  // what products and attention round to: one of compute_types()
   // Where the vocabulary product runs in integers first, and then exactly for every token that may
   // be among the likeliest (log-probabilities are off by some 1e-4, tokens never): what that adds
   // to the weights. Else 0.

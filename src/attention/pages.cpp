@@ -72,7 +72,7 @@ void PagePool::trim() {
 
 void PagePool::add_slab() {
   const int64_t count = kSlabBytes / page_bytes_;
-  const std::shared_ptr<Buffer> slab = device_.allocate(kSlabBytes);
+  const std::shared_ptr<Buffer> slab = device_.allocate(static_cast<size_t>(count * page_bytes_));
   free_.reserve(pages_.size() + static_cast<size_t>(count));
   pages_.reserve(pages_.size() + static_cast<size_t>(count));
   for (int64_t i = count - 1; i >= 0; --i) {

@@ -53,8 +53,8 @@ class PageLayout {
 };
 
 // Allocates pages of one size, and shorter ones; keeps freed ones of that size for reuse. In the
-// host's memory, after the first 4 MiB, pages of that size come by slabs of as much, which may be
-// huge pages. Thread-safe. Must outlive its tables.
+// host's memory, after the first 4 MiB or so, pages of that size come by slabs of as much, which
+// may be huge pages. Thread-safe. Must outlive its tables.
 class PagePool {
  public:
   // `row_bytes`: PageLayout::row_bytes(), if pages may end after any row; else 0.

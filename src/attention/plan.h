@@ -25,7 +25,8 @@ struct StoredLayer {
 // layer.
 struct CacheChoice {
   std::string kind = "auto";
-  std::optional<RowType> row_type = {};  // none: as usual_rows(); chosen by budget for k
+  // None: f16, or bf16 for x and encoder where attention is in it; for k chosen by budget.
+  std::optional<RowType> row_type = {};
   // The largest predicted error accepted, relative to that of kv in bf16 (1: no worse). Of the row
   // types within it the smallest is taken, then the smallest spill and rank.
   double budget = 1.0;

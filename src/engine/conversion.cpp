@@ -70,7 +70,9 @@ Conversion convert(const std::string& model, const std::string& directory,
                 "Only a model directory in safetensors that has not been converted yet can be.",
                 model);
   }
-  const PlannedModel planned = plan_model(model, files, options);
+  EngineOptions usual = options;  // a plan is for every machine, whatever this one multiplies best
+  if (usual.compute_type == "auto") usual.compute_type = "float32";
+  const PlannedModel planned = plan_model(model, files, usual);
   ModelFolder folder(directory);
   folder.copy_from(files.directory);
   folder.write(kPlanFile, write_plan(planned.plan));

@@ -41,6 +41,19 @@ void note_peak(const Model& model, std::span<const Sequence> sequences, Forecast
   stats.context_kv_bytes = peak.kv;
 }
 
+// What the next step of a forecast is made of: of finite values near the largest of 32 bits, and
+// where a forecast goes on from itself for long, it may be beyond them.
+void check_numbers(std::span<const double> values, const Forecast& before, uint64_t series) {
+  if (std::all_of(values.begin(), values.end(),
+                  [](double value) { return std::isfinite(static_cast<float>(value)); })) {
+    return;
+  }
+  throw Error(ErrorCode::bad_request,
+              "Step " + std::to_string(before.median.size() + 1) +
+                  " of the forecast is no number: it is beyond what 32 bits can hold.",
+              "series " + std::to_string(series + 1));
+}
+
 class Patches {
  public:
   Patches(const Model& model, const ForecastSetting& setting, ForecastStats& stats)
@@ -52,18 +65,19 @@ class Patches {
                            [&](double level) { return index_of(level) < series_.levels.size(); });
   }
 
-  void run(std::span<const std::vector<float>> series, std::span<Forecast> forecasts) const {
+  void run(std::span<const std::vector<float>> series, uint64_t stream,
+           std::span<Forecast> forecasts) const {
     const size_t levels = series_.levels.size();
     std::vector<std::vector<float>> contexts(series.begin(), series.end());
     std::vector<std::vector<double>> next = predict(contexts);
-    add(next, forecasts);
+    add(next, stream, forecasts);
     for (int64_t done = series_.horizon; done < setting_.horizon; done += series_.horizon) {
       if (contexts.size() == series.size()) contexts = repeated(contexts, levels);
       for (size_t i = 0; i < contexts.size(); ++i) {
         extend(contexts[i], row(next[i / levels], i % levels));
       }
       next = reduced(predict(contexts));
-      add(next, forecasts);
+      add(next, stream, forecasts);
     }
   }
 
@@ -134,7 +148,8 @@ class Patches {
     return all;
   }
 
-  void add(const std::vector<std::vector<double>>& next, std::span<Forecast> forecasts) const {
+  void add(const std::vector<std::vector<double>>& next, uint64_t stream,
+           std::span<Forecast> forecasts) const {
     for (size_t i = 0; i < next.size(); ++i) {
       const auto left = setting_.horizon - std::ssize(forecasts[i].median);
       for (int64_t t = 0; t < std::min(left, series_.horizon); ++t) {
@@ -142,6 +157,7 @@ class Patches {
         for (size_t level = 0; level < series_.levels.size(); ++level) {
           at.push_back(row(next[i], level)[static_cast<size_t>(t)]);
         }
+        check_numbers(at, forecasts[i], stream + i);
         add_value(at, forecasts[i]);
       }
     }
@@ -203,7 +219,7 @@ class Paths {
       const int64_t count = std::min(series_.horizon, setting_.horizon - done);
       const std::vector<std::vector<int32_t>> tokens = draw(sources, count, samplers);
       for (size_t i = 0; i < contexts.size(); ++i) {
-        add(tokens, i, sources[i].scale, contexts[i], forecasts[i]);
+        add(tokens, {i, stream + i}, sources[i].scale, contexts[i], forecasts[i]);
       }
     }
   }
@@ -251,16 +267,22 @@ class Paths {
     return tokens;
   }
 
-  void add(const std::vector<std::vector<int32_t>>& tokens, size_t index, float scale,
+  struct Place {
+    size_t index;     // among those foretold together
+    uint64_t series;  // among all
+  };
+
+  void add(const std::vector<std::vector<int32_t>>& tokens, const Place& place, float scale,
            std::vector<float>& context, Forecast& forecast) const {
     const auto samples = static_cast<size_t>(setting_.samples);
     for (const std::vector<int32_t>& step : tokens) {
       std::vector<double> values;
       double sum = 0;
-      for (const int32_t token : std::span(step).subspan(index * samples, samples)) {
+      for (const int32_t token : std::span(step).subspan(place.index * samples, samples)) {
         values.push_back(bins_.value(token) * scale);
         sum += values.back();
       }
+      check_numbers(values, forecast, place.series);
       std::sort(values.begin(), values.end());
       context.push_back(static_cast<float>(values[(samples - 1) / 2]));
       forecast.median.push_back(quantile_of(values, 0.5));
@@ -278,22 +300,6 @@ class Paths {
   SeriesBins bins_;
 };
 
-// Of finite values near the largest of 32 bits, and where a forecast goes on from itself for long.
-void check_numbers(const Forecast& forecast, const std::string& place) {
-  const auto finite = [](double value) { return std::isfinite(static_cast<float>(value)); };
-  for (size_t step = 0; step < forecast.median.size(); ++step) {
-    if (finite(forecast.median[step]) && finite(forecast.mean[step]) &&
-        std::all_of(forecast.quantiles.begin(), forecast.quantiles.end(),
-                    [&](const std::vector<double>& values) { return finite(values[step]); })) {
-      continue;
-    }
-    throw Error(ErrorCode::bad_request,
-                "Step " + std::to_string(step + 1) +
-                    " of the forecast is no number: it is beyond what 32 bits can hold.",
-                place);
-  }
-}
-
 }  // namespace
 
 std::vector<Forecast> foretell(const Model& model, std::span<const std::vector<float>> series,
@@ -307,12 +313,9 @@ std::vector<Forecast> foretell(const Model& model, std::span<const std::vector<f
     stats.values += forecasts[i].values;
   }
   if (spec.patch > 0) {
-    Patches(model, setting, stats).run(series, forecasts);
+    Patches(model, setting, stats).run(series, stream, forecasts);
   } else {
     Paths(model, setting, stats).run(series, stream, forecasts);
-  }
-  for (size_t i = 0; i < forecasts.size(); ++i) {
-    check_numbers(forecasts[i], "series " + std::to_string(stream + i + 1));
   }
   stats.series += std::ssize(series);
   return forecasts;

@@ -17,6 +17,7 @@ Prepared prepare(const Runtime& runtime, const std::vector<std::string>& sources
                  const TranslateOptions& options, std::vector<Translation>& out) {
   const TranslationTokens& tokens = runtime.translation_tokens();
   const Route route{options.source, options.target};
+  const std::vector<int32_t> prefix = tokens.target(options.target_prefix);
   Prepared prepared;
   for (size_t i = 0; i < sources.size(); ++i) {
     TranslationRequest request;
@@ -28,7 +29,6 @@ Prepared prepare(const Runtime& runtime, const std::vector<std::string>& sources
     }
     request.begun = tokens.begin(route);
     request.counted = static_cast<int64_t>(request.begun.size()) - 1;
-    const std::vector<int32_t> prefix = tokens.target(options.target_prefix);
     request.begun.insert(request.begun.end(), prefix.begin(), prefix.end());
     request.stream = options.first + i;
     prepared.requests.push_back(std::move(request));

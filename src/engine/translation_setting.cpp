@@ -89,7 +89,7 @@ void check_setting(const TranslationSetting& setting, const TranslateOptions& op
   check_range(static_cast<double>(setting.rules.least), 0, static_cast<double>(kNoLimit),
               "min_tokens");
   check_range(static_cast<double>(setting.most), 1, static_cast<double>(kNoLimit), "max_tokens");
-  if (options.min_tokens && options.max_tokens && *options.min_tokens > *options.max_tokens) {
+  if (options.min_tokens && setting.rules.least > setting.most) {
     throw Error(ErrorCode::bad_request, "A text cannot have more tokens at least than at most.",
                 "min_tokens");
   }

@@ -41,8 +41,8 @@ enum class Activation : uint8_t { none, relu, gelu, gelu_tanh, silu, tanh };  //
 //            What is NaN or infinite stays so.
 //   bf16:    for attention, each number is rounded to 8 bits, off by 2^-9 of itself; those below
 //            2^-126 count as zeros. attend_dense: queries, keys, values and weights (before they
-//            are divided by their sum). attend_shared, over rows of bf16 whose heads score and mix
-//            all columns and are not turned: queries and weights. All else is done in f32.
+//            are divided by their sum). Over rows of bf16 that are keys and values alike, whose
+//            heads score and mix all columns, unturned: queries and weights. All else is in f32.
 //   i8, i16: with i8 weights, row x is s q with s = max |x| / L and q the integers nearest to x /
 //   s, in f32 (see
 //            InputScale); L is 127 or 32,639. The sum of q times weight is exact for K <= 131,072,

@@ -20,6 +20,9 @@ class Encoding {
   Encoding(const Tokenizer::Parts& parts, bool specials) : parts_(parts), specials_(specials) {}
 
   std::vector<int32_t> run(std::string_view text) {
+    if (text.size() >= static_cast<size_t>(std::numeric_limits<int32_t>::max())) {
+      throw Error(ErrorCode::bad_request, "A text to encode must be shorter than 2 GiB.");
+    }
     parts_.added_before.split(
         text, specials_, [&](std::string_view piece, const AddedToken* token) {
           token == nullptr ? plain(piece, piece.data() == text.data()) : found(*token);
@@ -27,9 +30,13 @@ class Encoding {
     return std::move(ids_);
   }
 
-  // After run(). A token of the text itself counts as text even where it is special, as that of
-  // unknown characters is.
-  bool has_specials_alone() const { return specials_found_ && !text_found_; }
+  // Instead of run(). A token of the text itself counts as text even where it is special, as that
+  // of unknown characters is.
+  bool has_specials_alone(std::string_view text) {
+    looking_ = true;
+    run(text);
+    return specials_found_ && !text_found_;
+  }
 
  private:
   // Text without added tokens: runs of UTF-8 and single bytes that are none.
@@ -67,6 +74,7 @@ class Encoding {
   }
 
   void words(std::string_view piece, PiecePlace place) {
+    if (looking_ && text_found_) return;
     const size_t before = ids_.size();
     parts_.pretokenizer.each_word(piece, place, matcher_, [&](std::string_view word) {
       parts_.model->encode(word, parts_.vocabulary, scratch_, ids_);
@@ -85,6 +93,7 @@ class Encoding {
   Matcher matcher_;
   WordModel::Scratch scratch_;
   std::vector<int32_t> ids_;
+  bool looking_ = false;         // for text alone: no ids are wanted
   bool specials_found_ = false;  // in the text, as they are written
   bool text_found_ = false;      // anything else but white space
 };
@@ -96,9 +105,6 @@ Tokenizer::~Tokenizer() = default;
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, bool specials,
                                        bool add_template) const {
-  if (text.size() >= static_cast<size_t>(std::numeric_limits<int32_t>::max())) {
-    throw Error(ErrorCode::bad_request, "A text to encode must be shorter than 2 GiB.");
-  }
   std::vector<int32_t> ids = Encoding(*parts_, specials).run(text);
   if (add_template) {
     ids.insert(ids.begin(), parts_->prefix.begin(), parts_->prefix.end());
@@ -108,9 +114,7 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, bool specials,
 }
 
 bool Tokenizer::has_specials_alone(std::string_view text) const {
-  Encoding encoding(*parts_, true);
-  encoding.run(text);
-  return encoding.has_specials_alone();
+  return Encoding(*parts_, true).has_specials_alone(text);
 }
 
 std::string Tokenizer::decode(const std::vector<int32_t>& ids, bool specials) const {

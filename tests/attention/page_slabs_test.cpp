@@ -85,6 +85,23 @@ TEST(PageSlabs, GoBackWhenNoPageIsInUse) {
   EXPECT_EQ(device.allocated_bytes(), 0);
 }
 
+TEST(PageSlabs, AreAsLongAsTheirPages) {
+  constexpr int64_t kPage = kSlab / 7 / 64 * 64;
+  SizedDevice device(16 * kSlab);
+  PagePool pool(device, kPage);
+  PageTable table(pool);
+  table.reserve(21 * kPageRows);
+  EXPECT_EQ(device.allocated_bytes(), 21 * kPage);
+  for (int64_t i = 0; i < 21; ++i) {
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(table.pages()[i]) % 64, 0U);
+    std::memset(table.pages()[i], static_cast<int>(i), kPage);
+  }
+  for (int64_t i = 0; i < 21; ++i) {
+    EXPECT_EQ(table.pages()[i][0], static_cast<std::byte>(i));
+    EXPECT_EQ(table.pages()[i][kPage - 1], static_cast<std::byte>(i));
+  }
+}
+
 TEST(PageSlabs, AreNotForLargePagesNorForCards) {
   SizedDevice device(16 * kSlab);
   PagePool large(device, kSlab / 2 + 64);

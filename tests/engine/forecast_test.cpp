@@ -236,9 +236,13 @@ TEST(Forecast, GivesNoNumbersBeyondThirtyTwoBits) {
     Engine engine(model_path(name).string(), exact());
     Series large;
     for (int i = 0; i < 10; ++i) large.insert(large.end(), {3e38, -3.2e38});
-    EXPECT_TRUE(fails_with(ErrorCode::bad_request, {"series 2", "Step ", "32 bits"}, [&] {
-      engine.forecast({{1, 2, 3}, large}, {});
-    })) << name;
+    ForecastOptions rounds;  // of as many values as the model foretells at once
+    rounds.horizon = 200;
+    for (const ForecastOptions& options : {ForecastOptions(), rounds}) {
+      EXPECT_TRUE(fails_with(ErrorCode::bad_request, {"series 2", "Step ", "32 bits"}, [&] {
+        engine.forecast({{1, 2, 3}, large}, options);
+      })) << name;
+    }
   }
   Engine engine(model_path("chronos").string(), exact());
   ForecastOptions options;

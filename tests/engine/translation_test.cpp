@@ -300,6 +300,10 @@ TEST(Translation, RefusesWhatItCannotDo) {
   options.max_tokens = 5;
   options.min_tokens = 6;
   EXPECT_TRUE(refuses("x", options, {"min_tokens", "at least than at most"}));
+  options.min_tokens.reset();
+  options.target_prefix = "\xFF";
+  EXPECT_TRUE(fails_with(ErrorCode::bad_request, {"target_prefix", "not UTF-8"},
+                         [&] { engine.translate({}, options); }));
   EXPECT_TRUE(fails_with(ErrorCode::bad_request, {"cannot transcribe"},
                          [&] { engine.transcribe({"x.wav"}, {}); }));
 }

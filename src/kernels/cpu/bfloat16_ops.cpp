@@ -163,7 +163,11 @@ HWY_EXPORT(make_bfloat16_ops);
 bool has_bfloat16_ops(Target target) { return bfloat16_ops(target).mix != nullptr; }
 
 Bfloat16Ops bfloat16_ops(Target target) {
+#if HWY_ARCH_X86
   static const bool has = __builtin_cpu_supports("avx512bf16") != 0;
+#else
+  constexpr bool has = false;
+#endif
   if (!has) return {};
   Bfloat16Ops ops = pick(HWY_DISPATCH_TABLE(make_bfloat16_ops), target)();
   static_cast<Bfloat16PanelOps&>(ops) = bfloat16_panel_ops(target);
