@@ -82,19 +82,24 @@ void PagePool::add_slab() {
   }
 }
 
+void PagePool::add_page(int64_t bytes) {
+  auto page = std::make_unique<Page>();
+  page->memory = device_.allocate(static_cast<size_t>(bytes));
+  page->bytes = {page->memory->data(), page->memory->size()};
+  free_.reserve(pages_.size() + 1);  // so that release() never allocates
+  pages_.push_back(std::move(page));
+  free_.push_back(pages_.back().get());
+}
+
 PagePool::Page* PagePool::take(int64_t rows) {
   const std::lock_guard lock(mutex_);
-  const bool cut = row_bytes_ > 0 && rows < page_rows_;
   const bool many = static_cast<int64_t>(pages_.size() + 1) * page_bytes_ > kSlabBytes;
-  if (!cut && free_.empty() && many && device_.host() && 2 * page_bytes_ <= kSlabBytes) {
+  if (row_bytes_ > 0 && rows < page_rows_) {
+    add_page(rows * row_bytes_);
+  } else if (free_.empty() && many && device_.host() && 2 * page_bytes_ <= kSlabBytes) {
     add_slab();
-  } else if (cut || free_.empty()) {
-    auto page = std::make_unique<Page>();
-    page->memory = device_.allocate(static_cast<size_t>(cut ? rows * row_bytes_ : page_bytes_));
-    page->bytes = {page->memory->data(), page->memory->size()};
-    free_.reserve(pages_.size() + 1);  // so that release() never allocates
-    pages_.push_back(std::move(page));
-    free_.push_back(pages_.back().get());
+  } else if (free_.empty()) {
+    add_page(page_bytes_);
   }
   Page* page = free_.back();
   free_.pop_back();

@@ -75,6 +75,8 @@ class PagePool {
   void retain(Page* page) noexcept;
   void release(Page* page) noexcept;  // the last release makes it free
   bool shared(const Page* page) const;
+  // More free pages: one of so many bytes, or a slab of whole ones.
+  void add_page(int64_t bytes);
   void add_slab();
   void copy(std::byte* to, const std::byte* from);  // a whole page's bytes
 
