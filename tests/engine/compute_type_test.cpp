@@ -117,6 +117,19 @@ TEST_F(ComputeType, BfloatTakesItsRowsAsTheyLie) {
   }
 }
 
+// A converted model goes to other machines.
+TEST_F(ComputeType, PlansThatAreStoredDoNotDependOnTheProcessor) {
+  for (const auto& [type, expected] : {std::array{"auto", "f16"}, {"bfloat16", "bf16"}}) {
+    if (type != std::string("auto") && !has_bfloat16()) continue;
+    EngineOptions any = options(type);
+    any.cache = "auto";
+    any.cache_type = "";
+    const Conversion made = convert(path("bytes"), path("converted " + std::string(type)), any);
+    ASSERT_FALSE(made.layers.empty());
+    for (const LayerReport& layer : made.layers) EXPECT_EQ(layer.row_type, expected) << type;
+  }
+}
+
 // Of kv in f32, rounding is all that verify finds: of the encoder, too.
 TEST_F(ComputeType, VerifyMeasuresRounding) {
   write_wav(path("noise.wav"), noise(80000, 3));
