@@ -247,9 +247,10 @@ void add(const std::string& title, Time time, const Case& shape) {
 }
 
 void add_all() {
-  constexpr int64_t kShapes[][2] = {{384, 384}, {1536, 384}, {384, 1536}, {51864, 384}};
+  constexpr int64_t kShapes[][2] = {{384, 384}, {1536, 384}, {384, 1536}, {51864, 384},
+                                    {512, 512}, {2048, 512}, {512, 2048}};
   for (const auto& [outputs, depth] : kShapes) {
-    for (const int64_t rows : {1, 2, 5, 8, 12, 16, 24, 32, 64, 1500}) {
+    for (const int64_t rows : {1, 2, 5, 8, 12, 16, 24, 32, 40, 64, 1500}) {
       if (rows == 1500 && outputs == 51864) continue;  // no model does this
       for (const DType type : {DType::f32, DType::f16}) {
         add("linear/" + std::to_string(rows) + "x" + std::to_string(outputs) + "x" +
