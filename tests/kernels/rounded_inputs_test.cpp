@@ -181,6 +181,34 @@ TEST_P(RoundedInputs, ExtremeIntegers) {
   }
 }
 
+// As deep as may be: the sum is just within 32 bits, whatever its parts on the way are.
+TEST_P(RoundedInputs, DeepestInputs) {
+  constexpr int64_t kInputs = int64_t{1} << 17, kOutputs = 17;
+  const std::vector<float> scales(kOutputs, 0x1p-20F);
+  for (const int8_t w : {int8_t{127}, int8_t{-128}}) {
+    const std::vector<int8_t> weights(static_cast<size_t>(kInputs * kOutputs), w);
+    for (const int64_t tokens : {2, 18}) {
+      const TestMatrix ones =
+          TestMatrix(DType::f32, tokens, kInputs).map([](float) { return 1.0F; });
+      for (const Inputs inputs : kRounded) {
+        TestMatrix y(DType::f32, tokens, kOutputs);
+        kernels_->linear({.x = ones.view(),
+                          .weight = {reinterpret_cast<const std::byte*>(weights.data()), DType::i8,
+                                     kOutputs, kInputs, kInputs},
+                          .scale = scales.data(),
+                          .y = y.view(),
+                          .inputs = inputs});
+        const double exact = w * 0x1p-20 * kInputs;
+        for (int64_t t = 0; t < tokens; ++t) {
+          for (int64_t n = 0; n < kOutputs; ++n) {
+            EXPECT_NEAR(y.at(t, n), exact, std::fabs(exact) * 8 * kUnit) << t << ", " << n;
+          }
+        }
+      }
+    }
+  }
+}
+
 // Half steps go to the even integer, as everywhere.
 TEST_P(RoundedInputs, RoundsToNearestEven) {
   const std::vector<float> x = {127.0F, 0.5F, 1.5F, 2.5F, -0.5F, -1.5F, -2.5F, 0.49F};

@@ -1,6 +1,6 @@
 // Products of i8 weights with rounded rows. All of x is rounded once; then workers take blocks of
 // outputs: few rows are multiplied with the weight where it lies, for more of them a block is
-// packed into panels of bytes in the second-level cache. A weight is held once, as it came.
+// packed into panels in the second-level cache. A weight is held once, as it came.
 #include <algorithm>
 
 #include "base/check.h"
@@ -70,8 +70,9 @@ struct Cut {
     const int64_t outputs = round_up(product.outputs(), width);
     const bool few = product.rows() <= context.ops.few_integer_rows;
     const int64_t work = std::max<int64_t>(1, product.rows() * product.depth());
+    const int64_t panel = std::max<int64_t>(1, context.ops.panel_bytes(product.depth()));
     const int64_t fitting =
-        few ? ceil_div(kLeastProducts, work) : kPanelBytes / std::max<int64_t>(1, product.depth());
+        few ? ceil_div(kLeastProducts, work) : ceil_div(kPanelBytes, panel) * width;
     block = std::min(round_up(std::clamp(fitting, width, kBlockOutputs), width), outputs);
     block = round_up(ceil_div(outputs, ceil_div(outputs, block)), width);  // of even size
     blocks = ceil_div(outputs, block);
