@@ -1,13 +1,14 @@
 // The encoder's self-attention. A task is some queries of one head: it packs the head's keys and
 // values into panels, then takes a few queries at a time so that their scores stay in the
-// second-level cache between the three passes: score, exponentiate, mix. The division by the sum
-// comes last, on C values instead of S.
+// cache between the three passes: score, exponentiate, mix. The division by the sum comes last, on
+// C values instead of S.
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
-#include "kernels/cpu/bfloat16_ops.h"
 #include "kernels/cpu/dense.h"
 #include "kernels/cpu/distance_bias.h"
+#include "kernels/cpu/int16_panels.h"
 #include "kernels/cpu/rounding.h"
 
 namespace slim {
@@ -44,6 +45,18 @@ Head head_of(const AttendDense& dense, int64_t index) {
                                                                 static_cast<size_t>(rows))};
 }
 
+// Adds biases to a query's scores. They are scaled when they are exponentiated, and biases with
+// them.
+void add_bias(const Head& head, int64_t query, float* scores) {
+  const float unscaled = 1.0F / head.scale;
+  if (head.places.empty()) {
+    add_distance_bias(scores, head.k.rows, head.bias, unscaled, -query);
+  } else {
+    const int64_t place = head.places[static_cast<size_t>(query)];
+    add_distance_bias(scores, head.places, head.bias, unscaled, place);
+  }
+}
+
 // How many queries are taken at a time, at most.
 constexpr int64_t kMostQueries = 64;
 
@@ -67,15 +80,30 @@ class FloatProducts {
                 round_up(rows, ops_.panel_width)},
         mixed_{scores_.begin + step() * scores_.stride, round_up(width, ops_.panel_width)} {}
 
+  int64_t group() const { return ops_.row_group; }
   int64_t step() const { return 4 * ops_.row_group; }
   int64_t floats() const { return mixed_.begin + step() * mixed_.stride; }
-  const Tile& scores() const { return scores_; }
-  const Tile& mixed() const { return mixed_; }
 
   void pack(const Head& head, float* memory) const {
     ops_.pack_rows(head.k, memory);
     ops_.pack_columns(head.v, memory + values_);
   }
+  void attend(const Head& head, int64_t first, int64_t count, float* memory) const {
+    score(head.q.rows_from(first, count), memory);
+    float sums[kMostQueries];
+    check(count <= kMostQueries, "a step of queries has room for its sums");
+    for (int64_t i = 0; i < count; ++i) {
+      float* scores = scores_.row(i, memory);
+      add_bias(head, first + i, scores);
+      sums[i] = ops_.exponentiate(scores, rows_, head.scale);
+    }
+    mix(count, memory);
+    for (int64_t i = 0; i < count; ++i) {
+      ops_.scale_row(mixed_.row(i, memory), width_, 1.0F / sums[i], head.out.row<float>(first + i));
+    }
+  }
+
+ private:
   void score(const ConstMatrix& queries, float* memory) const {
     ops_.multiply_panels({.a = queries.row<float>(0),
                           .a_stride = queries.stride,
@@ -86,9 +114,6 @@ class FloatProducts {
                           .panel_stride = width_ * ops_.panel_width,
                           .tile = scores_.row(0, memory),
                           .tile_stride = scores_.stride});
-  }
-  float exponentiate(int64_t query, float scale, float* memory) const {
-    return ops_.exponentiate(scores_.row(query, memory), rows_, scale);
   }
   void mix(int64_t queries, float* memory) const {
     ops_.multiply_panels({.a = scores_.row(0, memory),
@@ -102,7 +127,6 @@ class FloatProducts {
                           .tile_stride = mixed_.stride});
   }
 
- private:
   const TargetOps& ops_;
   const int64_t rows_;
   const int64_t width_;
@@ -111,98 +135,156 @@ class FloatProducts {
   const Tile mixed_;
 };
 
-// The same in bf16: panels are half as large, and queries and weights lie apart, rounded.
-class RoundedProducts {
+// The same in integers of 16 bits, kChunkRows keys and values at a time, so that all of a tile but
+// keys and values stays in the first-level cache. What was weighed before is scaled anew where a
+// chunk's scores are larger.
+class Int16Products {
  public:
-  RoundedProducts(const CpuContext& context, int64_t rows, int64_t width)
-      : ops_(bfloat16_panel_ops(context.target)),
+  Int16Products(const CpuContext& context, int64_t rows, int64_t width)
+      : all_(context.ops),
+        ops_(int16_panel_ops(context.target)),
         rows_(rows),
         width_(width),
-        values_(round_up(rows, kRoundedPanel) * round_up(width, 2) / 2),
-        queries_{values_ + round_up(width, kRoundedPanel) * round_up(rows, 2) / 2,
-                 round_up(width, kRoundedPanel) / 2},
-        scores_{queries_.begin + kStep * queries_.stride, round_up(rows, kRoundedPanel)},
-        weights_{scores_.begin + kStep * scores_.stride, (scores_.stride + kApart) / 2},
-        mixed_{weights_.begin + kStep * weights_.stride, round_up(width, kRoundedPanel)} {}
+        depth_(key_depth(width)),
+        stride_(round_up(width, ops_.width)),
+        keys_(take((rows * depth_ + ops_.width) / 2)),
+        key_scales_(take(rows)),
+        values_(take(round_up(rows, 2) * stride_ / 2)),
+        value_scales_(take(rows)),
+        largest_scales_(take(2)),
+        queries_(take(round_up(depth_, ops_.width) * ops_.width / 2)),
+        scores_(take(kChunkRows * ops_.width)),
+        weights_(take(kChunkRows * ops_.width / 2)),
+        mixed_(take(ops_.width * stride_)),
+        biases_(take(kChunkRows * ops_.width)),
+        softmax_(take(7 * ops_.width)) {}
 
-  int64_t step() const { return kStep; }
-  int64_t floats() const { return mixed_.begin + kStep * mixed_.stride; }
-  const Tile& scores() const { return scores_; }
-  const Tile& mixed() const { return mixed_; }
+  int64_t group() const { return ops_.width; }
+  int64_t step() const { return ops_.width; }
+  int64_t floats() const { return floats_; }
 
   void pack(const Head& head, float* memory) const {
-    ops_.pack_rows(head.k, rounded(memory));
-    ops_.pack_columns(head.v, rounded(memory + values_));
+    memory[largest_scales_] =
+        ops_.pack_keys(head.k, integers(memory + keys_), memory + key_scales_);
+    memory[largest_scales_ + 1] =
+        ops_.pack_values(head.v, integers(memory + values_), memory + value_scales_);
   }
-  void score(const ConstMatrix& queries, float* memory) const {
-    for (int64_t i = 0; i < queries.rows; ++i) {
-      ops_.round(queries.row<float>(i), width_, rounded(queries_.row(i, memory)));
+
+  void attend(const Head& head, int64_t first, int64_t count, float* memory) const {
+    const Int16Softmax softmax = begin_softmax(head, first, count, memory);
+    std::fill_n(memory + mixed_, count * stride_, 0.0F);
+    for (int64_t row = 0; row < rows_; row += kChunkRows) {
+      const int64_t rows = std::min(kChunkRows, rows_ - row);
+      ops_.score({.queries = integers(memory + queries_),
+                  .keys = integers(memory + keys_) + row * depth_,
+                  .key_scales = memory + key_scales_ + row,
+                  .rows = rows,
+                  .depth = depth_,
+                  .scores = memory + scores_,
+                  .largest = largest(memory)});
+      if (head.bias.bias != nullptr) add_biases(head, {first, count}, {row, rows}, memory);
+      ops_.weigh({.largest = largest(memory),
+                  .scores = memory + scores_,
+                  .rows = rows,
+                  .value_scales = memory + value_scales_ + row,
+                  .softmax = softmax,
+                  .weights = integers(memory + weights_)});
+      ops_.mix({.weights = integers(memory + weights_),
+                .softmax = softmax,
+                .count = count,
+                .rows = rows,
+                .panels = integers(memory + values_) + row * stride_,
+                .panel_count = stride_ / ops_.width,
+                .mixed = memory + mixed_,
+                .stride = stride_});
     }
-    ops_.multiply_panels({.a = rounded(queries_.row(0, memory)),
-                          .a_stride = 2 * queries_.stride,
-                          .rows = queries.rows,
-                          .depth = round_up(width_, 2),
-                          .panels = rounded(memory),
-                          .panel_count = scores_.stride / kRoundedPanel,
-                          .tile = scores_.row(0, memory),
-                          .tile_stride = scores_.stride});
-  }
-  float exponentiate(int64_t query, float scale, float* memory) const {
-    return ops_.exponentiate(scores_.row(query, memory), rows_, scale,
-                             rounded(weights_.row(query, memory)));
-  }
-  void mix(int64_t queries, float* memory) const {
-    ops_.multiply_panels({.a = rounded(weights_.row(0, memory)),
-                          .a_stride = 2 * weights_.stride,
-                          .rows = queries,
-                          .depth = round_up(rows_, 2),
-                          .panels = rounded(memory + values_),
-                          .panel_count = mixed_.stride / kRoundedPanel,
-                          .tile = mixed_.row(0, memory),
-                          .tile_stride = mixed_.stride});
+    for (int64_t i = 0; i < count; ++i) {
+      all_.scale_row(memory + mixed_ + i * stride_, width_,
+                     memory[largest_scales_ + 1] / softmax.sums[i], head.out.row<float>(first + i));
+    }
   }
 
  private:
-  static constexpr int64_t kStep = 32;
-  // A cache line between rows of weights: else they may all lie in the same places of the cache.
-  static constexpr int64_t kApart = 32;
+  struct Range {
+    int64_t begin;
+    int64_t count;
+  };
 
-  static BFloat16* rounded(float* memory) { return reinterpret_cast<BFloat16*>(memory); }
+  static int16_t* integers(float* memory) { return reinterpret_cast<int16_t*>(memory); }
+  // Whole cache lines of a task's scratch.
+  int64_t take(int64_t floats) { return std::exchange(floats_, floats_ + round_up(floats, 16)); }
 
-  const Bfloat16PanelOps ops_;
+  // Of each query of a tile, behind what Int16Softmax has: what makes its sums scores, and the
+  // largest of a chunk's.
+  float* units(float* memory) const { return memory + softmax_ + 5 * ops_.width; }
+  float* largest(float* memory) const { return memory + softmax_ + 6 * ops_.width; }
+
+  Int16Softmax begin_softmax(const Head& head, int64_t first, int64_t count, float* memory) const {
+    constexpr float kPowers = 1.44269504F;  // of two: 1 / ln 2
+    const int64_t tile = ops_.width;
+    float* begin = memory + softmax_;
+    const Int16Softmax softmax = {begin, begin + tile, begin + 2 * tile, begin + 3 * tile,
+                                  begin + 4 * tile};
+    ops_.pack_queries(head.q.rows_from(first, count), integers(memory + queries_), units(memory));
+    for (int64_t i = 0; i < tile; ++i) {
+      float& unit = units(memory)[i];
+      unit *= memory[largest_scales_] * head.scale;
+      softmax.factors[i] = head.bias.bias == nullptr ? unit * kPowers : kPowers;
+      softmax.largest[i] = -3e38F;
+      softmax.sums[i] = 0.0F;
+    }
+    return softmax;
+  }
+
+  void add_biases(const Head& head, Range queries, Range rows, float* memory) const {
+    const auto bias_of = [&](int64_t distance) {
+      return head.bias.bias[std::clamp(distance, -head.bias.reach, head.bias.reach)];
+    };
+    float* biases = memory + biases_;
+    Int16Biases added{.scores = memory + scores_,
+                      .rows = rows.count,
+                      .units = units(memory),
+                      .biases = biases,
+                      .stride = ops_.width,
+                      .largest = largest(memory)};
+    if (head.places.empty()) {
+      // They differ by the difference of row and query alone, and lie from the largest down.
+      const int64_t farthest = rows.begin + rows.count - 1 - queries.begin;
+      for (int64_t i = 0; i < rows.count + ops_.width; ++i) biases[i] = bias_of(farthest - i);
+      added.biases = biases + rows.count - 1;
+      added.stride = -1;
+    } else {
+      const int32_t* places = head.places.data();
+      for (int64_t s = 0; s < rows.count; ++s) {
+        for (int64_t i = 0; i < ops_.width; ++i) {
+          const int64_t query = queries.begin + std::min(i, queries.count - 1);
+          biases[s * ops_.width + i] = bias_of(int64_t{places[rows.begin + s]} - places[query]);
+        }
+      }
+    }
+    ops_.add_biases(added);
+  }
+
+  const TargetOps& all_;
+  const Int16PanelOps ops_;
   const int64_t rows_;
   const int64_t width_;
-  const int64_t values_;  // their panels
-  const Tile queries_;
-  const Tile scores_;
-  const Tile weights_;
-  const Tile mixed_;
+  const int64_t depth_;
+  const int64_t stride_;  // of mixed values: whole panels
+  // Where things lie in a task's scratch, in floats.
+  int64_t floats_ = 0;
+  const int64_t keys_;
+  const int64_t key_scales_;
+  const int64_t values_;
+  const int64_t value_scales_;
+  const int64_t largest_scales_;  // of keys, and of values
+  const int64_t queries_;
+  const int64_t scores_;
+  const int64_t weights_;
+  const int64_t mixed_;
+  const int64_t biases_;
+  const int64_t softmax_;
 };
-
-template <typename Products>
-void attend_queries(const CpuContext& context, const Products& products, const Head& head,
-                    int64_t first, int64_t count, float* memory) {
-  products.score(head.q.rows_from(first, count), memory);
-  float sums[kMostQueries];
-  check(count <= kMostQueries, "a step of queries has room for its sums");
-  // Scores are scaled when they are exponentiated, and biases with them.
-  const float unscaled = 1.0F / head.scale;
-  for (int64_t i = 0; i < count; ++i) {
-    float* scores = products.scores().row(i, memory);
-    if (head.places.empty()) {
-      add_distance_bias(scores, head.k.rows, head.bias, unscaled, -(first + i));
-    } else {
-      const int64_t place = head.places[static_cast<size_t>(first + i)];
-      add_distance_bias(scores, head.places, head.bias, unscaled, place);
-    }
-    sums[i] = products.exponentiate(i, head.scale, memory);
-  }
-  products.mix(count, memory);
-  for (int64_t i = 0; i < count; ++i) {
-    context.ops.scale_row(products.mixed().row(i, memory), head.out.columns, 1.0F / sums[i],
-                          head.out.row<float>(first + i));
-  }
-}
 
 template <typename Products>
 void attend_heads(const CpuContext& context, const AttendDense& dense) {
@@ -211,7 +293,7 @@ void attend_heads(const CpuContext& context, const AttendDense& dense) {
   const Products products(context, rows, dense.q.columns / dense.heads);
   const int64_t wanted = ceil_div(kTasksPerThread * context.pool.threads(), heads);
   const int64_t most = std::max<int64_t>(1, rows / kLeastQueries);
-  const int64_t chunk = round_up(ceil_div(rows, std::min(wanted, most)), context.ops.row_group);
+  const int64_t chunk = round_up(ceil_div(rows, std::min(wanted, most)), products.group());
   const int64_t chunks = ceil_div(rows, chunk);
   ScratchSets::Lease lease(context.scratch);
 
@@ -224,8 +306,7 @@ void attend_heads(const CpuContext& context, const AttendDense& dense) {
     }
     const int64_t end = std::min(rows, (task % chunks + 1) * chunk);
     for (int64_t first = task % chunks * chunk; first < end; first += products.step()) {
-      attend_queries(context, products, head, first, std::min(products.step(), end - first),
-                     scratch);
+      products.attend(head, first, std::min(products.step(), end - first), scratch);
     }
   };
   context.pool.parallel_for(heads * chunks, 1, [&](int64_t begin, int64_t end, int worker) {
@@ -245,9 +326,7 @@ void run_attend_dense(const CpuContext& context, const AttendDense& dense) {
         "q, k, v and out have one shape");
   check(dense.places.empty() || std::ssize(dense.places) == dense.q.rows, "each row has a place");
   if (dense.q.rows == 0 || dense.q.columns == 0) return;
-  if (dense.inputs == Inputs::bf16 && has_bfloat16_ops(context.target)) {
-    return attend_heads<RoundedProducts>(context, dense);
-  }
+  if (dense.inputs == Inputs::i16) return attend_heads<Int16Products>(context, dense);
   attend_heads<FloatProducts>(context, dense);
 }
 

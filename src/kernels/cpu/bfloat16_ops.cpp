@@ -170,7 +170,6 @@ Bfloat16Ops bfloat16_ops(Target target) {
 #endif
   if (!has) return {};
   Bfloat16Ops ops = pick(HWY_DISPATCH_TABLE(make_bfloat16_ops), target)();
-  static_cast<Bfloat16PanelOps&>(ops) = bfloat16_panel_ops(target);
   return ops;
 }
 
