@@ -277,7 +277,7 @@ void add_all() {
   for (const int64_t rows : {1, 4, 16}) {
     add("grouped/" + std::to_string(rows), time_grouped, rows);
   }
-  for (const auto& [inputs, name] : {std::pair{Inputs::f32, "f32"}, {Inputs::bf16, "bf16"}}) {
+  for (const auto& [inputs, name] : {std::pair{Inputs::f32, "f32"}, {Inputs::i16, "i16"}}) {
     add(fmt::format("attend_dense/tiny/{}", name), time_attend_dense, DenseCase{1500, 6, inputs});
     add(fmt::format("attend_dense/base/{}", name), time_attend_dense, DenseCase{1500, 8, inputs});
   }
