@@ -52,10 +52,13 @@ InputRowsAttention::InputRowsAttention(const AttentionSpec& spec, const Attentio
     : ProjectedAttention(spec, with_scaled_queries(weights), kernels, 2 * spec.heads * spec.width,
                          {.keys = false}),
       format_(format(spec, rows)),
-      absorbed_(on(kernels.device(), absorbed_key(weights, spec.heads))) {}
+      absorbed_(on(kernels.device(), absorbed_key(weights, spec.heads))) {
+  require_rows(format_, kernels);
+}
 
 RowFormat InputRowsAttention::format(const AttentionSpec& spec, RowType rows) {
-  if (spec.cross || rows == RowType::i8) return standing_format(rows, spec.width);
+  const bool alone = spec.cross || rows == RowType::i16 || rows == RowType::i8;
+  if (alone) return standing_format(rows, spec.width);
   return sealed_format(rows, spec.width, Scaling::channel);
 }
 
@@ -86,7 +89,7 @@ Fit InputRowsAttention::fit_of(const AttentionSpec& spec, RowType rows) {
   fit.bytes_per_token = token_bytes(stored);
   fit.hot_bytes_per_token = hot_token_bytes(stored);
   fit.shared_rows = spec.cross;
-  fit.predicted_error = unit_roundoff(rows);
+  fit.predicted_error = unit_roundoff(rows, stored);
   return fit;
 }
 

@@ -24,7 +24,8 @@ class InputRowsAttention : public ProjectedAttention {
     return projection_bytes() + absorbed_.bytes() + weights().v.bytes();
   }
 
-  // How rows of a type are stored: integers but i8 in sealed pages, unless they are an encoder's.
+  // How rows of a type are stored: integers but i16 and i8 in sealed pages, unless they are an
+  // encoder's.
   static RowFormat format(const AttentionSpec& spec, RowType rows);
   // Why such rows cannot serve a layer, or "".
   static std::string refusal(const AttentionSpec& spec, RowType rows);

@@ -45,12 +45,12 @@ class KScheme final : public Scheme {
       fit.bytes_per_token += int64_t{sizeof(float)};
       if (stored.sealed()) fit.hot_bytes_per_token += int64_t{sizeof(float)};
     }
-    fit.predicted_error = predict(conditioning, rows);
+    fit.predicted_error = predict(spec, conditioning, rows);
     if (fit.predicted_error && !std::isfinite(*fit.predicted_error)) {
       return refused(fmt::format(
           "W_K has more than {} directions that values cannot be computed from", rows.spill));
     }
-    fit.reason = naive(rows.type) ? describe_naive(rows, conditioning)
+    fit.reason = naive(rows.type) ? describe_naive(spec, rows, conditioning)
                                   : describe(spec, rows, conditioning, fit);
     return fit;
   }
@@ -94,12 +94,13 @@ class KScheme final : public Scheme {
 
   // In terms of other kinds, whose error is the unit roundoff of their rows. Nothing more is known
   // than the worst case where the transforms have not looked.
-  static std::optional<double> predict(const Conditioning& known, const RowChoice& rows) {
+  static std::optional<double> predict(const AttentionSpec& spec, const Conditioning& known,
+                                       const RowChoice& rows) {
     for (const KeyError& key : known.key_errors) {
       if (key.rows == rows) return key.error * unit_roundoff(RowType::bf16);
     }
     if (!known.condition_k || rows.spill > 0 || rows.rank > 0) return std::nullopt;
-    return unit_roundoff(rows.type) * *known.condition_k;
+    return unit_roundoff(rows.type, KAttention::format(spec, rows)) * *known.condition_k;
   }
 
   static std::string describe(const AttentionSpec& spec, const RowChoice& rows,
@@ -112,8 +113,9 @@ class KScheme final : public Scheme {
                               *fit.predicted_error / unit_roundoff(RowType::bf16));
   }
 
-  static std::string describe_naive(const RowChoice& rows, const Conditioning& known) {
-    const double rounding = unit_roundoff(rows.type);
+  static std::string describe_naive(const AttentionSpec& spec, const RowChoice& rows,
+                                    const Conditioning& known) {
+    const double rounding = unit_roundoff(rows.type, KAttention::format(spec, rows));
     const std::string amplified =
         known.condition_k
             ? fmt::format("cond(W_K) = {}, a relative error of up to {}",

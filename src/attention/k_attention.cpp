@@ -41,6 +41,7 @@ KAttention::KAttention(const AttentionSpec& spec, const AttentionWeights& weight
       keys_(this->weights().k),
       key_bias_(scored_bias(spec, keys_.bias)),
       shaping_(shaping_of(derived_)) {
+  require_rows(format_, kernels);
   keys_.bias = Tensor();
   format_.chunked = kernels.chunked() && format_.sealed() && format_.bits >= 8;
   check(derived_.value_map.weight.size(0) == keys() && derived_.value_map.weight.size(1) == keys(),

@@ -32,7 +32,9 @@ class KvAttention final : public ProjectedAttention {
   KvAttention(const AttentionSpec& spec, const AttentionWeights& weights, RowType rows,
               Kernels& kernels)
       : ProjectedAttention(spec, weights, kernels, 2 * spec.key_heads * spec.head_width, {}),
-        rows_(kv_rows(spec, rows)) {}
+        rows_(kv_rows(spec, rows)) {
+    require_rows(rows_.keys, kernels);
+  }
 
   std::vector<RowFormat> rows() const override { return {rows_.keys, rows_.values}; }
   int64_t step_weight_bytes() const override {
@@ -74,7 +76,7 @@ class KvScheme final : public Scheme {
             .reason = fmt::format("keys and values are stored, {} numbers each", stored.keys.width),
             .bytes_per_token = stored.bytes(),
             .hot_bytes_per_token = hot_token_bytes(stored.keys) + hot_token_bytes(stored.values),
-            .predicted_error = unit_roundoff(rows.type)};
+            .predicted_error = unit_roundoff(rows.type, stored.keys)};
   }
 
   std::unique_ptr<Attention> build(const AttentionSpec& spec, const AttentionWeights& weights,

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -29,7 +30,8 @@ RowFormat sealed_format(RowType rows, int64_t width, Scaling scaling) {
 
 RowFormat standing_format(RowType rows, int64_t width) {
   if (is_float(rows)) return {float_type(rows), width};
-  return {rows == RowType::i8 ? DType::i8 : DType::i16, width};
+  if (rows == RowType::i16) return {DType::i16, width};
+  return {rows == RowType::i8 ? DType::i8 : DType::i32, width};
 }
 
 int64_t token_bytes(const RowFormat& format) {
@@ -51,6 +53,11 @@ double unit_roundoff(RowType rows) {
     default:
       return 1.0 / (std::ldexp(1.0, bits_of(rows)) - 2.0);
   }
+}
+
+double unit_roundoff(RowType rows, const RowFormat& format) {
+  if (format.sealed() || format.type != DType::i16) return unit_roundoff(rows);
+  return std::max(unit_roundoff(rows), std::sqrt(static_cast<double>(format.width)) / 92000.0);
 }
 
 std::string refuse_format(RowType rows, const RowFormat& format) {
@@ -75,6 +82,12 @@ void require_buildable(const std::string& refusal, std::string_view kind) {
   if (refusal.empty()) return;
   throw Error(ErrorCode::unsupported_model,
               fmt::format("The cache kind {} cannot hold this layer: {}.", kind, refusal));
+}
+
+void require_rows(const RowFormat& format, const Kernels& kernels) {
+  if (format.sealed() || format.type != DType::i16 || kernels.takes(Inputs::i16)) return;
+  throw Error(ErrorCode::unsupported_model,
+              fmt::format("Rows of i16 that stand alone cannot be had on {}.", kernels.name()));
 }
 
 std::string scientific(double value) { return fmt::format("{:.1e}", value); }

@@ -12,7 +12,7 @@ namespace slim {
 bool is_float(RowType rows);
 
 // How a kind stores rows of `width` numbers. Integers: in sealed pages (self-attention), or, where
-// rows stand alone, i8 in groups of 32 (the others give a format that refuse_format() refuses).
+// rows stand alone, i16 and i8 (the others give a format that refuse_format() refuses).
 RowFormat sealed_format(RowType rows, int64_t width, Scaling scaling);
 RowFormat standing_format(RowType rows, int64_t width);
 
@@ -24,6 +24,9 @@ int64_t hot_token_bytes(const RowFormat& format);
 // f16 2^-11, bf16 2^-8); for b bits of fixed point 1 / (2^b - 2), relative to the largest number
 // that shares its scale.
 double unit_roundoff(RowType rows);
+// The same of a format; of i16 rows that stand alone, half a scale relative to the root mean square
+// of the row, where its norm sets the scale: sqrt(width) / 92,000.
+double unit_roundoff(RowType rows, const RowFormat& format);
 
 // Why no such rows exist, or "" if they do.
 std::string refuse_format(RowType rows, const RowFormat& format);
@@ -31,6 +34,8 @@ std::string refuse_format(RowType rows, const RowFormat& format);
 // A refusal in Fit's terms, and as the Error of build(): both give the same reason.
 Fit refused(std::string reason);
 void require_buildable(const std::string& refusal, std::string_view kind);
+// Throws Error{unsupported_model} where a device has no such rows.
+void require_rows(const RowFormat& format, const Kernels& kernels);
 
 // "2.4e+06": a number in a reason.
 std::string scientific(double value);

@@ -1,7 +1,8 @@
 // RowType: what users call the type of cached rows (--cache-type). A kind says which row formats it
 // stores for each: f32, f16, bf16 stand alone; i16 to i4 are sealed pages with a scale per channel
-// (k, x, and the keys of kv; its values have groups of 32 along a row), except that i8 rows of x,
-// encoder and cross attention are groups of 32 that stand alone.
+// (k, x, and the keys of kv; its values have groups of 32 along a row), except that rows of x,
+// encoder and cross attention stand alone if they are i16, with one scale a row, or i8, in groups
+// of 32. (A card has no i16 rows that stand alone.)
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// The specification of row rounding: round to nearest even for the floats; for i8 what the group
-// shares first, then each element to nearest even.
+// The specification of row rounding: round to nearest even for the floats; for i8 and i16 what the
+// group, or the row, shares first, then each element to nearest even.
 #include "tensor/row_format.h"
 
 #include <algorithm>
@@ -41,7 +41,45 @@ SharedScale scale_of(const float* values) {
   return group_scale(lowest, highest);
 }
 
+void encode_integers(const float* values, int64_t width, std::byte* row, int64_t bytes) {
+  float largest = 0.0F;
+  double parts[kSquareParts] = {};
+  for (int64_t i = 0; i < width; ++i) {
+    const double value = values[i];
+    parts[i % kSquareParts] += value * value;  // which is exact
+    largest = std::max(largest, std::fabs(values[i]));
+  }
+  for (int64_t half = kSquareParts / 2; half > 0; half /= 2) {
+    for (int64_t i = 0; i < half; ++i) parts[i] += parts[i + half];
+  }
+  const float scale = integer_scale(largest, parts[0]);
+  std::memset(row, 0, static_cast<size_t>(bytes));
+  std::memcpy(row + 2 * width, &scale, sizeof(scale));
+  if (!(scale > 0.0F)) return;  // 0 * NaN is NaN
+  for (int64_t i = 0; i < width; ++i) {
+    const auto integer = static_cast<int16_t>(std::nearbyintf(values[i] / scale));
+    std::memcpy(row + 2 * i, &integer, 2);
+  }
+}
+
+void decode_integers(const std::byte* row, int64_t width, float* values) {
+  float scale;
+  std::memcpy(&scale, row + 2 * width, sizeof(scale));
+  for (int64_t i = 0; i < width; ++i) {
+    int16_t integer;
+    std::memcpy(&integer, row + 2 * i, 2);
+    values[i] = to_float(integer) * scale;
+  }
+}
+
 }  // namespace
+
+float integer_scale(float largest, double squares) {
+  if (!std::isfinite(squares)) return std::numeric_limits<float>::quiet_NaN();
+  if (largest < 0x1p-110F) return 0.0F;
+  return static_cast<float>(
+      std::max(std::sqrt(squares) / 46000.0, static_cast<double>(largest) / 32767.0));
+}
 
 SharedScale group_scale(float lowest, float highest, int largest) {
   // Halved before they are added, so that the largest floats do not overflow; toward zero for the
@@ -92,6 +130,8 @@ void encode_row(const RowFormat& format, const float* values, std::byte* row) {
         std::memcpy(row + width + width / kGroupSize * 2 + 2 * g, &shared.middle, 2);
       }
       return;
+    case DType::i16:
+      return encode_integers(values, width, row, format.bytes());
     default:
       fail_visit(format.type);
   }
@@ -99,6 +139,7 @@ void encode_row(const RowFormat& format, const float* values, std::byte* row) {
 
 void decode_row(const RowFormat& format, const std::byte* row, float* values) {
   const int64_t width = format.width;
+  if (format.type == DType::i16) return decode_integers(row, width, values);
   if (format.type != DType::i8) {
     visit(format.type, [&](auto tag) {
       using T = typename decltype(tag)::type;

@@ -10,20 +10,23 @@
 //                    because they need range, not digits: what their rounding leaves is in the
 //                    bytes. The middle is worth it: on Whisper tiny.en the KL of x and encoder rows
 //                    is 1.2e-5 with it and 3.2e-5 without, for 6 % more bytes.
+//   i16:             width signed integers of 16 bits, then their f32 scale, then zeros up to a
+//                    multiple of 64 bytes; an element is integer * scale, off by half a scale (and
+//                    f32 rounding). For products of integers: see integer_scale().
 //
 // Sealed rows (bits > 0) are written a whole page at a time, from kPageRows rows of f32: fixed
 // point with shared scales. Fixed point, because error in V depends on absolute error in K and
 // floating point spends bits on exponents (docs/slim-attention.md). An element is a signed integer
-// n, |n| < 2^(bits-1), stored as the unsigned n + 2^(bits-1) (i16: as itself), cut into bit planes,
-// the highest bits first: 16 | 8 + 4 = 12 | 8 + 2 = 10 | 8 | 4 + 2 = 6 | 4 + 1 = 5 | 4. A bit plane
-// of b bits holds kPageRows rows of width * b / 8 bytes; element j of a row is its bits [j*b,
-// (j+1)*b) in little-endian order. The planes follow one another; then come the scales:
+// n, |n| < 2^(bits-1), stored as the unsigned n + 2^(bits-1) (of 16 bits: as itself), cut into bit
+// planes, the highest bits first: 16 | 8 + 4 = 12 | 8 + 2 = 10 | 8 | 4 + 2 = 6 | 4 + 1 = 5 | 4. A
+// bit plane of b bits holds kPageRows rows of width * b / 8 bytes; element j of a row is its bits
+// [j*b, (j+1)*b) in little-endian order. The planes follow one another; then come the scales:
 //   Scaling::channel  width bf16 scales, then, below 16 bits, width bf16 middles: the value is
 //                     u * scale[j] + offset[j] where u is the number as stored, without sign, and
 //                     offset = middle - 2^(bits-1) * scale; the products are exact, offset and sum
 //                     round to f32. (Past 1.5e38 they overflow.) A middle halves the KL for 0.8 %
 //                     of kv's bytes in bf16, as keys lie to one side of zero
-//                     (docs/slim-attention.md). i16 has digits to spare and no middles: n *
+//                     (docs/slim-attention.md). 16 bits have digits to spare and no middles: n *
 //                     scale[j], exact.
 //   Scaling::group    per row, width / 32 bf16 scales then width / 32 bf16 middles, as in i8 rows:
 //                     value = n * scale[g] + middle[g]
@@ -60,8 +63,9 @@ struct RowFormat {
   constexpr bool sealed() const { return bits > 0; }
   // Of one row that stands alone.
   constexpr int64_t bytes() const {
-    const int64_t scales = type == DType::i8 ? width / kGroupSize * 4 : 0;
-    return width * size_of(type) + scales;
+    const int64_t elements = width * size_of(type);
+    if (type == DType::i16) return (elements + 4 + 63) / 64 * 64;
+    return type == DType::i8 ? elements + width / kGroupSize * 4 : elements;
   }
   // Whether sealed rows have middles beside their scales.
   constexpr bool centred() const { return scaling == Scaling::group || bits < 16; }
@@ -80,7 +84,7 @@ struct RowFormat {
   constexpr RowFormat hot() const { return {DType::f32, width, 0, Scaling::channel}; }
   // Whether this type can hold rows of this width at all.
   constexpr bool valid() const {
-    if (width <= 0 || type > DType::i8) return false;
+    if (width <= 0 || type > DType::i16) return false;
     const bool grouped = sealed() ? scaling == Scaling::group : type == DType::i8;
     if (grouped && width % kGroupSize != 0) return false;
     if (!sealed()) return true;
@@ -100,9 +104,19 @@ struct SharedScale {
 // From the lowest and highest value: the scale is the larger distance from the middle / `largest`.
 // Not finite if one of these is not: then the whole group decodes to NaN.
 SharedScale group_scale(float lowest, float highest, int largest = 127);
-// Of a channel of sealed rows: as a group's; of i16 the middle is 0 and the scale the smallest bf16
-// not below the largest magnitude / 32767.
+// Of a channel of sealed rows: as a group's; of 16 bits the middle is 0 and the scale the smallest
+// bf16 not below the largest magnitude / 32767.
 SharedScale channel_scale(float lowest, float highest, int bits);
+
+// The scale of numbers rounded to i16, from the largest magnitude of those that are not NaN and the
+// sum of all squares: the larger of largest / 32767 and sqrt(squares) / 46000. Then the integers of
+// n < 400,000 numbers have a norm of at most 46000 + sqrt(n) / 2 < 2^15.5, so that all sums of
+// products of two such vectors stay below 2^31 (Cauchy and Schwarz). 0, for integers 0, if all are
+// below 2^-110; NaN, for integers 0, if one is not finite.
+float integer_scale(float largest, double squares);
+// `squares` is summed in as many parts, of every so many columns each; halves of the parts are then
+// added, until one is left.
+constexpr int64_t kSquareParts = 16;
 
 // Converts `width` floats into one row that stands alone at `row`, and back. The rounding every
 // device reproduces.

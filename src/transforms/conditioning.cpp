@@ -69,6 +69,9 @@ double shape_errors(const ExactShaping& shaping, std::vector<double>& variances)
 }  // namespace
 
 double relative_noise(const RowFormat& format) {
+  if (!format.sealed() && format.type == DType::i16) {
+    return std::sqrt(static_cast<double>(format.width)) / 46000.0 / std::sqrt(12.0);
+  }
   if (!format.sealed() && format.type != DType::i8) {
     return 0.189 * std::ldexp(1.0, 1 - significant_bits(format.type));
   }

@@ -256,8 +256,8 @@ TEST(Plan, RefusesUnknownNames) {
   EXPECT_EQ(error.code(), ErrorCode::bad_request);
   EXPECT_TRUE(contains(error.text(), "auto, kv, x, k"));
   // Encoder rows are written once, and never sealed.
-  EXPECT_TRUE(contains(refusal(tiny(), {.kind = "kv", .row_type = RowType::i16}).text(),
-                       "i16 rows are sealed a page at a time"));
+  EXPECT_TRUE(contains(refusal(tiny(), {.kind = "kv", .row_type = RowType::i12}).text(),
+                       "i12 rows are sealed a page at a time"));
   EXPECT_EQ(row_type("i10"), RowType::i10);
   EXPECT_EQ(bits_of(RowType::i5), 5);
   EXPECT_THROW(row_type("i7"), Error);

@@ -56,6 +56,9 @@ TEST(RowFormat, CountsBytes) {
   EXPECT_EQ((RowFormat{DType::f16, 3}.bytes()), 6);
   EXPECT_EQ((RowFormat{DType::bf16, 5}.bytes()), 10);
   EXPECT_EQ((RowFormat{DType::i8, 64}.bytes()), 72);
+  EXPECT_EQ((RowFormat{DType::i16, 64}.bytes()), 192);
+  EXPECT_EQ((RowFormat{DType::i16, 30}.bytes()), 64);
+  EXPECT_EQ((RowFormat{DType::i16, 31}.bytes()), 128);
 }
 
 TEST(RowFormat, KnowsWhatItCanHold) {
@@ -64,7 +67,8 @@ TEST(RowFormat, KnowsWhatItCanHold) {
   EXPECT_FALSE((RowFormat{DType::i8, 33}.valid()));
   EXPECT_FALSE((RowFormat{DType::f32, 0}.valid()));
   EXPECT_FALSE((RowFormat{DType::f32, -4}.valid()));
-  EXPECT_FALSE((RowFormat{DType::i16, 32}.valid()));
+  EXPECT_TRUE((RowFormat{DType::i16, 31}.valid()));
+  EXPECT_FALSE((RowFormat{DType::i16, 32, 8}.valid()));
   EXPECT_FALSE((RowFormat{DType::i32, 32}.valid()));
 }
 
@@ -89,7 +93,7 @@ TEST(RowFormat, FloatRowsAreTheConversions) {
 
 TEST(RowFormat, OddAddressesAreFine) {
   const Floats values = normal(32, 1.0F);
-  for (const DType type : {DType::f32, DType::f16, DType::bf16, DType::i8}) {
+  for (const DType type : {DType::f32, DType::f16, DType::bf16, DType::i8, DType::i16}) {
     const RowFormat format{type, 32};
     std::vector<std::byte> row(static_cast<size_t>(format.bytes()) + 1);
     encode_row(format, values.data(), row.data() + 1);
@@ -201,11 +205,98 @@ TEST(RowFormat, Int8AnInfinityIsNeverFinite) {
   }
 }
 
+struct Integers {
+  explicit Integers(const Floats& values) : numbers(values.size()) {
+    const auto row = encoded({DType::i16, std::ssize(values)}, values);
+    const size_t bytes = 2 * values.size();
+    std::memcpy(numbers.data(), row.data(), bytes);
+    std::memcpy(&scale, row.data() + bytes, sizeof(scale));
+    for (size_t at = bytes + 4; at < row.size(); ++at) EXPECT_EQ(row[at], std::byte{0}) << at;
+  }
+  double norm() const {
+    double squares = 0.0;
+    for (const int16_t number : numbers) squares += double{1} * number * number;
+    return std::sqrt(squares);
+  }
+  std::vector<int16_t> numbers;
+  float scale = 0.0F;
+};
+
+double norm_of(const Floats& values) {
+  double squares = 0.0;
+  for (const float value : values) squares += static_cast<double>(value) * value;
+  return std::sqrt(squares);
+}
+
+// The scale is that of the norm or of the largest number; an element is off by half of it, but for
+// the last bits of a float's quotient and product (32767 * 2^-23 of a scale).
+TEST(RowFormat, Int16IsWithinHalfAScale) {
+  for (const int64_t width : {1, 7, 31, 32, 65, 128, 1280}) {
+    for (const float size : {1e-30F, 1e-3F, 1.0F, 1e4F, 1e30F, 1e37F}) {
+      for (const bool spike : {false, true}) {
+        Floats values = normal(width, size);
+        if (spike) values.back() = 30.0F * size;
+        const Integers integers(values);
+        float largest = 0.0F;
+        for (const float value : values) largest = std::max(largest, std::fabs(value));
+        const double exact = std::max(norm_of(values) / 46000.0, largest / 32767.0);
+        EXPECT_NEAR(integers.scale / exact, 1.0, 0x1p-23) << width << ", " << size;
+        EXPECT_LE(integers.norm(), 46000.0 * (1.0 + 0x1p-20) + std::sqrt(double(width)) / 2.0);
+        const Floats back = round_trip({DType::i16, width}, values);
+        for (size_t i = 0; i < values.size(); ++i) {
+          ASSERT_LE(std::abs(int{integers.numbers[i]}), 32767);
+          ASSERT_LE(std::fabs(back[i] - values[i]), integers.scale * 0.51F) << i;
+          ASSERT_EQ(back[i], integers.numbers[i] * integers.scale) << i;
+        }
+      }
+    }
+  }
+}
+
+TEST(RowFormat, Int16ProductsStayWithin32Bits) {
+  for (const int64_t width : {1, 2, 3, 32, 1280, 100000}) {
+    for (const bool even : {false, true}) {
+      Floats values(static_cast<size_t>(width), even ? 1.0F : 0.0F);
+      values[0] = 1.0F;
+      const double norm = Integers(values).norm();
+      EXPECT_LT(norm * norm, 0x1p31) << width;
+      EXPECT_GT(norm, 32766.0) << width;
+    }
+  }
+}
+
+TEST(RowFormat, Int16RoundsTiesToEven) {
+  const Floats back = round_trip({DType::i16, 5}, {32767.0F, 0.5F, 1.5F, -2.5F, -0.0F});
+  EXPECT_EQ(back, (Floats{32767.0F, 0.0F, 2.0F, -2.0F, 0.0F}));
+}
+
+TEST(RowFormat, Int16OfNothingIsZero) {
+  for (const float tiny : {0.0F, 1e-45F, 1e-38F, 0x1.FFFFFEp-111F}) {
+    const Integers integers(Floats(40, tiny));
+    EXPECT_EQ(integers.scale, 0.0F) << tiny;
+    EXPECT_EQ(integers.norm(), 0.0) << tiny;
+  }
+  EXPECT_GT(Integers(Floats(40, 0x1p-110F)).scale, std::numeric_limits<float>::min());
+}
+
+TEST(RowFormat, Int16WhatIsNotFinitePoisonsItsRow) {
+  for (const float bad : {kNaN, kInfinity, -kInfinity}) {
+    for (const size_t at : {0U, 15U, 33U}) {
+      Floats values(34, 1e38F);
+      values[at] = bad;
+      EXPECT_EQ(Integers(values).norm(), 0.0) << at;
+      for (const float value : round_trip({DType::i16, 34}, values)) {
+        EXPECT_TRUE(std::isnan(value)) << at;
+      }
+    }
+  }
+}
+
 TEST(RowFormat, OtherTypesAreBugs) {
   std::byte row[128];
   float values[32] = {};
-  EXPECT_TRUE(fails_with(ErrorCode::internal, {"i16"}, [&] {
-    encode_row({DType::i16, 32}, values, row);
+  EXPECT_TRUE(fails_with(ErrorCode::internal, {"i32"}, [&] {
+    encode_row({DType::i32, 32}, values, row);
   }));
   EXPECT_TRUE(fails_with(ErrorCode::internal, {"i32"}, [&] {
     decode_row({DType::i32, 32}, row, values);

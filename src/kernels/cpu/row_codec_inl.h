@@ -13,7 +13,12 @@
 #define SLIM_KERNELS_CPU_ROW_CODEC_INL_H
 #endif
 
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
 #include "hwy/highway.h"
+#include "kernels/cpu/lanes_inl.h"
 #include "kernels/cpu/sealed_codec_inl.h"
 #include "kernels/cpu/vector_math_inl.h"
 #include "tensor/row_format.h"
@@ -52,6 +57,26 @@ inline void decode_groups(const std::byte* page, const RowFormat& format, const 
   }
 }
 
+// A region of i16 rows.
+inline void decode_integers(const std::byte* page, const RowFormat& format, const Region& region,
+                            const RegionFloats& to) {
+  const hn::Rebind<int16_t, Floats> halves;
+  for (int64_t s = region.first; s < region.last; ++s) {
+    const std::byte* row = page + s * format.bytes();
+    const auto* integers = reinterpret_cast<const int16_t*>(row);
+    float scale;
+    std::memcpy(&scale, row + 2 * format.width, sizeof(scale));
+    const Vector by = hn::Set(Floats(), scale);
+    float* out = to.data + (s - region.first) * to.stride - region.begin;
+    int64_t i = region.begin;
+    for (; i + kLanes <= region.end; i += kLanes) {
+      const auto whole = hn::PromoteTo(Ints(), hn::LoadU(halves, integers + i));
+      hn::StoreU(hn::Mul(hn::ConvertTo(Floats(), whole), by), Floats(), out + i);
+    }
+    for (; i < region.end; ++i) out[i] = to_float(integers[i]) * scale;
+  }
+}
+
 // A region of rows of T.
 template <typename T>
 void decode_elements(const std::byte* page, const RowFormat& format, const Region& region,
@@ -77,6 +102,7 @@ inline int64_t decode_grain(const RowFormat& format) {
 inline void decode(const RowFormat& format, const std::byte* page, const Region& region,
                    const RegionFloats& to) {
   if (format.sealed()) return open_sealed(format, page, region, to);
+  if (format.type == DType::i16) return decode_integers(page, format, region, to);
   visit(format.type, [&](auto tag) {
     using T = typename decltype(tag)::type;
     if constexpr (std::is_same_v<T, int8_t>) {
@@ -152,12 +178,71 @@ inline bool encode_groups(const float* values, int64_t width, std::byte* row) {
   return true;
 }
 
+// integer_scale() of `width` numbers.
+inline float scale_of_integers(const float* values, int64_t width) {
+  const hn::CappedTag<double, 8> d;
+  const hn::Rebind<float, decltype(d)> f;
+  constexpr int64_t kStep = hn::MaxLanes(d);
+  constexpr int64_t kSums = kSquareParts / kStep;
+  auto largest = hn::Zero(f);
+  hn::Vec<decltype(d)> sums[kSums];
+  for (auto& sum : sums) sum = hn::Zero(d);
+  int64_t i = 0;
+  for (; i + kSquareParts <= width; i += kSquareParts) {
+    for (int64_t v = 0; v < kSums; ++v) {
+      const auto value = hn::LoadU(f, values + i + v * kStep);
+      const auto wide = hn::PromoteTo(d, value);
+      largest = hn::Max(largest, hn::Abs(value));
+      sums[v] = hn::MulAdd(wide, wide, sums[v]);  // squares are exact
+    }
+  }
+  double parts[kSquareParts];
+  for (int64_t v = 0; v < kSums; ++v) hn::StoreU(sums[v], d, parts + v * kStep);
+  float most = hn::GetLane(hn::MaxOfLanes(f, largest));
+  for (; i < width; ++i) {
+    const double value = values[i];
+    parts[i % kSquareParts] += value * value;
+    most = std::max(most, std::fabs(values[i]));
+  }
+  for (int64_t half = kSquareParts / 2; half > 0; half /= 2) {
+    for (int64_t p = 0; p < half; ++p) parts[p] += parts[p + half];
+  }
+  return integer_scale(most, parts[0]);
+}
+
+// The integers of `width` numbers and their scale.
+inline float round_to_integers(const float* values, int64_t width, int16_t* to) {
+  const Floats f;
+  const hn::Rebind<int16_t, Floats> halves;
+  const float scale = scale_of_integers(values, width);
+  if (!(scale > 0.0F)) {
+    std::fill_n(to, width, int16_t{0});
+    return scale;
+  }
+  const Vector step = hn::Set(f, scale);
+  int64_t i = 0;
+  for (; i + kLanes <= width; i += kLanes) {
+    const auto whole = hn::NearestInt(hn::Div(load(values + i), step));
+    hn::StoreU(hn::DemoteTo(halves, whole), halves, to + i);
+  }
+  for (; i < width; ++i) to[i] = static_cast<int16_t>(std::nearbyintf(values[i] / scale));
+  return scale;
+}
+
+inline void encode_integers(const RowFormat& format, const float* values, std::byte* row) {
+  const int64_t end = 2 * format.width;
+  const float scale = round_to_integers(values, format.width, reinterpret_cast<int16_t*>(row));
+  std::memset(row + end, 0, static_cast<size_t>(format.bytes() - end));
+  std::memcpy(row + end, &scale, sizeof(scale));
+}
+
 inline void encode(const RowFormat& format, const float* values, std::byte* row) {
   if constexpr (kVectorCodec) {
     const int64_t width = format.width;
     if (format.type == DType::f16) return encode_elements(values, width, to_half, row);
     if (format.type == DType::bf16) return encode_elements(values, width, to_bfloat16, row);
     if (format.type == DType::i8 && encode_groups(values, width, row)) return;
+    if (format.type == DType::i16) return encode_integers(format, values, row);
   }
   encode_row(format, values, row);
 }
