@@ -3,6 +3,7 @@
 //   cross/MODEL/sequences/ROWS   one decoding step of cross attention, 1500 rows a sequence, at the
 //                                shapes of Whisper tiny, base and large: "encoder" scores and mixes
 //                                whole rows that are read once, "kv" columns of keys and values
+//   beams/MODEL/encoder_TYPE     the same of five beams over one sequence's rows
 //   self/WIDTH/context/ROWS      one layer's decoding step of a language model of 32 heads: "k"
 //                                turns and scores its columns and mixes whole rows with 16 columns
 //                                of spill, from sealed pages; "kv" the standard cache, turned too
@@ -40,6 +41,7 @@ struct Shape {
 
   static constexpr int64_t kSpill = 16;
   bool pair() const { return kind == Kind::kv; }
+  bool causal() const { return tokens > 1 && kind != Kind::encoder; }
   int64_t width() const { return heads * head_width + (kind == Kind::k ? kSpill : 0); }
   int64_t key_width() const { return kind == Kind::encoder ? width() : head_width; }
   int64_t value_width() const { return pair() ? head_width : width(); }
@@ -145,12 +147,13 @@ void time_attend(benchmark::State& state, const std::string& name, int threads,
                 .value_width = shape.value_width(),
                 .value_stride = shape.pair() ? shape.head_width : 0,
                 .scale = 1.0F / std::sqrt(static_cast<float>(shape.head_width)),
-                .causal = shape.tokens > 1};
+                .causal = shape.causal(),
+                .inputs = rows.keys.format.type == DType::i16 ? Inputs::i16 : Inputs::f32};
   if (shape.turned) attend.rotations = rotations;
   for (auto _ : state) {
     shape.pair() ? kernels->attend_pair(attend) : kernels->attend_shared(attend);
   }
-  const int64_t seen = shape.tokens > 1 ? shape.rows / 2 : shape.rows;
+  const int64_t seen = shape.causal() ? shape.rows / 2 : shape.rows;
   const double products = static_cast<double>(tokens * seen * shape.heads) *
                           static_cast<double>(shape.key_width() + shape.value_width());
   const auto rate = benchmark::Counter::kIsIterationInvariantRate;
@@ -207,7 +210,7 @@ void add_cross() {
   for (const Model& model : {Model{"tiny", 6}, Model{"base", 8}, Model{"large", 20}}) {
     for (const int64_t sequences : {1, 16, 64}) {
       for (const bool pair : {false, true}) {
-        for (const DType type : {DType::f32, DType::f16, DType::bf16, DType::i8}) {
+        for (const DType type : {DType::f32, DType::f16, DType::bf16, DType::i8, DType::i16}) {
           add_attend("cross/" + std::string(model.name) + "/" + std::to_string(sequences) +
                          (pair ? "/kv_" : "/encoder_") + std::string(name_of(type)),
                      {.sequences = sequences,
@@ -217,6 +220,14 @@ void add_cross() {
                       .values = {type}});
         }
       }
+    }
+    for (const DType type : {DType::f16, DType::i8, DType::i16}) {
+      add_attend("beams/" + std::string(model.name) + "/encoder_" + std::string(name_of(type)),
+                 {.tokens = 5,
+                  .heads = model.heads,
+                  .kind = Shape::Kind::encoder,
+                  .keys = {type},
+                  .values = {type}});
     }
   }
 }

@@ -39,14 +39,16 @@ enum class Activation : uint8_t { none, relu, gelu, gelu_tanh, silu, tanh };  //
 //            or to 16 bits beside bf16 and block weights. Only where there are many rows, whatever
 //            the weights but f32. For attention: queries, keys, values and weights of many tokens.
 //            What is NaN or infinite stays so.
-//   bf16:    for attention, each number is rounded to 8 bits, off by 2^-9 of itself; those below
-//            2^-126 count as zeros. attend_dense: queries, keys, values and weights (before they
-//            are divided by their sum). Over rows of bf16 that are keys and values alike, whose
-//            heads score and mix all columns, unturned: queries and weights. All else is in f32.
-//   i8, i16: with i8 weights, row x is s q with s = max |x| / L and q the integers nearest to x /
-//   s, in f32 (see
-//            InputScale); L is 127 or 32,639. The sum of q times weight is exact for K <= 131,072,
-//            which is the most there may be.
+//   bf16:    no kernels take it.
+//   i16:     for attention. attend_dense: queries, keys, values and weights (cpu/int16_panels.h).
+//            Over rows of i16 that are keys and values alike, whose heads score and mix all
+//            columns, unturned: queries are rounded as rows are (integer_scale() of
+//            tensor/row_format.h), off by half a scale; weights times the scales of their rows are,
+//            64 rows at a time, off by 2^-17 of what these weigh or 2^-16 of the largest
+//            (cpu/int16_rows.h). Sums of products are exact. All else is in f32.
+//   i8, i16: for products with i8 weights, row x is s q with s = max |x| / L and q the integers
+//            nearest to x / s, in f32 (see InputScale); L is 127 or 32,639. The sum of q times
+//            weight is exact for K <= 131,072, which is the most there may be.
 // There each number of a row is off by s / 2 and f32 rounding, and a product by (s / 2) sum_k
 // |weight[n, k]|: s / 2 is a 254th or 65,278th of the row's largest number. A row with a NaN or
 // infinity gives NaN alone; one without a number of 2^-110 or more counts as zeros.
@@ -180,7 +182,7 @@ struct AttendDense {
   // p: [batch * S], where each row stands in its run, which has gaps (Chronos: values that are
   // missing); or none: row after row.
   std::span<const int32_t> places = {};
-  Inputs inputs = Inputs::f32;  // or f16, bf16
+  Inputs inputs = Inputs::f32;  // or f16, i16
 };
 
 // Where one plane of paged rows lies: it starts at `offset` in each page. Row s that stands alone
@@ -272,7 +274,7 @@ struct Attend {
   Matrix lse = {};       // [T, H] f32: log of the sum of exp(score); or no rows: not wanted
   bool merge = false;    // mixed and lse hold the result over other rows, and get that over both
   bool keep_lse = true;  // of a merge: else lse may hold anything afterwards
-  Inputs inputs = Inputs::f32;  // or f16, bf16
+  Inputs inputs = Inputs::f32;  // or f16, i16
 };
 
 // y[t] = x[t] - log(sum exp(x[t])), over each row.
@@ -336,8 +338,8 @@ class Kernels {
   // Whether sealed planes with Scaling::channel should be chunked, from 8 bits up. (Others do not
   // read such planes but for the reference.)
   virtual bool chunked() const { return false; }
-  // Whether products, or of bf16 attention, heed these Inputs; of i8, whether embeddings take such
-  // tables, too.
+  // Whether products, or attention, heed these Inputs; of i8, whether embeddings take such tables,
+  // too; of i16, whether there are rows of i16 that stand alone.
   virtual bool takes(Inputs inputs) const { return inputs == Inputs::f32; }
   // How much of a prompt is best done at a time.
   struct PromptSizes {

@@ -355,6 +355,7 @@ TEST_P(AttendFeatures, EveryFeatureOfEveryKind) {
 TEST_P(AttendFeatures, EveryFormatOfEveryKind) {
   const std::vector<Features> features = all_features();
   std::vector<RowFormat> formats = {{DType::f32}, {DType::f16}, {DType::bf16}, {DType::i8}};
+  if (has_rows(*kernels_, DType::i16)) formats.push_back({DType::i16});
   for (const int bits : {16, 12, 10, 8, 6, 5, 4}) {
     formats.push_back(sealed(bits));
     formats.push_back(sealed(bits, Scaling::group));

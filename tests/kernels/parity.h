@@ -149,7 +149,11 @@ class ParityTest : public testing::TestWithParam<Implementation> {
 constexpr DType kWeightTypes[] = {DType::f32, DType::f16, DType::bf16};
 constexpr DType kPackedTypes[] = {DType::i8,   DType::i16,  DType::q8_0, DType::q4_0,
                                   DType::q4_k, DType::q5_k, DType::q6_k};
-constexpr DType kRowTypes[] = {DType::f32, DType::f16, DType::bf16, DType::i8};
+constexpr DType kRowTypes[] = {DType::f32, DType::f16, DType::bf16, DType::i8, DType::i16};
+// Whether kernels have rows of this type that stand alone.
+inline bool has_rows(const Kernels& kernels, DType type) {
+  return type != DType::i16 || kernels.takes(Inputs::i16);
+}
 constexpr Activation kActivations[] = {Activation::none,      Activation::relu, Activation::gelu,
                                        Activation::gelu_tanh, Activation::silu, Activation::tanh};
 

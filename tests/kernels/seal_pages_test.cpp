@@ -197,6 +197,7 @@ class LoadRowsParity : public ParityTest {
 
 TEST_P(LoadRowsParity, RowsThatStandAlone) {
   for (const DType type : kRowTypes) {
+    if (!has_rows(*kernels_, type)) continue;
     for (const int64_t width : {1, 7, 31, 32, 33, 96, 384}) {
       const RowFormat format{type, width};
       if (!format.valid()) continue;

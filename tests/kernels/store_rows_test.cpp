@@ -76,6 +76,7 @@ class StoreRowsParity : public ParityTest {
 TEST_P(StoreRowsParity, WritesTheBytesOfEncodeRow) {
   constexpr Part kParts[] = {{1, 1}, {1, 64}, {1, 65}, {0, 3}, {7, 66}, {70, 70}, {33, 150}};
   for (const DType type : kRowTypes) {
+    if (!has_rows(*kernels_, type)) continue;
     for (const int64_t width : {1, 2, 7, 31, 32, 33, 64, 65, 96, 100, 384, 1280}) {
       const RowFormat format{type, width};
       if (!format.valid()) continue;

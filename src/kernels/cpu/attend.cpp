@@ -59,7 +59,7 @@ AttendPartial take_partial(Carver& carver, int64_t queries, int64_t width) {
 
 // What one worker needs: the kernel's memory, the part at hand and the parts joined so far.
 struct WorkerMemory {
-  WorkerMemory(const Attend& step, const Bfloat16Ops& rounded, int64_t tokens, int64_t heads,
+  WorkerMemory(const Attend& step, const Int16RowOps& integers, int64_t tokens, int64_t heads,
                Carver& carver) {
     const int64_t queries = tokens * heads;
     const int64_t grouped = tokens * (step.value_stride == 0 ? heads : step.heads_per_key);
@@ -78,12 +78,16 @@ struct WorkerMemory {
     kernel.mix_weights = carver.take<const float*>(grouped);
     kernel.mixed = carver.take<float*>(grouped);
     kernel.mix_rows = carver.take<Seen>(grouped);
-    kernel.bfloat16 = rounded;
-    if (rounded.mix != nullptr) {
-      kernel.rounded_queries = carver.take<BFloat16>(queries * step.key_width);
-      kernel.rounded_rows = carver.take<const BFloat16*>(queries);
-      kernel.rounded_weights = carver.take<BFloat16>(batched * kTileRows);
-      kernel.rounded_mixing = carver.take<const BFloat16*>(grouped);
+    if (integers.mix != nullptr) {
+      kernel.rounded_queries = carver.take<int16_t>(queries * rounded_stride(step.key_width));
+      kernel.rounded_rows = carver.take<const int16_t*>(queries);
+      kernel.query_factors = carver.take<float>(queries);
+      kernel.rounded_weights = carver.take<int16_t>(batched * kTileRows);
+      kernel.rounded_mixing = carver.take<const int16_t*>(grouped);
+      kernel.mix_factors = carver.take<float>(grouped);
+      kernel.row_scales = carver.take<float>(kTileRows);
+      kernel.row_shares = carver.take<float>(kTileRows);
+      kernel.integers = integers;
     }
     part = take_partial(carver, queries, step.value_width);
     joined = take_partial(carver, queries, step.value_width);
@@ -115,7 +119,7 @@ class AttendPlan {
       : context_(context),
         step_(step),
         ops_(attend_ops(context.target)),
-        rounded_(rounds_to_bfloat16(step) ? bfloat16_ops(context.target) : Bfloat16Ops()),
+        integers_(rounds_to_int16(step) ? int16_row_ops(context.target) : Int16RowOps()),
         lease_(context.scratch) {
     int64_t longest = 0;
     for (const Slice& slice : step.slices) {
@@ -124,7 +128,7 @@ class AttendPlan {
     }
     cut_blocks(longest);
     Carver counter(nullptr);
-    WorkerMemory(step, rounded_, block_tokens_, block_heads_, counter);
+    WorkerMemory(step, integers_, block_tokens_, block_heads_, counter);
     worker_floats_ = counter.taken();
   }
 
@@ -169,7 +173,7 @@ class AttendPlan {
 
   WorkerMemory memory_of(int worker) {
     Carver carver(lease_.of(worker).floats(worker_floats_));
-    return WorkerMemory(step_, rounded_, block_tokens_, block_heads_, carver);
+    return WorkerMemory(step_, integers_, block_tokens_, block_heads_, carver);
   }
 
   // Rows of a part of a slice that some query of the block sees; none if empty.
@@ -286,7 +290,7 @@ class AttendPlan {
   const CpuContext& context_;
   const Attend& step_;
   const AttendOps ops_;
-  const Bfloat16Ops rounded_;  // where queries and weights are rounded to bf16
+  const Int16RowOps integers_;  // where queries and weights are rounded to i16
   ScratchSets::Lease lease_;
   int64_t block_tokens_ = 0;  // of a block, at most
   int64_t block_heads_ = 0;   // of a block, at most

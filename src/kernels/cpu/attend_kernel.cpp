@@ -18,14 +18,15 @@
 // of the tile at a time, which all queries mix before the next 64. All that is decoded stays in the
 // first-level cache (second, where heads score whole rows).
 //
-// Where queries and weights are rounded to bf16, rows of bf16 are multiplied as they lie
-// (bfloat16_ops.cpp), at twice the rate.
+// Where queries and weights are rounded to i16, rows of i16 are multiplied as they lie
+// (int16_rows.h), at twice the rate.
 //
 // Where sealed values weigh less than 2^-27 of the sum so far, a query skips their mixing: 2^-27 of
 // the result for every 64 rows skipped, which stays below what f32 sums lose (4 sqrt(rows) 2^-24)
 // for any number of rows. A page with a channel that is not finite is never skipped.
 #include <cmath>
 #include <cstddef>
+#include <cstring>
 #include <type_traits>
 
 #include "kernels/cpu/attend_ops.h"
@@ -57,15 +58,25 @@ HWY_INLINE void for_even_parts(int64_t count, int64_t largest, const Function& p
   }
 }
 
-// Whether rows of T are read where they lie. i8 is decoded first, because its scales would cost
-// multiplications, and so is everything where there are no vector instructions for it.
+// Whether rows of T are read where they lie. i8 and i16 are decoded first, because their scales
+// would cost multiplications, and so is everything where there are no vector instructions for it.
 template <typename T>
 constexpr bool kReadInPlace = std::is_same_v<T, float> ||
                               (kVectorCodec && !std::is_same_v<T, int8_t>);
 
+// Calls f with the type that rows are read in place as, or with void where they are decoded.
+template <typename Function>
+decltype(auto) visit_in_place(const RowFormat& format, const Function& f) {
+  if (format.sealed() || format.type == DType::i16) return f(std::type_identity<void>());
+  return visit(format.type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    return f(std::type_identity<std::conditional_t<kReadInPlace<T>, T, void>>());
+  });
+}
+
 bool read_in_place(const RowFormat& format) {
-  if (format.sealed()) return false;
-  return visit(format.type, [](auto tag) { return kReadInPlace<typename decltype(tag)::type>; });
+  return visit_in_place(format,
+                        [](auto tag) { return !std::is_void_v<typename decltype(tag)::type>; });
 }
 
 // Columns of keys that are transposed, at most: 80 KB.
@@ -87,7 +98,6 @@ class BlockKernel {
         key_heads_(step_.key_stride == 0 ? group_heads_ : step_.heads_per_key),
         transposed_(key_queries() >= kManyQueries && step_.key_width <= kTransposedWidth),
         turned_(rotation_ != nullptr || step_.key_gain != nullptr || step_.key_bias != nullptr),
-        in_place_(!turned_ && !step_.keys.format.sealed()),
         rounded_(memory.rounded_queries != nullptr),
         tile_is_kept_(keeps_tile(step_) && !transposed_ && !read_in_place(step_.keys.format)) {}
 
@@ -135,8 +145,9 @@ class BlockKernel {
 
   void round_queries() {
     for (int64_t q = 0; q < block_.queries(); ++q) {
-      BFloat16* to = memory_.rounded_queries + q * step_.key_width;
-      memory_.bfloat16.round(memory_.queries[q], step_.key_width, to);
+      int16_t* to = memory_.rounded_queries + q * rounded_stride(step_.key_width);
+      const float scale = memory_.integers.round(memory_.queries[q], step_.key_width, to);
+      memory_.query_factors[q] = step_.scale * scale;
       memory_.rounded_rows[q] = to;
     }
   }
@@ -192,7 +203,7 @@ class BlockKernel {
     if (!same_rows(step_)) prefetch_.runs[1] = aim(step_.values);
     const int64_t lines = std::max(prefetch_.runs[0].lines, prefetch_.runs[1].lines);
     const int64_t products = rows_ * block_.queries() * (step_.key_width + step_.value_width);
-    prefetch_.lines_per_product = static_cast<float>(lines) / static_cast<float>(products);
+    prefetch_.lines_per_product = Prefetch::rate(lines, products);
   }
 
   // Rows of the tile that token t sees.
@@ -219,11 +230,9 @@ class BlockKernel {
   void score_batch(int64_t batch) {
     if (rounded_) return score_rounded();
     if (transposed_) return score_columns(batch);
-    if (!in_place_) return score_strips<void>(batch);
-    visit(step_.keys.format.type, [&](auto tag) {
-      using T = typename decltype(tag)::type;
-      score_strips<std::conditional_t<kReadInPlace<T>, T, void>>(batch);
-    });
+    if (turned_) return score_strips<void>(batch);
+    visit_in_place(step_.keys.format,
+                   [&](auto tag) { score_strips<typename decltype(tag)::type>(batch); });
   }
 
   // The first column that a head of the block scores.
@@ -294,13 +303,25 @@ class BlockKernel {
   }
 
   void score_rounded() {
-    const Tile<BFloat16> keys = rows_in_place<BFloat16>(step_.keys, 0);
+    const RowFormat& format = step_.keys.format;
+    const int16_t* rows = reinterpret_cast<const int16_t*>(page(step_.keys, row_));
+    const int64_t stride = format.bytes() / 2;
+    largest_scale_ =
+        memory_.integers.gather_scales({rows, stride, seen_.begin, seen_.end, format.width},
+                                       memory_.row_scales, memory_.row_shares);
     for (int64_t begin = seen_.begin / kStripRows * kStripRows; begin < seen_.end;
          begin += kStripRows) {
       const int64_t end = std::min(begin + kStripRows, seen_.end);
       for_even_parts(block_.queries(), kRoundedQueries, [&](int64_t first, int64_t count) {
-        memory_.bfloat16.score({memory_.rounded_rows + first, memory_.query_weights + first,
-                                keys.data, keys.stride, begin, end, step_.key_width, step_.scale},
+        memory_.integers.score({.queries = memory_.rounded_rows + first,
+                                .factors = memory_.query_factors + first,
+                                .weights = memory_.query_weights + first,
+                                .rows = rows,
+                                .stride = stride,
+                                .scales = memory_.row_scales,
+                                .begin = begin,
+                                .end = end,
+                                .width = step_.key_width},
                                count, prefetch_);
       });
     }
@@ -399,12 +420,9 @@ class BlockKernel {
   void mix_group(int64_t group) {
     if (mixing_ == 0) return;
     if (rounded_) return mix_rounded();
-    const RowFormat& format = step_.values.format;
-    if (format.sealed() || mixing_ >= kCopiedQueries) return mix_columns_of<void>(group);
-    visit(format.type, [&](auto tag) {
-      using T = typename decltype(tag)::type;
-      mix_columns_of<std::conditional_t<kReadInPlace<T>, T, void>>(group);
-    });
+    if (mixing_ >= kCopiedQueries) return mix_columns_of<void>(group);
+    visit_in_place(step_.values.format,
+                   [&](auto tag) { mix_columns_of<typename decltype(tag)::type>(group); });
   }
 
   template <typename T>
@@ -435,21 +453,26 @@ class BlockKernel {
 
   void mix_rounded() {
     for (int64_t q = 0; q < mixing_; ++q) {
-      BFloat16* to = memory_.rounded_weights + (memory_.mix_weights[q] - memory_.weights);
-      memory_.bfloat16.round(memory_.mix_weights[q], kTileRows, to);
+      int16_t* to = memory_.rounded_weights + (memory_.mix_weights[q] - memory_.weights);
+      memory_.mix_factors[q] = largest_scale_ * memory_.integers.round_weights(
+                                                    memory_.mix_weights[q], memory_.row_shares, to);
       memory_.rounded_mixing[q] = to;
     }
-    for (int64_t begin = 0; begin < step_.value_width; begin += kMixColumns) {
-      const int64_t width = std::min(kMixColumns, step_.value_width - begin);
-      const Tile<BFloat16> values = rows_in_place<BFloat16>(step_.values, begin);
+    const int16_t* rows = reinterpret_cast<const int16_t*>(page(step_.values, row_));
+    for (int64_t column = 0; column < step_.value_width; column += kMixColumns) {
       for_even_parts(mixing_, kRoundedQueries, [&](int64_t first, int64_t count) {
-        mix_seen(first, count, [&](int64_t query, int64_t queries, const Seen& rows) {
-          float* mixed[kRoundedQueries];
-          for (int64_t q = 0; q < queries; ++q) mixed[q] = memory_.mixed[query + q] + begin;
-          memory_.bfloat16.mix({memory_.rounded_mixing + query, mixed, values.data, values.stride,
-                                rows.begin, rows.end, width},
-                               queries, prefetch_);
-        });
+        float* mixed[kRoundedQueries];
+        for (int64_t q = 0; q < count; ++q) mixed[q] = memory_.mixed[first + q] + column;
+        // A row that a query does not see has the integer weight 0, which nothing passes.
+        memory_.integers.mix({.weights = memory_.rounded_mixing + first,
+                              .factors = memory_.mix_factors + first,
+                              .mixed = mixed,
+                              .rows = rows + column,
+                              .stride = step_.values.format.bytes() / 2,
+                              .begin = memory_.mix_rows[first].begin,
+                              .end = memory_.mix_rows[first + count - 1].end,
+                              .width = std::min(kMixColumns, step_.value_width - column)},
+                             count, prefetch_);
       });
     }
   }
@@ -480,15 +503,15 @@ class BlockKernel {
   const int64_t key_heads_;    // of a group, that score the same columns
   const bool transposed_;      // keys are, for scoring
   const bool turned_;          // keys get gain, bias or rotation before they are scored
-  const bool in_place_;        // keys are scored where they lie
-  const bool rounded_;         // queries and weights are, to bf16: heads score and mix all columns
+  const bool rounded_;         // queries and weights are, to i16: heads score and mix all columns
   const bool tile_is_kept_;    // decoded once, to be scored and mixed
   // The tile at hand: its first row, how many it has, those that some query sees.
   int64_t row_ = 0;
   int64_t rows_ = 0;
   Seen seen_;
   bool may_skip_ = false;
-  int64_t mixing_ = 0;  // queries of the group at hand that mix it
+  float largest_scale_ = 0.0F;  // of the tile's i16 rows that are not NaN
+  int64_t mixing_ = 0;          // queries of the group at hand that mix it
   Prefetch prefetch_;
 };
 

@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #include "kernels/cpu/attend_state.h"
-#include "kernels/cpu/bfloat16_ops.h"
+#include "kernels/cpu/int16_rows.h"
 #include "kernels/cpu/targets.h"
 #include "kernels/kernels.h"
 
@@ -102,14 +102,16 @@ inline bool keeps_tile(const Attend& step) {
   return step.keys.format.width <= 1536 && same_rows(step) && step.value_stride == 0;
 }
 
-// Whether queries and weights may be rounded to bf16, as rows are (Inputs::bf16 in kernels.h).
-inline bool rounds_to_bfloat16(const Attend& step) {
+// Whether queries and weights may be rounded to i16, as rows are (Inputs::i16 in kernels.h).
+inline bool rounds_to_int16(const Attend& step) {
   const RowFormat& rows = step.keys.format;
-  return step.inputs == Inputs::bf16 && rows.type == DType::bf16 && same_rows(step) &&
+  return step.inputs == Inputs::i16 && rows.type == DType::i16 && same_rows(step) &&
          step.key_stride == 0 && step.value_stride == 0 && step.key_width == step.value_width &&
          step.key_width % kRoundedColumns == 0 && step.rotations.empty() &&
          step.key_gain == nullptr && step.key_bias == nullptr;
 }
+// Integers from one rounded query to the next: the odd cache line as in tile_stride().
+constexpr int64_t rounded_stride(int64_t width) { return width + 32; }
 
 // Working memory of one block, whose groups have G = tokens * group_heads queries, batches B.
 struct AttendMemory {
@@ -125,12 +127,16 @@ struct AttendMemory {
   const float** mix_weights = nullptr;  // [G] the same for queries that mix the tile,
   float** mixed = nullptr;              // [G] their mixtures,
   Seen* mix_rows = nullptr;             // [G] and the rows they see
-  // Where both are rounded to bf16 (else not there):
-  BFloat16* rounded_queries = nullptr;        // [R, key_width], in the order of `queries`,
-  const BFloat16** rounded_rows = nullptr;    // [R] pointers to them;
-  BFloat16* rounded_weights = nullptr;        // [G, kTileRows],
-  const BFloat16** rounded_mixing = nullptr;  // [G] and those of queries that mix the tile
-  Bfloat16Ops bfloat16;
+  // Where both are rounded to i16 (else not there):
+  int16_t* rounded_queries = nullptr;        // [R, rounded_stride], in the order of `queries`,
+  const int16_t** rounded_rows = nullptr;    // [R] pointers to them
+  float* query_factors = nullptr;            // [R] and their scales, times the step's;
+  int16_t* rounded_weights = nullptr;        // [G, kTileRows],
+  const int16_t** rounded_mixing = nullptr;  // [G] those of queries that mix the tile
+  float* mix_factors = nullptr;              // [G] and their scales;
+  float* row_scales = nullptr;               // [kTileRows] of the tile's rows that are seen,
+  float* row_shares = nullptr;               // [kTileRows] and as shares of the largest
+  Int16RowOps integers;
 };
 
 // Rows [begin, end) of a block; begin is a multiple of kPageRows. What follows them up to `ahead`

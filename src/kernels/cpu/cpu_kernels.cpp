@@ -3,7 +3,6 @@
 #include "kernels/cpu/cpu_kernels.h"
 
 #include "kernels/cpu/attend.h"
-#include "kernels/cpu/bfloat16_ops.h"
 #include "kernels/cpu/context.h"
 #include "kernels/cpu/dense.h"
 
@@ -25,7 +24,7 @@ class CpuKernels final : public Kernels {
   Device& device() override { return host_device(); }
   int threads() const override { return pool_.threads(); }
   bool takes(Inputs inputs) const override {
-    return inputs == Inputs::bf16 ? has_bfloat16_ops(context_.target) : inputs != Inputs::f16;
+    return inputs != Inputs::f16 && inputs != Inputs::bf16;
   }
 
   void linear(const Linear& arguments) override { run_linear(context_, arguments); }

@@ -17,13 +17,16 @@ struct Prefetch {
     int64_t lines = 0;  // cache lines left
   };
   Run runs[2];
-  float lines_per_product = 0.0F;  // of a run, for one multiply-add
-  float due = 0.0F;                // lines
+  // In fixed point, 32 bits behind the point: conversions from and to f32 are slower than all else.
+  int64_t lines_per_product = 0;  // of a run, for one multiply-add
+  int64_t due = 0;                // lines
+
+  static int64_t rate(int64_t lines, int64_t products) { return (lines << 32) / products; }
 
   void advance(int64_t products) {
-    due += static_cast<float>(products) * lines_per_product;
-    const int64_t lines = static_cast<int64_t>(due);
-    due -= static_cast<float>(lines);
+    due += products * lines_per_product;
+    const int64_t lines = due >> 32;
+    due -= lines << 32;
     for (Run& run : runs) {
       const int64_t now = std::min(lines, run.lines);
       run.lines -= now;
