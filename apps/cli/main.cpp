@@ -167,12 +167,12 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
       ->capture_default_str();
   app.add_option(
          "--cache-type", options.engine.cache_type,
-         "Type of cached rows (default: f16, bf16 where attention is in it; for k by the budget)")
+         "Type of cached rows (default: f16, i16 where attention is in it; for k by the budget)")
       ->check(CLI::IsMember(cache_types()));
   app.add_option(
          "--compute-type", options.engine.compute_type,
-         "What activations are rounded to (auto: int8 where weights are i8, with attention in "
-         "bfloat16 if the processor has it)")
+         "What activations are rounded to (auto: int8 where weights are i8; on processors, models "
+         "with an encoder have attention in int16)")
       ->check(CLI::IsMember(compute_types()))
       ->capture_default_str();
   app.add_option("--cache-budget", options.engine.cache_budget,

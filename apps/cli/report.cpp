@@ -85,16 +85,16 @@ std::string products_text(const std::string& compute_type) {
   }
   std::string rounded;
   if (compute_type.starts_with("int")) {
-    const bool bytes = compute_type != "int16";
+    const bool bytes = compute_type.starts_with("int8");
     rounded = std::string("with weights of i8, each row of activations is rounded to ") +
               (bytes ? "8" : "16") + " bits, by 1/" + (bytes ? "254" : "65278") +
               " of its largest number at most";
   }
-  if (compute_type.ends_with("bfloat16")) {
+  if (compute_type.ends_with("int16")) {
     rounded += rounded.empty() ? "" : "; ";
     rounded +=
-        "what attention multiplies, of the encoder and over whole rows of bf16, is rounded "
-        "to 8 bits, by 1/512 of itself at most";
+        "what attention multiplies, of the encoder and over whole rows of i16, is rounded to 16 "
+        "bits, by 1/92000 of a vector's length or 1/65534 of its largest number at most";
   }
   return compute_type + ": " + rounded;
 }

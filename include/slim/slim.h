@@ -37,10 +37,11 @@ struct EngineOptions {
   // off by 2^-12 of each number, or float32 (not at all; auto). On processors, where weights are
   // i8: int8 (auto), int16 (each row, by its largest number), or float32. A product with a row x is
   // then off by 1/254 (int8) or 1/65278 (int16) of max |x| times the sum of the output's |weights|
-  // at most; verify measures it. Other weights are always multiplied in f32 there. On processors
-  // with AVX512_BF16, bfloat16 rounds what attention multiplies, of encoders and over rows of bf16
-  // that stand for keys and values, to 8 bits, off by 2^-9 of each number; int8_bfloat16 (auto
-  // there) does both. Error{bad_request} for what cannot be.
+  // at most; verify measures it. Other weights are always multiplied in f32 there. float32_int16
+  // and int8_int16 (auto for models with an encoder), and int16, also round what attention
+  // multiplies, of encoders and over rows of i16 that stand for keys and values, to 16 bits: each
+  // vector x off by the larger of |x|_2 / 92,000 and max |x| / 65,534 a number. Error{bad_request}
+  // for what cannot be.
   std::string compute_type = "auto";
   double cache_budget = 1.0;  // largest predicted error, relative to that of kv in bf16
   // A text file of 128 tokens at least (1024 are used), for language models whose plan may seal

@@ -113,8 +113,7 @@ class Planner {
 
   // Rows that attention multiplies as they are.
   RowType usual_rows(std::string_view kind) const {
-    return kind != "kv" && asked_.arithmetic.attention == Inputs::bf16 ? RowType::bf16
-                                                                       : RowType::f16;
+    return kind != "kv" && asked_.arithmetic.attention == Inputs::i16 ? RowType::i16 : RowType::f16;
   }
 
   // Sealed keys: the smallest within the budget. A type that the user names is taken at its word,

@@ -25,7 +25,7 @@ struct StoredLayer {
 // layer.
 struct CacheChoice {
   std::string kind = "auto";
-  // None: f16, or bf16 for x and encoder where attention is in it; for k chosen by budget.
+  // None: f16, or i16 for x and encoder where attention is in it; for k chosen by budget.
   std::optional<RowType> row_type = {};
   // The largest predicted error accepted, relative to that of kv in bf16 (1: no worse). Of the row
   // types within it the smallest is taken, then the smallest spill and rank.
@@ -35,8 +35,8 @@ struct CacheChoice {
   bool forced = false;                // run a refused combination all the same (verify, to show it)
   // "auto" of a converted model: one for each layer, whatever else is asked for. Else empty.
   std::vector<StoredLayer> stored = {};
-  // Of no cache, but what a model runs with as well. Plans heed what attention takes: of bf16 it
-  // takes rows of bf16.
+  // Of no cache, but what a model runs with as well. Plans heed what attention takes: of i16 it
+  // takes rows of i16.
   Arithmetic arithmetic = {};
 };
 

@@ -17,14 +17,15 @@ struct ComputeType {
 constexpr std::array kTypes = {
     ComputeType{"float32", {Inputs::f32, Inputs::f32}},
     ComputeType{"float16", {Inputs::f16, Inputs::f16}},
-    ComputeType{"bfloat16", {Inputs::f32, Inputs::bf16}},
-    ComputeType{"int16", {Inputs::i16, Inputs::f32}},
+    ComputeType{"float32_int16", {Inputs::f32, Inputs::i16}},
+    ComputeType{"int16", {Inputs::i16, Inputs::i16}},
     ComputeType{"int8", {Inputs::i8, Inputs::f32}},
-    ComputeType{"int8_bfloat16", {Inputs::i8, Inputs::bf16}},
+    ComputeType{"int8_int16", {Inputs::i8, Inputs::i16}},
 };
 // The first that suits is "auto".
-constexpr std::array<Arithmetic, 3> kUsual = {Arithmetic{Inputs::i8, Inputs::bf16},
-                                              Arithmetic{Inputs::i8, Inputs::f32}, Arithmetic{}};
+constexpr std::array<Arithmetic, 4> kUsual = {
+    Arithmetic{Inputs::i8, Inputs::i16}, Arithmetic{Inputs::i8, Inputs::f32},
+    Arithmetic{Inputs::f32, Inputs::i16}, Arithmetic{}};
 
 bool has_bytes(const Checkpoint* checkpoint) {
   if (checkpoint == nullptr) return false;
@@ -48,16 +49,20 @@ std::string_view name_of(const Arithmetic& arithmetic) {
       ->name;
 }
 
-Arithmetic compute_type(const std::string& name, const Checkpoint* checkpoint,
+Arithmetic compute_type(const std::string& name, bool encodes, const Checkpoint* checkpoint,
                         const Kernels& kernels) {
   const auto taken = [&](const Arithmetic& of) {
-    return kernels.takes(of.products) && kernels.takes(of.attention);
+    return kernels.takes(of.products) && kernels.attends(of.attention);
   };
   const auto suits = [&](const Arithmetic& of) {
     const bool bytes = of.products == Inputs::i8 || of.products == Inputs::i16;
     return taken(of) && (!bytes || has_bytes(checkpoint));
   };
-  if (name == "auto") return *std::find_if(kUsual.begin(), kUsual.end(), suits);
+  if (name == "auto") {
+    return *std::find_if(kUsual.begin(), kUsual.end(), [&](const Arithmetic& of) {
+      return suits(of) && (encodes || of.attention != Inputs::i16);
+    });
+  }
   for (const ComputeType& type : kTypes) {
     if (type.name != name) continue;
     if (suits(type.arithmetic)) return type.arithmetic;

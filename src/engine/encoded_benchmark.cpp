@@ -187,8 +187,10 @@ std::vector<BenchRow> bench_encoded(Runtime& runtime, BenchOptions options) {
                   std::to_string(batch));
     }
     const LayerPlan& first = runtime.model().plan().front();
-    // Beside rows that are sealed, a standard cache is one in bf16.
-    const RowType type = first.hot_bytes_per_token > 0 ? RowType::bf16 : first.rows.type;
+    // Beside rows that are sealed, a standard cache is one in bf16, beside those in i16 one in f16.
+    const RowType type = first.hot_bytes_per_token > 0       ? RowType::bf16
+                         : first.rows.type == RowType::i16 ? RowType::f16
+                                                           : first.rows.type;
     if (!options.alone) {
       rows.push_back(
           bench_one(runtime.model(kv_choice(RowType::f32, arithmetic)), "kv", batch, options));

@@ -33,26 +33,25 @@ namespace slim {
 
 enum class Activation : uint8_t { none, relu, gelu, gelu_tanh, silu, tanh };  // gelu: with erf
 
-// What a product takes for x, where Kernels::takes() it; else f32.
+// What a product takes for x, where Kernels::takes() it, and attention, where Kernels::attends() so;
+// else f32.
 //   f16:     each number is rounded to 11 bits, off by 2^-12 of itself or 2^-40 of its row's
-//   largest,
-//            or to 16 bits beside bf16 and block weights. Only where there are many rows, whatever
-//            the weights but f32. For attention: queries, keys, values and weights of many tokens.
-//            What is NaN or infinite stays so.
-//   bf16:    no kernels take it.
-//   i16:     for attention. attend_dense: queries, keys, values and weights (cpu/int16_panels.h).
-//            Over rows of i16 that are keys and values alike, whose heads score and mix all
-//            columns, unturned: queries are rounded as rows are (integer_scale() of
-//            tensor/row_format.h), off by half a scale; weights times the scales of their rows are,
-//            64 rows at a time, off by 2^-17 of what these weigh or 2^-16 of the largest
-//            (cpu/int16_rows.h). Sums of products are exact. All else is in f32.
+//            largest, or to 16 bits beside bf16 and block weights. Only where there are many rows,
+//            whatever the weights but f32. For attention: queries, keys, values and weights of many
+//            tokens. What is NaN or infinite stays so.
 //   i8, i16: for products with i8 weights, row x is s q with s = max |x| / L and q the integers
 //            nearest to x / s, in f32 (see InputScale); L is 127 or 32,639. The sum of q times
 //            weight is exact for K <= 131,072, which is the most there may be.
 // There each number of a row is off by s / 2 and f32 rounding, and a product by (s / 2) sum_k
 // |weight[n, k]|: s / 2 is a 254th or 65,278th of the row's largest number. A row with a NaN or
 // infinity gives NaN alone; one without a number of 2^-110 or more counts as zeros.
-enum class Inputs : uint8_t { f32, f16, bf16, i16, i8 };
+//   i16 in attention: attend_dense: queries, keys, values and weights (cpu/int16_panels.h). Over
+//            rows of i16 that are keys and values alike, whose heads score and mix all columns,
+//            unturned: queries are rounded as rows are (integer_scale() of tensor/row_format.h),
+//            off by half a scale; weights times the scales of their rows are, 64 rows at a time,
+//            off by 2^-17 of what these weigh or 2^-16 of the largest (cpu/int16_rows.h). Sums of
+//            products are exact. All else is in f32.
+enum class Inputs : uint8_t { f32, f16, i16, i8 };
 
 // What the products of a model take, and what its attention does.
 struct Arithmetic {
@@ -338,9 +337,11 @@ class Kernels {
   // Whether sealed planes with Scaling::channel should be chunked, from 8 bits up. (Others do not
   // read such planes but for the reference.)
   virtual bool chunked() const { return false; }
-  // Whether products, or attention, heed these Inputs; of i8, whether embeddings take such tables,
-  // too; of i16, whether there are rows of i16 that stand alone.
+  // Whether products heed these Inputs; of i8, whether embeddings take such tables, too; of i16,
+  // whether there are rows of i16 that stand alone.
   virtual bool takes(Inputs inputs) const { return inputs == Inputs::f32; }
+  // Whether attention heeds them.
+  virtual bool attends(Inputs inputs) const { return inputs == Inputs::f32; }
   // How much of a prompt is best done at a time.
   struct PromptSizes {
     int64_t tokens = 512;  // of a pass, and of those that attend to rebuilt values together

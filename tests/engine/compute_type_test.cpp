@@ -14,9 +14,6 @@
 namespace slim {
 namespace {
 
-// Whether this processor multiplies attention in bf16.
-bool has_bfloat16() { return make_kernels("cpu", 1)->takes(Inputs::bf16); }
-
 class ComputeType : public testing::Test {
  protected:
   void SetUp() override {
@@ -48,12 +45,18 @@ class ComputeType : public testing::Test {
 };
 
 TEST_F(ComputeType, AutoRoundsWhereWeightsAreBytes) {
-  EXPECT_EQ(chosen("floats", options("auto")), "float32");
-  EXPECT_EQ(chosen("bytes", options("auto")), has_bfloat16() ? "int8_bfloat16" : "int8");
-  for (const char* device : {"reference", "cpu:scalar"}) {
-    EXPECT_EQ(chosen("floats", options("auto", device)), "float32") << device;
-    EXPECT_EQ(chosen("bytes", options("auto", device)), "int8") << device;
+  for (const char* device : {"cpu", "cpu:scalar"}) {
+    EXPECT_EQ(chosen("floats", options("auto", device)), "float32_int16") << device;
+    EXPECT_EQ(chosen("bytes", options("auto", device)), "int8_int16") << device;
   }
+  EXPECT_EQ(chosen("floats", options("auto", "reference")), "float32");
+  EXPECT_EQ(chosen("bytes", options("auto", "reference")), "int8");
+}
+
+// Hardly any attention of a model without an encoder heeds its inputs.
+TEST_F(ComputeType, AutoAttendsInF32WithoutAnEncoder) {
+  EXPECT_EQ(inspect(std::string(SLIM_TEST_DATA) + "/golden/lm/gpt2", options("auto")).compute_type,
+            "float32");
 }
 
 TEST_F(ComputeType, EachIsWhatItSays) {
@@ -62,12 +65,11 @@ TEST_F(ComputeType, EachIsWhatItSays) {
     Arithmetic arithmetic;
   };
   const std::vector<Case> cases = {{"float32", {Inputs::f32, Inputs::f32}},
-                                   {"bfloat16", {Inputs::f32, Inputs::bf16}},
-                                   {"int16", {Inputs::i16, Inputs::f32}},
+                                   {"float32_int16", {Inputs::f32, Inputs::i16}},
+                                   {"int16", {Inputs::i16, Inputs::i16}},
                                    {"int8", {Inputs::i8, Inputs::f32}},
-                                   {"int8_bfloat16", {Inputs::i8, Inputs::bf16}}};
+                                   {"int8_int16", {Inputs::i8, Inputs::i16}}};
   for (const auto& [type, arithmetic] : cases) {
-    if (arithmetic.attention == Inputs::bf16 && !has_bfloat16()) continue;
     EXPECT_EQ(chosen("bytes", options(type)), type);
     EXPECT_EQ(Runtime(path("bytes"), options(type)).model().arithmetic(), arithmetic) << type;
     if (arithmetic.products == Inputs::f32) {
@@ -77,37 +79,25 @@ TEST_F(ComputeType, EachIsWhatItSays) {
 }
 
 TEST_F(ComputeType, WhatCannotBeIsRefused) {
-  for (const std::string type : {"int8", "int16"}) {
+  for (const std::string type : {"int8", "int16", "int8_int16"}) {
     expect_refused("floats", options(type), {type, "no weights of i8"});
-  }
-  if (has_bfloat16()) {
-    expect_refused("floats", options("int8_bfloat16"), {"int8_bfloat16", "no weights of i8"});
   }
   expect_refused("bytes", options("float16"),
                  {"float16", "does not multiply so",
-                  has_bfloat16() ? "auto, float32, bfloat16, int16, int8, int8_bfloat16."
-                                 : "auto, float32, int16, int8."});
+                  "auto, float32, float32_int16, int16, int8, int8_int16."});
   expect_refused("bytes", options("int4"),
-                 {"int4", "auto, float32, float16, bfloat16, int16, int8, int8_bfloat16."});
-}
-
-TEST_F(ComputeType, BfloatIsRefusedWhereNothingMultipliesSo) {
-  const std::vector<std::string> devices = kernel_names();
-  for (const std::string device : {"reference", "cpu:scalar", "cpu:avx2"}) {
-    if (std::find(devices.begin(), devices.end(), device) == devices.end()) continue;
-    for (const std::string type : {"bfloat16", "int8_bfloat16"}) {
-      expect_refused("bytes", options(type, device),
-                     {type, "does not multiply so", "auto, float32, int16, int8."});
-    }
-    expect_refused("floats", options("bfloat16", device), {"bfloat16", "auto, float32."});
+                 {"int4", "auto, float32, float16, float32_int16, int16, int8, int8_int16."});
+  for (const std::string type : {"float32_int16", "int16", "int8_int16"}) {
+    expect_refused("bytes", options(type, "reference"),
+                   {type, "does not multiply so", "auto, float32, int8."});
   }
 }
 
 // Rows are stored as attention multiplies them, but for keys and values apart.
-TEST_F(ComputeType, BfloatTakesItsRowsAsTheyLie) {
-  if (!has_bfloat16()) GTEST_SKIP() << "this processor has no instruction for products of bf16";
-  for (const auto& [type, kind, expected] :
-       {std::array{"float32", "x", "f16"}, {"bfloat16", "x", "bf16"}, {"bfloat16", "kv", "f16"}}) {
+TEST_F(ComputeType, RowsAreStoredAsAttentionTakesThem) {
+  for (const auto& [type, kind, expected] : {std::array{"float32", "x", "f16"},
+                                             {"float32_int16", "x", "i16"},
+                                             {"float32_int16", "kv", "f16"}}) {
     EngineOptions any = options(type);
     any.cache = kind;
     any.cache_type = "";
@@ -117,10 +107,9 @@ TEST_F(ComputeType, BfloatTakesItsRowsAsTheyLie) {
   }
 }
 
-// A converted model goes to other machines.
-TEST_F(ComputeType, PlansThatAreStoredDoNotDependOnTheProcessor) {
-  for (const auto& [type, expected] : {std::array{"auto", "f16"}, {"bfloat16", "bf16"}}) {
-    if (type != std::string("auto") && !has_bfloat16()) continue;
+// A converted model goes to other devices.
+TEST_F(ComputeType, PlansThatAreStoredDoNotDependOnTheDevice) {
+  for (const auto& [type, expected] : {std::array{"auto", "f16"}, {"float32_int16", "i16"}}) {
     EngineOptions any = options(type);
     any.cache = "auto";
     any.cache_type = "";
@@ -149,11 +138,10 @@ TEST_F(ComputeType, VerifyMeasuresRounding) {
   EXPECT_LT(fine.logit_rel, 1e-3);
   EXPECT_GT(coarse.logit_max, 16 * fine.logit_max);
   EXPECT_LT(coarse.logit_rel, 0.1);
-  if (!has_bfloat16()) return;
-  const Verification attention = measured("bfloat16");
-  EXPECT_GT(attention.logit_max, fine.logit_max);
-  EXPECT_LT(attention.logit_rel, 0.01);
-  const Verification both = measured("int8_bfloat16");
+  const Verification attention = measured("float32_int16");
+  EXPECT_GT(attention.logit_max, 0.0);
+  EXPECT_LT(attention.logit_max, fine.logit_max);
+  const Verification both = measured("int8_int16");
   EXPECT_NE(both.logit_max, coarse.logit_max);
   EXPECT_LT(both.logit_rel, 0.1);
 }

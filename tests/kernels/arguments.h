@@ -76,6 +76,7 @@ class WrappedKernels : public Kernels {
   int threads() const override { return inner_->threads(); }
   bool chunked() const override { return inner_->chunked(); }
   bool takes(Inputs inputs) const override { return inner_->takes(inputs); }
+  bool attends(Inputs inputs) const override { return inner_->attends(inputs); }
   PromptSizes prompt_sizes() const override { return inner_->prompt_sizes(); }
   void linear(const Linear& a) override { derived().run(a, &Kernels::linear); }
   void grouped_linear(const GroupedLinear& a) override {

@@ -23,8 +23,9 @@ class CpuKernels final : public Kernels {
   std::string_view name() const override { return name_; }
   Device& device() override { return host_device(); }
   int threads() const override { return pool_.threads(); }
-  bool takes(Inputs inputs) const override {
-    return inputs != Inputs::f16 && inputs != Inputs::bf16;
+  bool takes(Inputs inputs) const override { return inputs != Inputs::f16; }
+  bool attends(Inputs inputs) const override {
+    return inputs == Inputs::f32 || inputs == Inputs::i16;
   }
 
   void linear(const Linear& arguments) override { run_linear(context_, arguments); }

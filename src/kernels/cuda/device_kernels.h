@@ -35,6 +35,7 @@ class CudaKernels final : public Kernels {
   bool takes(Inputs inputs) const override {
     return inputs == Inputs::f32 || inputs == Inputs::f16;
   }
+  bool attends(Inputs inputs) const override { return takes(inputs); }
   PromptSizes prompt_sizes() const override;
 
   // products.cu

@@ -18,9 +18,7 @@ class ReferenceKernels final : public Kernels {
   std::string_view name() const override { return "reference"; }
   Device& device() override { return host_device(); }
   int threads() const override { return 1; }
-  bool takes(Inputs inputs) const override {
-    return inputs != Inputs::f16 && inputs != Inputs::bf16;
-  }
+  bool takes(Inputs inputs) const override { return inputs != Inputs::f16; }
 
   // dense.cpp
   void linear(const Linear& arguments) override;
