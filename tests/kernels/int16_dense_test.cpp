@@ -486,11 +486,6 @@ TEST_P(Int16Dense, ErrorsAreNoLargerThanRoundingMakesThem) {
   EXPECT_GT(off, 0.75 * size / (1023.0 * std::sqrt(12.0)));
 }
 
-TEST_P(Int16Dense, Bfloat16InputsAreF32) {
-  const DenseCase dense(1, 70, 2, 64);
-  EXPECT_EQ(dense.run(*kernels_, Inputs::bf16), dense.run(*kernels_, Inputs::f32));
-}
-
 INSTANTIATE_TEST_SUITE_P(Kernels, Int16Dense, testing::ValuesIn(candidates()), candidate_name);
 
 }  // namespace
