@@ -23,9 +23,9 @@ constexpr std::array kTypes = {
     ComputeType{"int8_int16", {Inputs::i8, Inputs::i16}},
 };
 // The first that suits is "auto".
-constexpr std::array<Arithmetic, 4> kUsual = {
-    Arithmetic{Inputs::i8, Inputs::i16}, Arithmetic{Inputs::i8, Inputs::f32},
-    Arithmetic{Inputs::f32, Inputs::i16}, Arithmetic{}};
+constexpr std::array<Arithmetic, 4> kUsual = {Arithmetic{Inputs::i8, Inputs::i16},
+                                              Arithmetic{Inputs::i8, Inputs::f32},
+                                              Arithmetic{Inputs::f32, Inputs::i16}, Arithmetic{}};
 
 bool has_bytes(const Checkpoint* checkpoint) {
   if (checkpoint == nullptr) return false;

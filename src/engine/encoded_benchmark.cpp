@@ -188,7 +188,7 @@ std::vector<BenchRow> bench_encoded(Runtime& runtime, BenchOptions options) {
     }
     const LayerPlan& first = runtime.model().plan().front();
     // Beside rows that are sealed, a standard cache is one in bf16, beside those in i16 one in f16.
-    const RowType type = first.hot_bytes_per_token > 0       ? RowType::bf16
+    const RowType type = first.hot_bytes_per_token > 0     ? RowType::bf16
                          : first.rows.type == RowType::i16 ? RowType::f16
                                                            : first.rows.type;
     if (!options.alone) {

@@ -56,8 +56,8 @@ std::optional<int64_t> checked_size(const std::optional<int64_t>& value, const c
 CacheChoice cache_choice(const EngineOptions& options, const ModelFiles& files,
                          const Kernels& kernels) {
   CacheChoice choice;
-  choice.arithmetic = compute_type(options.compute_type, files.spec.has_encoder(),
-                                   files.checkpoint.get(), kernels);
+  choice.arithmetic =
+      compute_type(options.compute_type, files.spec.has_encoder(), files.checkpoint.get(), kernels);
   choice.kind = options.cache;
   choice.forced = options.force_cache;
   choice.budget = options.cache_budget;

@@ -33,8 +33,8 @@ namespace slim {
 
 enum class Activation : uint8_t { none, relu, gelu, gelu_tanh, silu, tanh };  // gelu: with erf
 
-// What a product takes for x, where Kernels::takes() it, and attention, where Kernels::attends() so;
-// else f32.
+// What a product takes for x, where Kernels::takes() it, and attention, where Kernels::attends()
+// so; else f32.
 //   f16:     each number is rounded to 11 bits, off by 2^-12 of itself or 2^-40 of its row's
 //            largest, or to 16 bits beside bf16 and block weights. Only where there are many rows,
 //            whatever the weights but f32. For attention: queries, keys, values and weights of many
