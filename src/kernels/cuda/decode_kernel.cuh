@@ -4,13 +4,14 @@
 #include "kernels/cuda/decode_mix.cuh"
 #include "kernels/cuda/decode_scores.cuh"
 #include "kernels/cuda/decode_softmax.cuh"
+#include "kernels/cuda/decode_spill.cuh"
 #include "kernels/cuda/earlier_work.cuh"
 
 namespace slim::cuda {
 
 // Registers of a lane: 80 each at the start, so that the six warps of a scheduler have 480.
-constexpr int kSoftmaxRegisters = 40;
-constexpr int kLoadRegisters = 24;
+constexpr int kSoftmaxRegisters = 32;
+constexpr int kSpillRegisters = 32;  // and the one's that loads
 
 template <class Shape>
 __global__ void __launch_bounds__(kDecodeThreads, 1)
@@ -33,8 +34,13 @@ __global__ void __launch_bounds__(kDecodeThreads, 1)
     give_registers<kSoftmaxRegisters>();
     if (warp < kScoreWarps + kMixWarps + Shape::kHeadWarps) soften_pages(block, walk);
   } else {
-    give_registers<kLoadRegisters>();
-    if (warp == kScoreWarps + kMixWarps + kSoftmaxWarps) load_pages(block, walk);
+    give_registers<kSpillRegisters>();
+    const int of = warp - (kScoreWarps + kMixWarps + kSoftmaxWarps);
+    if (of < kSpillWarps) {
+      mix_spill(block, walk, of);
+    } else {
+      load_pages(block, walk);
+    }
   }
   __syncwarp();
   sync_cluster();  // a block's shared memory is written by others until they are done

@@ -251,19 +251,6 @@ struct HeadStates {
   }
 };
 
-// Gives a buffer of probabilities back to all blocks that write into it.
-template <class Shape>
-__device__ __forceinline__ void free_buffer(const DecodeBlock<Shape>& block) {
-  if constexpr (Shape::kCluster == 1) {
-    arrive(&block.shared.p_free[block.buffer()]);
-    return;
-  }
-  __syncwarp();
-  if (block.lane < Shape::kCluster) {
-    arrive_at(&block.shared.p_free[block.buffer()], block.lane);
-  }
-}
-
 template <class Shape>
 __device__ __forceinline__ void mix_pages(DecodeBlock<Shape> block, PageWalk walk) {
   const int warp = threadIdx.x / 32 - kScoreWarps;
@@ -287,13 +274,16 @@ __device__ __forceinline__ void mix_pages(DecodeBlock<Shape> block, PageWalk wal
       mixed.rescale(by);
     }
     // Operands of products are addressed by uniform registers: the buffer has to be a constant.
-    static_assert(kBuffers == 2);
+    const auto add_page = [&](int constant) {
+      mixed.add_page(block.stage(), block.stage().scales(), block.shared.p[constant],
+                     block.shared.states[constant], first, lane);
+    };
     if (buffer == 0) {
-      mixed.add_page(block.stage(), block.stage().scales(), block.shared.p[0],
-                     block.shared.states[0], first, lane);
-    } else {
-      mixed.add_page(block.stage(), block.stage().scales(), block.shared.p[1],
-                     block.shared.states[1], first, lane);
+      add_page(0);
+    } else if (buffer == 1) {
+      add_page(1);
+    } else if constexpr (Shape::kBuffers > 2) {
+      add_page(2);
     }
     if (warp == 0 && lane == 0) expect_probabilities(block, buffer);
     free_buffer(block);

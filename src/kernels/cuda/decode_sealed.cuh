@@ -6,10 +6,11 @@
 //       with z = x_a + i x_b a pair of a key and w = conj(q) e^(-i angle of the page),
 //       score += Re(w z) cos(angle of the row) - Im(w z) sin(angle of the row)
 //     (scales and middles of the page, gains and biases of keys go into w, once a page);
-//   four warps, each for its heads, take the exponentials, send them to all blocks of the cluster
-//     as f16 with 2^12 at the running maximum, and mix the spill columns in f32;
+//   four warps, each for its heads, take the exponentials and send them to all blocks of the
+//     cluster as f16 with 2^12 at the running maximum;
 //   eight warps mix: 64 columns each, all heads, integers as exact f16 (two addends of a byte or
 //     less), summed over a page in f32 by tensor cores and then scaled by the page's scales;
+//   three warps mix the spill columns likewise, by the heads of the block;
 //   one warp loads pages.
 // No barrier holds all warps: the groups run pages ahead of one another as far as stages and
 // buffers allow. Pages are chunked (tensor/row_format.h).
@@ -22,8 +23,7 @@
 
 namespace slim::cuda {
 
-constexpr int kBuffers = 2;  // of probabilities
-constexpr int kRows = 64;    // of a page
+constexpr int kRows = 64;  // of a page
 
 // kPartial: rotations turn a part of a head's columns. (Else all or none.)
 template <int kBits_, int kHeadWidth_, int kAllHeads_, bool kPartial_ = false>
@@ -48,6 +48,8 @@ struct DecodeShape {
   static constexpr int kHigh = kBits == 16 ? 16 : 8;  // bits of the first plane
   static constexpr int kLow = kBits - kHigh;
   static constexpr bool kCentred = kBits < 16;
+  // Of probabilities. (Of 16 bits a third one would leave room for two pages instead of three.)
+  static constexpr int kBuffers = kBits == 16 ? 2 : 3;
   static constexpr int kHighBytes = kRows * kColumns * kHigh / 8;
   static constexpr int kLowBytes = kRows * kColumns * kLow / 8;
   static constexpr int kScaleBytes = kColumns * 2 * (kCentred ? 2 : 1);
@@ -61,13 +63,13 @@ using Probabilities = uint4[kRows / 8][8 * Shape::kHeadTiles];
 // What is in shared memory beside the stages.
 template <class Shape>
 struct DecodeShared {
-  alignas(128) Probabilities<Shape> p[kBuffers];
-  alignas(16)
-      float2 states[kBuffers][8 * Shape::kHeadTiles];  // the running maximum, and the page's sum
+  alignas(128) Probabilities<Shape> p[Shape::kBuffers];
+  alignas(16) float2
+      states[Shape::kBuffers][8 * Shape::kHeadTiles];  // the running maximum, and the page's sum
   float4 products[Shape::kColumns / 2];                // w of each pair of columns; its warp's own
   float2 offsets[Shape::kColumns / 2];
   float parts[Shape::kPairWarps][Shape::kHeads][kRows];  // of scores
-  Barrier p_full[kBuffers], p_free[kBuffers];
+  Barrier p_full[Shape::kBuffers], p_free[Shape::kBuffers];
   Barrier parts_full, parts_free;
   Barrier full[kMostStages], free[kMostStages];
 };
@@ -140,13 +142,12 @@ struct DecodeBlock {
   __device__ __forceinline__ Stage<Shape> stage() const {
     return {stages + stage_index * stage_bytes};
   }
-  __device__ __forceinline__ int buffer() const { return tile % kBuffers; }
-  __device__ __forceinline__ int buffer_phase() const { return tile / kBuffers & 1; }
+  __device__ __forceinline__ int buffer() const { return tile % Shape::kBuffers; }
+  __device__ __forceinline__ int buffer_phase() const { return tile / Shape::kBuffers & 1; }
   __device__ __forceinline__ void wait_full() {
     wait_barrier(&shared.full[stage_index], stage_phase);
   }
-  // Of what this warp reads last: its columns, or its spill columns. All else has been read when
-  // the page's probabilities are there.
+  // By those who read columns. All else has been read when the page's probabilities are there.
   __device__ __forceinline__ void free_stage() { arrive(&shared.free[stage_index]); }
   __device__ __forceinline__ void advance() {
     ++tile;
@@ -236,15 +237,28 @@ __device__ __forceinline__ void expect_probabilities(const DecodeBlock<Shape>& b
   }
 }
 
+// Gives a buffer of probabilities back to all blocks that write into it.
+template <class Shape>
+__device__ __forceinline__ void free_buffer(const DecodeBlock<Shape>& block) {
+  if constexpr (Shape::kCluster == 1) {
+    arrive(&block.shared.p_free[block.buffer()]);
+    return;
+  }
+  __syncwarp();
+  if (block.lane < Shape::kCluster) {
+    arrive_at(&block.shared.p_free[block.buffer()], block.lane);
+  }
+}
+
 template <class Shape>
 __device__ __forceinline__ void clear_beyond_heads(DecodeShared<Shape>& shared) {
   constexpr int kBeyond = 8 * Shape::kHeadTiles - Shape::kAllHeads;
   if constexpr (kBeyond > 0) {
     const int head = Shape::kAllHeads + static_cast<int>(threadIdx.x) % kBeyond;
     const int row = static_cast<int>(threadIdx.x) / kBeyond;
-    if (row >= kBuffers * kRows / 8) return;
-    shared.p[row % kBuffers][row / kBuffers][head] = {0, 0, 0, 0};
-    if (row < kBuffers) shared.states[row][head] = {0.0F, 0.0F};
+    if (row >= Shape::kBuffers * kRows / 8) return;
+    shared.p[row % Shape::kBuffers][row / Shape::kBuffers][head] = {0, 0, 0, 0};
+    if (row < Shape::kBuffers) shared.states[row][head] = {0.0F, 0.0F};
   }
 }
 
@@ -256,18 +270,18 @@ __device__ __forceinline__ void init_shared(DecodeBlock<Shape>& block) {
   if (threadIdx.x == 0) {
     for (int i = 0; i < block.stage_count; ++i) {
       init_barrier(&block.shared.full[i], 1);
-      init_barrier(&block.shared.free[i], 32 * (kMixWarps + Shape::kHeadWarps));
+      init_barrier(&block.shared.free[i], 32 * kColumnWarps);
     }
-    for (int i = 0; i < kBuffers; ++i) {
+    for (int i = 0; i < Shape::kBuffers; ++i) {
       // A block alone writes its own buffers, head by head.
       init_barrier(&block.shared.p_full[i], Shape::kCluster == 1 ? 32 * Shape::kHeads : 1);
       init_barrier(&block.shared.p_free[i],
-                   Shape::kCluster == 1 ? 32 * kMixWarps : kMixWarps * Shape::kCluster);
+                   Shape::kCluster == 1 ? 32 * kColumnWarps : kColumnWarps * Shape::kCluster);
     }
     init_barrier(&block.shared.parts_full, 32 * Shape::kPairWarps);
     init_barrier(&block.shared.parts_free, 32 * Shape::kHeadWarps);
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-    for (int i = 0; i < kBuffers; ++i) expect_probabilities(block, i);
+    for (int i = 0; i < Shape::kBuffers; ++i) expect_probabilities(block, i);
   }
   sync_cluster();
 }

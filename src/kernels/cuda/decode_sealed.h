@@ -21,8 +21,11 @@ constexpr int kMostStages = 8;  // pages that a block holds
 constexpr int kScoreWarps = 8;
 constexpr int kMixWarps = 8;
 constexpr int kSoftmaxWarps = 4;
-constexpr int kLoadWarps = 4;  // one that loads and, as registers go to four at a time, three idle
-constexpr int kDecodeThreads = (kScoreWarps + kMixWarps + kSoftmaxWarps + kLoadWarps) * 32;
+constexpr int kSpillWarps = 3;
+constexpr int kLoadWarps = 1;
+constexpr int kColumnWarps = kMixWarps + kSpillWarps;  // that read probabilities
+constexpr int kDecodeThreads =
+    (kScoreWarps + kMixWarps + kSoftmaxWarps + kSpillWarps + kLoadWarps) * 32;
 // A probability is sent as 2^12 at the maximum that it is taken from, and that is renewed when a
 // score exceeds it by more than 3: f16 holds 2^15, and sums are rarely rescaled.
 constexpr float kLift = 12.0F;

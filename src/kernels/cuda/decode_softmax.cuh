@@ -5,46 +5,11 @@
 
 namespace slim::cuda {
 
-// Eight neighbouring numbers of a token's spill columns, signed.
-template <class Shape>
-__device__ __forceinline__ void spill_numbers(const std::byte* numbers, int spill, int token,
-                                              int column, float (&values)[8]) {
-  const int at = token * spill + column;
-  if constexpr (Shape::kBits == 16) {
-    uint32_t words[4];
-    *reinterpret_cast<uint4*>(words) = *reinterpret_cast<const uint4*>(numbers + 2 * at);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      values[2 * i] = static_cast<float>(words[i] & 0xFFFFU) - 32768.0F;
-      values[2 * i + 1] = static_cast<float>(words[i] >> 16) - 32768.0F;
-    }
-  } else {
-    uint32_t words[2];
-    *reinterpret_cast<uint2*>(words) = *reinterpret_cast<const uint2*>(numbers + at);
-    uint32_t fine = 0;
-    if constexpr (Shape::kLow == 4) {
-      fine = *reinterpret_cast<const uint32_t*>(numbers + kRows * spill + at / 2);
-    } else if constexpr (Shape::kLow == 2) {
-      fine = *reinterpret_cast<const uint16_t*>(numbers + kRows * spill + at / 4);
-    }
-    constexpr uint32_t kMask = (1U << Shape::kLow) - 1U;
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      const uint32_t number =
-          (words[i / 4] >> i % 4 * 8 & 255U) << Shape::kLow | (fine >> i * Shape::kLow & kMask);
-      values[i] = static_cast<float>(static_cast<int>(number) - (1 << (Shape::kBits - 1)));
-    }
-  }
-}
-
 // One head of the block, over a segment's pages.
 template <class Shape>
 struct SoftmaxHead {
   int head;  // of the block
   float top = -INFINITY;
-  // This lane's tokens' share of the spill columns. Indexed by variables, so that it lies in local
-  // memory: registers are scarce, and it is read once a page.
-  float spilled[kMostSpill] = {};
 
   // The whole score of one token, in log2; what a layer adds to plain products is done here.
   __device__ __forceinline__ float score(const DecodeBlock<Shape>& block, const PageWalk& walk,
@@ -63,15 +28,10 @@ struct SoftmaxHead {
   }
 
   // scores: of tokens lane and lane + 32. They become probabilities, lifted.
-  __device__ __forceinline__ void exponentials(float (&scores)[2], int spill) {
+  __device__ __forceinline__ void exponentials(float (&scores)[2]) {
     float now = fmaxf(scores[0], scores[1]);
     for (int step = 1; step < 32; step *= 2) now = fmaxf(now, __shfl_xor_sync(~0U, now, step));
-    if (now > top + kLag || top == -INFINITY) {
-      const float shrink = top == -INFINITY ? 0.0F : exp2f(top - now);
-#pragma unroll 1
-      for (int i = 0; i < spill; ++i) spilled[i] *= shrink;
-      top = now;
-    }
+    if (now > top + kLag || top == -INFINITY) top = now;
     const float from = top == -INFINITY ? 0.0F : top - kLift;
     scores[0] = exp2f(scores[0] - from);
     scores[1] = exp2f(scores[1] - from);
@@ -119,46 +79,6 @@ struct SoftmaxHead {
       }
     }
   }
-
-  __device__ __forceinline__ void mix_spill(const DecodeBlock<Shape>& block,
-                                            const float (&probabilities)[2]) {
-    const int spill = block.arguments.spill;
-    const std::byte* numbers = block.stage().spill();
-    const auto* scales =
-        reinterpret_cast<const __nv_bfloat16*>(numbers + kRows * spill * Shape::kBits / 8);
-#pragma unroll 1
-    for (int column = 0; column < spill; column += 8) {
-      float first[8];
-      float second[8];
-      spill_numbers<Shape>(numbers, spill, block.lane, column, first);
-      spill_numbers<Shape>(numbers, spill, block.lane + 32, column, second);
-#pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        float& sum = spilled[column + i];
-        sum = fmaf(__bfloat162float(scales[column + i]),
-                   fmaf(probabilities[0], first[i], probabilities[1] * second[i]), sum);
-        if constexpr (Shape::kCentred) {
-          sum = fmaf(__bfloat162float(scales[spill + column + i]),
-                     probabilities[0] + probabilities[1], sum);
-        }
-      }
-    }
-  }
-
-  // Of all lanes' tokens; and starts anew.
-  __device__ __forceinline__ void finish(const DecodeBlock<Shape>& block, int slot) {
-    const DecodeArguments& a = block.arguments;
-    const int64_t row =
-        static_cast<int64_t>(slot) * Shape::kAllHeads + block.rank * Shape::kHeads + head;
-#pragma unroll 1
-    for (int i = 0; i < a.spill; ++i) {
-      float sum = spilled[i];
-      spilled[i] = 0.0F;
-      for (int step = 1; step < 32; step *= 2) sum += __shfl_xor_sync(~0U, sum, step);
-      if (block.lane == 0) a.sums[row * a.width + a.width - a.spill + i] = sum;
-    }
-    top = -INFINITY;
-  }
 };
 
 // A warp takes its heads one after another.
@@ -179,19 +99,14 @@ __device__ __forceinline__ void soften_pages(DecodeBlock<Shape> block, PageWalk 
     }
     __syncwarp();
     arrive(&block.shared.parts_free);
-    if (block.tile >= kBuffers) {
+    if (block.tile >= Shape::kBuffers) {
       wait_barrier(&block.shared.p_free[block.buffer()], block.buffer_phase() ^ 1);
     }
 #pragma unroll
     for (int pass = 0; pass < kPasses; ++pass) {
-      heads[pass].exponentials(scores[pass], block.arguments.spill);
+      heads[pass].exponentials(scores[pass]);
       heads[pass].send(block, scores[pass]);
-      heads[pass].mix_spill(block, scores[pass]);
-    }
-    block.free_stage();
-    if (walk.last()) {
-#pragma unroll
-      for (int pass = 0; pass < kPasses; ++pass) heads[pass].finish(block, walk.now.slot);
+      if (walk.last()) heads[pass].top = -INFINITY;
     }
     walk.advance();
   }
