@@ -38,10 +38,10 @@ struct EngineOptions {
   // i8: int8 (auto), int16 (each row, by its largest number), or float32. A product with a row x is
   // then off by 1/254 (int8) or 1/65278 (int16) of max |x| times the sum of the output's |weights|
   // at most; verify measures it. Other weights are always multiplied in f32 there. float32_int16
-  // and int8_int16 (auto for models with an encoder), and int16, also round what attention
-  // multiplies, of encoders and over rows of i16 that stand for keys and values, to 16 bits: each
-  // vector x off by the larger of |x|_2 / 92,000 and max |x| / 65,534 a number. Error{bad_request}
-  // for what cannot be.
+  // and int8_int16 (auto for models with an encoder, unless cache_type is f32), and int16, also
+  // round what attention multiplies, of encoders and over rows of i16 that stand for keys and
+  // values, to 16 bits: each vector x off by the larger of |x|_2 / 92,000 and max |x| / 65,534 a
+  // number. Error{bad_request} for what cannot be.
   std::string compute_type = "auto";
   double cache_budget = 1.0;  // largest predicted error, relative to that of kv in bf16
   // A text file of 128 tokens at least (1024 are used), for language models whose plan may seal

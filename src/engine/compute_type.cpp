@@ -49,7 +49,7 @@ std::string_view name_of(const Arithmetic& arithmetic) {
       ->name;
 }
 
-Arithmetic compute_type(const std::string& name, bool encodes, const Checkpoint* checkpoint,
+Arithmetic compute_type(const std::string& name, bool may_round, const Checkpoint* checkpoint,
                         const Kernels& kernels) {
   const auto taken = [&](const Arithmetic& of) {
     return kernels.takes(of.products) && kernels.attends(of.attention);
@@ -60,7 +60,7 @@ Arithmetic compute_type(const std::string& name, bool encodes, const Checkpoint*
   };
   if (name == "auto") {
     return *std::find_if(kUsual.begin(), kUsual.end(), [&](const Arithmetic& of) {
-      return suits(of) && (encodes || of.attention != Inputs::i16);
+      return suits(of) && (may_round || of.attention != Inputs::i16);
     });
   }
   for (const ComputeType& type : kTypes) {

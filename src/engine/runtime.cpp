@@ -56,8 +56,9 @@ std::optional<int64_t> checked_size(const std::optional<int64_t>& value, const c
 CacheChoice cache_choice(const EngineOptions& options, const ModelFiles& files,
                          const Kernels& kernels) {
   CacheChoice choice;
+  const bool may_round = files.spec.has_encoder() && options.cache_type != "f32";
   choice.arithmetic =
-      compute_type(options.compute_type, files.spec.has_encoder(), files.checkpoint.get(), kernels);
+      compute_type(options.compute_type, may_round, files.checkpoint.get(), kernels);
   choice.kind = options.cache;
   choice.forced = options.force_cache;
   choice.budget = options.cache_budget;

@@ -279,7 +279,7 @@ TEST_F(ForecastCommand, OtherCommandsKnowTheseModels) {
     EXPECT_EQ(converted.status, 0) << converted.err;
     const std::string options = name == "bolt" ? "" : " --seed 1";
     EXPECT_EQ(run("forecast -m converted_" + name + " in" + options).out,
-              run("forecast " + model(name) + " in" + options).out);
+              run("forecast " + model(name) + " in --cache-type f16" + options).out);
   }
 }
 

@@ -44,10 +44,14 @@ class ComputeType : public testing::Test {
   TemporaryFolder folder_;
 };
 
-TEST_F(ComputeType, AutoRoundsWhereWeightsAreBytes) {
+TEST_F(ComputeType, AutoRoundsWhereWeightsAreBytesAndAttentionUnlessRowsAreF32) {
   for (const char* device : {"cpu", "cpu:scalar"}) {
-    EXPECT_EQ(chosen("floats", options("auto", device)), "float32_int16") << device;
-    EXPECT_EQ(chosen("bytes", options("auto", device)), "int8_int16") << device;
+    EngineOptions any = options("auto", device);
+    EXPECT_EQ(chosen("floats", any), "float32") << device;
+    EXPECT_EQ(chosen("bytes", any), "int8") << device;
+    any.cache_type = "";
+    EXPECT_EQ(chosen("floats", any), "float32_int16") << device;
+    EXPECT_EQ(chosen("bytes", any), "int8_int16") << device;
   }
   EXPECT_EQ(chosen("floats", options("auto", "reference")), "float32");
   EXPECT_EQ(chosen("bytes", options("auto", "reference")), "int8");
