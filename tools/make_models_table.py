@@ -102,7 +102,7 @@ def row(slim, model):
     encodes = usual["encoder_layers"] > 0  # encoder rows are never sealed: no 12 bits
     twelve = None if encodes else inspect(slim, model["config"], "i12")
     kinds = "+".join(dict.fromkeys(layer["kind"] for layer in usual["layers"]))
-    wide = usual  # 16 bits: keys in i16 beside encoder rows in f16
+    wide = usual  # 16 bits: keys in i16 beside encoder rows of 16 bits
     if kinds != "k+encoder":
         wide = inspect(slim, model["config"], "i16" if kinds == "k" else "f16")
 
