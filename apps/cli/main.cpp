@@ -172,7 +172,7 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
   app.add_option(
          "--compute-type", options.engine.compute_type,
          "What activations are rounded to (auto: int8 where weights are i8; on processors, models "
-         "with an encoder have attention in int16)")
+         "with an encoder have attention in int16, unless rows are asked for in f32)")
       ->check(CLI::IsMember(compute_types()))
       ->capture_default_str();
   app.add_option("--cache-budget", options.engine.cache_budget,

@@ -86,8 +86,9 @@ void require_buildable(const std::string& refusal, std::string_view kind) {
 
 void require_rows(const RowFormat& format, const Kernels& kernels) {
   if (format.sealed() || format.type != DType::i16 || kernels.takes(Inputs::i16)) return;
-  throw Error(ErrorCode::unsupported_model,
-              fmt::format("Rows of i16 that stand alone cannot be had on {}.", kernels.name()));
+  throw Error(
+      ErrorCode::unsupported_model,
+      fmt::format("Rows of i16 that stand alone cannot be had on {}: use f16.", kernels.name()));
 }
 
 std::string scientific(double value) { return fmt::format("{:.1e}", value); }

@@ -110,7 +110,7 @@ SharedScale channel_scale(float lowest, float highest, int bits);
 
 // The scale of numbers rounded to i16, from the largest magnitude of those that are not NaN and the
 // sum of all squares: the larger of largest / 32767 and sqrt(squares) / 46000. Then the integers of
-// n < 400,000 numbers have a norm of at most 46000 + sqrt(n) / 2 < 2^15.5, so that all sums of
+// n < 65,536 numbers have a norm of at most 46000 + sqrt(n) / 2 < 2^15.5, so that all sums of
 // products of two such vectors stay below 2^31 (Cauchy and Schwarz). 0, for integers 0, if all are
 // below 2^-110; NaN, for integers 0, if one is not finite.
 float integer_scale(float largest, double squares);

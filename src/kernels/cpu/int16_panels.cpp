@@ -112,11 +112,11 @@ HWY_INLINE Scale scale_of_key(const float* from, int64_t count) {
   const Size size = size_of_row(from, count);
   if (!std::isfinite(size.largest)) return Scale(kNaN);
   if (size.largest < kLeast) return Scale(0.0F);
-  float norm = std::sqrt(size.squares);
+  float by_norm = std::sqrt(size.squares) / kNorm;
   if (size.largest < 0x1p-50F || size.largest > 0x1p50F) {
-    norm = size.largest * std::sqrt(squares_of_shares(from, count, size.largest));
+    by_norm = size.largest * (std::sqrt(squares_of_shares(from, count, size.largest)) / kNorm);
   }
-  return Scale(HWY_MAX(norm / kNorm, size.largest / kLargest));
+  return Scale(HWY_MAX(by_norm, size.largest / kLargest));
 }
 
 HWY_INLINE IntVector rounded(Vector values, Vector inverse) {
@@ -264,8 +264,8 @@ HWY_INLINE void over_groups(int64_t count, Work work) {
 }
 
 // (A copy of its arguments is known to lie apart from what a function writes.)
-void score(const Int16Scoring& arguments) {
-  const Int16Scoring scoring = arguments;
+void score(const Int16PanelScoring& arguments) {
+  const Int16PanelScoring scoring = arguments;
   Vector largest[2] = {hn::Set(Floats(), -HUGE_VALF), hn::Set(Floats(), -HUGE_VALF)};
   over_groups(scoring.rows, [&]<int rows>(int64_t row, std::integral_constant<int, rows>) HWY_ATTR {
     const auto finish = [&](int i, IntVector left, IntVector right) HWY_ATTR {
@@ -302,8 +302,8 @@ void add_biases(const Int16Biases& biases) {
   }
 }
 
-void mix(const Int16Mixing& arguments) {
-  const Int16Mixing mixing = arguments;
+void mix(const Int16PanelMixing& arguments) {
+  const Int16PanelMixing mixing = arguments;
   const int64_t words = (mixing.rows + 1) / 2;
   for (int64_t i = 0; i < mixing.count; ++i) {
     const float kept = mixing.softmax.kept[i];
@@ -347,7 +347,7 @@ HWY_INLINE void store_pair(const Pair& pair, float* at) {
 
 // v, or `least` where it is below; NaN stays.
 HWY_INLINE Vector at_least(Vector least, Vector v) {
-#if HWY_TARGET == HWY_SCALAR
+#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
   return hn::IfThenElse(hn::Lt(v, least), least, v);
 #else
   return hn::Max(least, v);  // the second where one is NaN

@@ -4,7 +4,7 @@
 // Queries and keys. A row v of n numbers is rounded to v ~ s i, i integers,
 //   s = max(|v|_2 / 46000, max |v| / 32767),
 // off by s / 2 a number. So |i|_2 <= 46000 + sqrt(n) / 2, and by Cauchy and Schwarz every partial
-// sum of a query's products with a key is below 2^31 for n < 400,000.
+// sum of a query's products with a key is below 2^31 for n < 65,536.
 //
 // Weights and values. Values are rounded with s = max |v| / 32767 a row. Of a chunk of kChunkRows
 // rows, weights w_r >= 0 (f32, each off by 2^-18 of itself) become integers with their rows' s:
@@ -37,7 +37,7 @@ constexpr int64_t key_depth(int64_t columns) { return (columns + 1) / 2 * 2; }
 // A tile's scores of a chunk are [rows, width] f32, its weights [rows / 2, width] words.
 
 // scores[s, n] = query n . key s, but for the scales of queries, and the largest of keys.
-struct Int16Scoring {
+struct Int16PanelScoring {
   const int16_t* queries = nullptr;  // a panel
   const int16_t* keys = nullptr;     // [rows, depth]
   const float* key_scales = nullptr;
@@ -77,7 +77,7 @@ struct Int16Weighing {
 };
 
 // mixed[n, c] = kept[n] * mixed[n, c] + t[n] * sum_s weights[s, n] * value s [c]
-struct Int16Mixing {
+struct Int16PanelMixing {
   const int16_t* weights = nullptr;
   Int16Softmax softmax;
   int64_t count = 0;  // of queries
@@ -95,10 +95,10 @@ struct Int16PanelOps {
   float (*pack_keys)(const ConstMatrix& keys, int16_t* rows, float* scales) = nullptr;
   void (*pack_queries)(const ConstMatrix& queries, int16_t* panel, float* scales) = nullptr;
   float (*pack_values)(const ConstMatrix& values, int16_t* panels, float* scales) = nullptr;
-  void (*score)(const Int16Scoring& scoring) = nullptr;
+  void (*score)(const Int16PanelScoring& scoring) = nullptr;
   void (*add_biases)(const Int16Biases& biases) = nullptr;
   void (*weigh)(const Int16Weighing& weighing) = nullptr;
-  void (*mix)(const Int16Mixing& mixing) = nullptr;
+  void (*mix)(const Int16PanelMixing& mixing) = nullptr;
 };
 
 Int16PanelOps int16_panel_ops(Target target);

@@ -233,8 +233,10 @@ HWY_INLINE void order_columns(IntVector low, IntVector high, IntVector& first, I
   first = IntVector{_mm512_permutex2var_epi64(low.raw, lower, high.raw)};
   second = IntVector{_mm512_permutex2var_epi64(low.raw, upper, high.raw)};
 #else
-  first = hn::ConcatLowerLower(Ints(), high, low);
-  second = hn::ConcatUpperUpper(Ints(), high, low);
+  static_assert(kLanes <= 8);
+  const bool one = kLanes == 4;  // block, which is in order
+  first = one ? low : hn::ConcatLowerLower(Ints(), high, low);
+  second = one ? high : hn::ConcatUpperUpper(Ints(), high, low);
 #endif
 }
 
