@@ -63,13 +63,6 @@ struct WorkerMemory {
                Carver& carver) {
     const int64_t queries = tokens * heads;
     const int64_t grouped = tokens * (step.value_stride == 0 ? heads : step.heads_per_key);
-    const int64_t kept = keeps_tile(step) ? kTileRows * tile_stride(step.keys.format.width) : 0;
-    kernel.tile = carver.take<float>(kept);
-    kernel.keys = carver.take<float>(kStripRows * tile_stride(step.key_width));
-    kernel.columns = carver.take<float>(step.key_width * kColumnStride);
-    kernel.values = carver.take<float>(kTileRows * tile_stride(kMixColumns));
-    kernel.turns = carver.take<float>(step.rotations.empty() ? 0 : kTileRows * step.key_width);
-    kernel.turned = carver.take<float>(queries * step.key_width);
     // Of blocks with fewer tokens a batch may be all heads.
     const int64_t batched = std::max(grouped, std::min(queries, kManyQueries * heads));
     kernel.weights = carver.take<float>(batched * kTileRows);
@@ -88,6 +81,14 @@ struct WorkerMemory {
       kernel.row_scales = carver.take<float>(kTileRows);
       kernel.row_shares = carver.take<float>(kTileRows);
       kernel.integers = integers;
+    } else {
+      const int64_t kept = keeps_tile(step) ? kTileRows * tile_stride(step.keys.format.width) : 0;
+      kernel.tile = carver.take<float>(kept);
+      kernel.keys = carver.take<float>(kStripRows * tile_stride(step.key_width));
+      kernel.columns = carver.take<float>(step.key_width * kColumnStride);
+      kernel.values = carver.take<float>(kTileRows * tile_stride(kMixColumns));
+      kernel.turns = carver.take<float>(step.rotations.empty() ? 0 : kTileRows * step.key_width);
+      kernel.turned = carver.take<float>(queries * step.key_width);
     }
     part = take_partial(carver, queries, step.value_width);
     joined = take_partial(carver, queries, step.value_width);

@@ -19,7 +19,7 @@
 // first-level cache (second, where heads score whole rows).
 //
 // Where queries and weights are rounded to i16, rows of i16 are multiplied as they lie
-// (int16_rows.h), at twice the rate.
+// (int16_rows.h), at up to twice the rate.
 //
 // Where sealed values weigh less than 2^-27 of the sum so far, a query skips their mixing: 2^-27 of
 // the result for every 64 rows skipped, which stays below what f32 sums lose (4 sqrt(rows) 2^-24)

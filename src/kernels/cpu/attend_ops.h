@@ -115,15 +115,17 @@ constexpr int64_t rounded_stride(int64_t width) { return width + 32; }
 
 // Working memory of one block, whose groups have G = tokens * group_heads queries, batches B.
 struct AttendMemory {
-  float* tile = nullptr;            // [kTileRows, tile_stride(width)], decoded, where it is kept
-  float* keys = nullptr;            // [kStripRows, tile_stride(key_width)], decoded and turned
-  float* columns = nullptr;         // [key_width, kColumnStride]: keys, transposed
-  float* values = nullptr;          // [kTileRows, tile_stride(kMixColumns)], decoded
-  float* turns = nullptr;           // [kTileRows, key_width]: cos and sin of the tile's rows
-  float* turned = nullptr;          // [R, key_width]: queries, turned and scaled
-  float* weights = nullptr;         // [G, kTileRows]
-  const float** queries = nullptr;  // [R] queries in the order that scoring takes them,
-  float** query_weights = nullptr;  // [R] and their rows of `weights`
+  // Where nothing is rounded (else not there):
+  float* tile = nullptr;     // [kTileRows, tile_stride(width)], decoded, where it is kept
+  float* keys = nullptr;     // [kStripRows, tile_stride(key_width)], decoded and turned
+  float* columns = nullptr;  // [key_width, kColumnStride]: keys, transposed
+  float* values = nullptr;   // [kTileRows, tile_stride(kMixColumns)], decoded
+  float* turns = nullptr;    // [kTileRows, key_width]: cos and sin of the tile's rows
+  float* turned = nullptr;   // [R, key_width]: queries, turned and scaled
+  // Always:
+  float* weights = nullptr;             // [G, kTileRows]
+  const float** queries = nullptr;      // [R] queries in the order that scoring takes them,
+  float** query_weights = nullptr;      // [R] and their rows of `weights`
   const float** mix_weights = nullptr;  // [G] the same for queries that mix the tile,
   float** mixed = nullptr;              // [G] their mixtures,
   Seen* mix_rows = nullptr;             // [G] and the rows they see

@@ -9,22 +9,13 @@
 #define SLIM_KERNELS_CPU_INT16_INL_H
 #endif
 
-#include "kernels/cpu/vector_math_inl.h"
-
-#if HWY_TARGET == HWY_AVX3_DL && HWY_MAJOR == 1 && HWY_MINOR == 0
-// Highway 1.0 asks the processor for avx512vnni, and then the compiler for avxvnni alone.
-#undef HWY_TARGET_STR
-#define HWY_TARGET_STR \
-  HWY_TARGET_STR_AVX3  \
-  ",vpclmulqdq,avx512vbmi,avx512vbmi2,vaes,avxvnni,avx512bitalg,avx512vpopcntdq,avx512vnni"
-#endif
+#include "kernels/cpu/lanes_inl.h"
+// After all others.
+#include "kernels/cpu/vnni_inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace slim {
 namespace HWY_NAMESPACE {
-
-using Ints = hn::RebindToSigned<Floats>;
-using IntVector = hn::Vec<Ints>;
 
 // Sums of products of pairs. To GCC 12 an __m256i is of long long: what adds ints to it then has
 // its result in a register of its own, which is one too many for every sum.

@@ -25,7 +25,6 @@ namespace slim {
 namespace HWY_NAMESPACE {
 namespace {
 
-constexpr int64_t kLanes = hn::MaxLanes(Floats());
 constexpr int64_t kWidth = 2 * kLanes;                  // of a panel
 constexpr int kGroup = HWY_TARGET <= HWY_AVX3 ? 8 : 6;  // rows multiplied together
 

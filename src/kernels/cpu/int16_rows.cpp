@@ -18,9 +18,6 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/int16_rows.cpp"
 #include "hwy/foreach_target.h"
 // After foreach_target.h, for each target.
-#include "kernels/cpu/row_codec_inl.h"
-#include "kernels/cpu/vector_math_inl.h"
-// After all others.
 #include "kernels/cpu/int16_inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -122,7 +119,7 @@ using Int16s = hn::Repartition<int16_t, Ints>;
 
 HWY_INLINE IntVector load_pairs(const int16_t* from) {
   IntVector pairs = hn::BitCast(Ints(), hn::LoadU(Int16s(), from));
-#if HWY_COMPILER_GCC && !HWY_COMPILER_CLANG
+#if HWY_COMPILER_GCC_ACTUAL && HWY_TARGET != HWY_EMU128
   // Loaded once: GCC would rather read memory again in every product.
   __asm__("" : "+v"(pairs.raw));
 #endif

@@ -31,14 +31,8 @@
 #include "kernels/cpu/dot_inl.h"
 #include "kernels/cpu/transpose_inl.h"
 #include "kernels/cpu/weight_codec_inl.h"
-
-#if HWY_TARGET == HWY_AVX3_DL && HWY_MAJOR == 1 && HWY_MINOR == 0
-// Highway 1.0 asks the processor for avx512vnni, and then the compiler for avxvnni alone.
-#undef HWY_TARGET_STR
-#define HWY_TARGET_STR \
-  HWY_TARGET_STR_AVX3  \
-  ",vpclmulqdq,avx512vbmi,avx512vbmi2,vaes,avxvnni,avx512bitalg,avx512vpopcntdq,avx512vnni"
-#endif
+// After all others.
+#include "kernels/cpu/vnni_inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace slim {
@@ -54,7 +48,7 @@ using IntVector = hn::Vec<Ints>;
 // A sum that g++ leaves where it is: by itself it adds products to one another first, and then has
 // more of them than registers, or moves sums from one register to another at every step.
 HWY_INLINE IntVector held(IntVector sums) {
-#if HWY_COMPILER_GCC_ACTUAL
+#if HWY_COMPILER_GCC_ACTUAL && HWY_TARGET != HWY_EMU128
   asm("" : "+v"(sums.raw));
 #endif
   return sums;
