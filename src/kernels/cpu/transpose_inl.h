@@ -8,7 +8,7 @@
 #define SLIM_KERNELS_CPU_TRANSPOSE_INL_H
 #endif
 
-#include "kernels/cpu/vector_math_inl.h"
+#include "kernels/cpu/lanes_inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace slim {
@@ -24,7 +24,6 @@ HWY_INLINE void transpose_square(Row row, float* out, int64_t stride) {
 #else
   // 4 x 4 blocks: interleaving pairs of rows twice turns four rows into four columns, in every
   // 128-bit block at once; storing block b of each result below that of block b - 1 does the rest.
-  constexpr int64_t kLanes = hn::MaxLanes(Floats());
   const Floats f;
   const hn::Repartition<uint64_t, Floats> pairs;
   const hn::FixedTag<float, 4> quad;
