@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 
-#include "kernels/byte_products.h"
 #include "kernels/cpu/cpu_kernels.h"
 #include "kernels/cuda/cuda_kernels.h"
 #include "kernels/reference/reference_kernels.h"
@@ -53,13 +52,6 @@ std::unique_ptr<Kernels> make_kernels(std::string_view name, int threads) {
   throw Error(ErrorCode::bad_request,
               "There is no device '" + std::string(name) + "'; this machine has " + known + ".",
               "device");
-}
-
-bool has_byte_products(const Kernels& kernels) {
-  constexpr std::string_view kVnni = "cpu:avx3_dl";  // where it is, "cpu" is it
-  const std::vector<std::string> names = cpu_kernel_names();
-  const bool here = std::find(names.begin(), names.end(), kVnni) != names.end();
-  return here && (kernels.name() == "cpu" || kernels.name() == kVnni);
 }
 
 }  // namespace slim

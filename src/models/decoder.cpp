@@ -280,8 +280,8 @@ void Decoder::judge_logits(const DecoderStep& step, ConstMatrix x) const {
   const bool in_place = host && step.candidates == nullptr;
   const Matrix logits = in_place ? step.logits : memory.matrix(x.rows, spec_.outputs());
   // Of what is asked for by its column, and of whole rows, every logit counts.
-  const bool rounded = rounded_head_ != nullptr && step.candidates != nullptr &&
-                       step.candidates->asked.empty() && rounded_head_->pays(x.rows);
+  const bool rounded =
+      rounded_head_ != nullptr && step.candidates != nullptr && step.candidates->asked.empty();
   if (spec_.series.patch > 0) {
     run_patches(kernels_, spec_.decoder.activation, weights_.patch_out, x, logits);
   } else if (rounded) {

@@ -6,15 +6,15 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 #include "attention/step_scratch.h"
-#include "kernels/byte_products.h"
+#include "kernels/input_scale.h"
 
 namespace slim {
 namespace {
 
-constexpr int64_t kFewRows = 16;
 constexpr int64_t kSmallVocabulary = 8192;  // below it there is little to save
 constexpr int64_t kGathered = 1024;         // rows of weights that are multiplied again at a time
 constexpr float kLargest = 127;
@@ -25,63 +25,85 @@ std::vector<int32_t>& doubtful() {
   return of_this_thread;
 }
 
+// What a row of weights is rounded to.
+struct RoundedWeights {
+  int8_t* integers = nullptr;
+  float* scale = nullptr;
+  float* lost = nullptr;  // |u - v|
+  float* kept = nullptr;  // |v|
+};
+
 // To the nearest of 127 steps either side; false if a number is not finite, or too small to divide
 // by.
-bool round_row(std::span<const float> row, int8_t* integers, float* scale) {
+bool round_row(std::span<const float> row, const RoundedWeights& to) {
   float largest = 0;
   bool numbers = true;
   for (const float value : row) {
     largest = std::max(largest, std::abs(value));
     numbers &= !std::isnan(value);
   }
-  *scale = largest / kLargest;
+  const float scale = largest / kLargest;
   const float inverse = largest > 0 ? kLargest / largest : 0;
   if (!numbers || !std::isfinite(largest) || !std::isfinite(inverse)) return false;
-  for (const float value : row) {
-    const float number = value * inverse;
-    *integers++ = static_cast<int8_t>(number + std::copysign(0.5F, number));
+  float lost = 0;
+  float kept = 0;
+  for (size_t i = 0; i < row.size(); ++i) {
+    const float number = row[i] * inverse;
+    const float whole = std::trunc(number + std::copysign(0.5F, number));
+    to.integers[i] = static_cast<int8_t>(whole);
+    kept += whole * whole;
+    lost += (number - whole) * (number - whole);
   }
+  *to.scale = scale;
+  *to.lost = scale * std::sqrt(lost);
+  *to.kept = scale * std::sqrt(kept);
   return true;
 }
 
-float reach(const float* x, int64_t width) {
-  float sum = 0;
-  float largest = 0;
-  for (int64_t i = 0; i < width; ++i) {
-    const float size = std::abs(x[i]);
-    sum += size;
-    largest = std::max(largest, size);
-  }
-  return (sum / 2 + static_cast<float>(width) * largest / 514) * (1 + 1.0F / 256);
-}
+// How far logits of a row are off, column by column.
+class Reach {
+ public:
+  Reach(const RoundedInput& input, const Tensor& norms)
+      : lost_(norms.values<float>()), kept_(lost_ + norms.size(1)), input_(input) {}
 
-// The largest of logit + scale * reach; eight at a time, which the compiler keeps in vectors.
-float highest(const float* logits, const float* scales, int64_t count, float reach) {
+  float of(int64_t column) const {
+    return lost_[column] * input_.size + kept_[column] * input_.off;
+  }
+
+ private:
+  const float* lost_;
+  const float* kept_;
+  const RoundedInput input_;
+};
+
+// The largest of logit + reach of columns [begin, end); eight at a time, which the compiler keeps
+// in vectors.
+float highest(const float* logits, const Reach& reach, int64_t begin, int64_t end) {
   constexpr int64_t kLanes = 8;
   std::array<float, kLanes> best;
   best.fill(kLowest);
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
+  int64_t i = begin;
+  for (; i + kLanes <= end; i += kLanes) {
     for (int64_t j = 0; j < kLanes; ++j) {
-      const float value = logits[i + j] + scales[i + j] * reach;
+      const float value = logits[i + j] + reach.of(i + j);
       best[static_cast<size_t>(j)] = std::max(best[static_cast<size_t>(j)], value);
     }
   }
   float most = *std::max_element(best.begin(), best.end());
-  for (; i < count; ++i) most = std::max(most, logits[i] + scales[i] * reach);
+  for (; i < end; ++i) most = std::max(most, logits[i] + reach.of(i));
   return most;
 }
 
 // Columns that may reach `least`; those at -infinity never do.
-void collect(const float* logits, const float* scales, int64_t count, float reach, float least,
+void collect(const float* logits, const Reach& reach, int64_t count, float least,
              std::vector<int32_t>& columns) {
   constexpr int64_t kBlock = 256;
   least = std::max(least, std::numeric_limits<float>::lowest());
   for (int64_t begin = 0; begin < count; begin += kBlock) {
     const int64_t end = std::min(begin + kBlock, count);
-    if (!(highest(logits + begin, scales + begin, end - begin, reach) >= least)) continue;
+    if (!(highest(logits, reach, begin, end) >= least)) continue;
     for (int64_t i = begin; i < end; ++i) {
-      if (logits[i] + scales[i] * reach >= least) columns.push_back(static_cast<int32_t>(i));
+      if (logits[i] + reach.of(i) >= least) columns.push_back(static_cast<int32_t>(i));
     }
   }
 }
@@ -90,7 +112,7 @@ void collect(const float* logits, const float* scales, int64_t count, float reac
 
 bool RoundedHead::serves(const ModelSpec& spec, const LinearWeights& head, Kernels& kernels) {
   if (!spec.hears() || head.weight.empty() || !head.bias.empty()) return false;
-  if (!kernels.device().host() || !kernels.takes(Inputs::i16)) return false;
+  if (!kernels.device().host() || !kernels.takes(Inputs::i8)) return false;
   if (head.weight.size(0) < kSmallVocabulary) return false;
   if (spec.logit_scale != 1.0F || spec.logit_cap != 0.0F) return false;
   const DType type = head.weight.type();
@@ -100,7 +122,8 @@ bool RoundedHead::serves(const ModelSpec& spec, const LinearWeights& head, Kerne
 int64_t rounded_head_bytes(const ModelSpec& spec, const ModelWeights& weights, Kernels& kernels) {
   const LinearWeights& head = weights.parts().head;
   if (!RoundedHead::serves(spec, head, kernels)) return 0;
-  return head.weight.elements() + 4 * head.weight.size(0);
+  const int64_t outputs = head.weight.size(0);
+  return head.weight.elements() + int64_t{sizeof(float)} * (3 * outputs + 2 * head.weight.size(1));
 }
 
 std::unique_ptr<RoundedHead> RoundedHead::make(const ModelSpec& spec, const LinearWeights& head,
@@ -111,39 +134,110 @@ std::unique_ptr<RoundedHead> RoundedHead::make(const ModelSpec& spec, const Line
 }
 
 RoundedHead::RoundedHead(const LinearWeights& head, Kernels& kernels)
-    : exact_(head),
-      kernels_(kernels),
-      most_rows_(has_byte_products(kernels) ? std::numeric_limits<int64_t>::max() : kFewRows) {}
+    : exact_(head), kernels_(kernels) {}
 
-bool RoundedHead::round() {
+template <typename Visit>
+bool RoundedHead::each_row(const Visit& visit) const {
   const int64_t rows = exact_.weight.size(0);
-  const int64_t width = exact_.weight.size(1);
-  rounded_.weight = Tensor::allocate(host_device(), DType::i8, {rows, width});
-  rounded_.scale = Tensor::allocate(host_device(), DType::f32, {rows});
-  rounded_.inputs = Inputs::i16;
-  auto* integers = rounded_.weight.writable<int8_t>();
-  auto* scales = rounded_.scale.writable<float>();
+  const auto width = static_cast<size_t>(exact_.weight.size(1));
   StepScratch memory(kernels_.device());
-  const Matrix some = memory.matrix(kGathered, width);
+  const Matrix some = memory.matrix(kGathered, exact_.weight.size(1));
   std::vector<int32_t> ids;
   for (int64_t first = 0; first < rows; first += kGathered) {
-    ids.clear();
-    for (int64_t row = first; row < std::min(rows, first + kGathered); ++row) {
-      ids.push_back(static_cast<int32_t>(row));
-    }
-    kernels_.embed(embed_of(ids, exact_, some.rows_from(0, std::ssize(ids))));
-    for (int64_t row = 0; row < std::ssize(ids); ++row) {
-      if (!round_row({some.row<float>(row), static_cast<size_t>(width)}, integers, scales++)) {
-        return false;
-      }
-      integers += width;
+    ids.resize(static_cast<size_t>(std::min(kGathered, rows - first)));
+    std::iota(ids.begin(), ids.end(), static_cast<int32_t>(first));
+    const Matrix these = some.rows_from(0, std::ssize(ids));
+    kernels_.embed(embed_of(ids, exact_, these));
+    for (int64_t i = 0; i < these.rows; ++i) {
+      if (!visit(first + i, std::span(these.row<float>(i), width))) return false;
     }
   }
   return true;
 }
 
+void RoundedHead::describe_columns() {
+  const int64_t width = exact_.weight.size(1);
+  std::vector<double> sums(static_cast<size_t>(2 * width));
+  double* squares = sums.data() + width;
+  each_row([&](int64_t, std::span<const float> row) {
+    for (size_t i = 0; i < row.size(); ++i) {
+      const double value = row[i];
+      sums[i] += value;
+      squares[i] += value * value;
+    }
+    return true;
+  });
+  columns_ = Tensor::allocate(host_device(), DType::f32, {2, width});
+  auto* mean = columns_.writable<float>();
+  const auto count = static_cast<double>(exact_.weight.size(0));
+  for (int64_t i = 0; i < width; ++i) {
+    mean[i] = static_cast<float>(sums[static_cast<size_t>(i)] / count);
+    const double about = squares[i] / count - double{mean[i]} * mean[i];
+    mean[width + i] = static_cast<float>(std::sqrt(std::max(about, 0.0)));
+  }
+}
+
+bool RoundedHead::round() {
+  describe_columns();
+  const int64_t rows = exact_.weight.size(0);
+  const int64_t width = exact_.weight.size(1);
+  rounded_.weight = Tensor::allocate(host_device(), DType::i8, {rows, width});
+  rounded_.scale = Tensor::allocate(host_device(), DType::f32, {rows});
+  rounded_.inputs = Inputs::i8;
+  norms_ = Tensor::allocate(host_device(), DType::f32, {2, rows});
+  auto* integers = rounded_.weight.writable<int8_t>();
+  auto* scales = rounded_.scale.writable<float>();
+  auto* norms = norms_.writable<float>();
+  const auto* mean = columns_.values<float>();
+  const float* deviation = mean + width;
+  std::vector<float> standard(static_cast<size_t>(width));
+  return each_row([&](int64_t row, std::span<const float> values) {
+    for (size_t i = 0; i < standard.size(); ++i) {
+      const float value = values[i] - mean[i];
+      standard[i] = deviation[i] > 0 ? value / deviation[i] : value;
+    }
+    return round_row(standard,
+                     {integers + row * width, scales + row, norms + row, norms + rows + row});
+  });
+}
+
+RoundedInput RoundedHead::prepare(const float* x, float* z) const {
+  const int64_t width = columns_.size(1);
+  const float* deviation = columns_.values<float>() + width;
+  float largest = 0;
+  for (int64_t i = 0; i < width; ++i) {
+    z[i] = deviation[i] > 0 ? x[i] * deviation[i] : x[i];
+    largest = std::max(largest, std::abs(z[i]));
+  }
+  const InputScale by(Inputs::i8, largest);
+  const auto rounded = [&](float value) { return by.scale * std::nearbyint(value * by.inverse); };
+  float squares = 0;
+  float shared = 0;
+  for (int64_t i = 0; i < width; ++i) {
+    squares += z[i] * z[i];
+    shared += z[i] * rounded(z[i]);
+  }
+  const float factor = shared > 0 ? squares / shared : 1;
+  float off = 0;
+  for (int64_t i = 0; i < width; ++i) {
+    const float rest = z[i] - factor * rounded(z[i]);
+    off += rest * rest;
+    z[i] *= factor;
+  }
+  constexpr float kRoom = 1 + 1.0F / 256;
+  return {std::sqrt(squares) * kRoom, std::sqrt(off) * kRoom};
+}
+
+float RoundedHead::common_logit(const float* x) const {
+  const auto* mean = columns_.values<float>();
+  return std::inner_product(mean, mean + columns_.size(1), x, 0.0F);
+}
+
 void RoundedHead::approximate(ConstMatrix x, Matrix logits) const {
-  kernels_.linear(linear_of(x, rounded_, logits));
+  StepScratch memory(kernels_.device());
+  const Matrix z = memory.matrix(x.rows, x.columns);
+  for (int64_t t = 0; t < x.rows; ++t) prepare(x.row<float>(t), z.row<float>(t));
+  kernels_.linear(linear_of(z, rounded_, logits));
 }
 
 void RoundedHead::settle(ConstMatrix x, const FindCandidates& find, Matrix logits) const {
@@ -160,17 +254,17 @@ void RoundedHead::find_doubtful(ConstMatrix x, ConstMatrix logits, int64_t count
   std::vector<int32_t>& columns = doubtful();
   columns.clear();
   columns.reserve(static_cast<size_t>(logits.columns));  // however many there will be next time
-  const auto* scales = rounded_.scale.values<float>();
+  StepScratch memory(kernels_.device());
+  const Matrix z = memory.matrix(1, x.columns);
   for (int64_t t = 0; t < logits.rows; ++t) {
     const auto* row = logits.row<float>(t);
-    const float off = reach(x.row<float>(t), x.columns);
+    const Reach reach(prepare(x.row<float>(t), z.row<float>(0)), norms_);
     float least = std::numeric_limits<float>::infinity();
     for (const Candidate& one :
          std::span(likeliest).subspan(static_cast<size_t>(t * count), static_cast<size_t>(count))) {
-      least =
-          std::min(least, one.column < 0 ? kLowest : row[one.column] - scales[one.column] * off);
+      least = std::min(least, one.column < 0 ? kLowest : row[one.column] - reach.of(one.column));
     }
-    collect(row, scales, logits.columns, off, least, columns);
+    collect(row, reach, logits.columns, least, columns);
   }
   std::sort(columns.begin(), columns.end());
   columns.erase(std::unique(columns.begin(), columns.end()), columns.end());
@@ -191,9 +285,10 @@ void RoundedHead::settle_doubtful(ConstMatrix x, Matrix logits) const {
     for (int64_t t = 0; t < x.rows; ++t) {
       auto* row = logits.row<float>(t);
       const auto* from = exact.row<float>(t);
+      const float common = common_logit(x.row<float>(t));
       for (size_t i = 0; i < some.size(); ++i) {
         float& logit = row[some[i]];
-        if (logit > kLowest) logit = from[i];
+        if (logit > kLowest) logit = from[i] - common;
       }
     }
   }
@@ -215,7 +310,8 @@ void RoundedHead::settle_tail(ConstMatrix x, int64_t tail, Matrix logits) const 
   for (int64_t t = 0; t < x.rows; ++t) {
     auto* row = logits.row<float>(t) + first;
     const auto* from = exact.row<float>(t);
-    for (int64_t i = 0; i < count; ++i) row[i] = row[i] > kLowest ? from[i] : row[i];
+    const float common = common_logit(x.row<float>(t));
+    for (int64_t i = 0; i < count; ++i) row[i] = row[i] > kLowest ? from[i] - common : row[i];
   }
 }
 

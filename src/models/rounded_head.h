@@ -1,12 +1,18 @@
 // RoundedHead: the vocabulary product, the largest of a decoding step, in integers first, and
-// exactly where that can matter. With a row of weights w held as integers q, s = max |w| / 127, and
-// x rounded to 16 bits (Inputs::i16), a logit is off by at most
-//   s reach(x),  reach(x) = (sum |x| / 2 + D max |x| / 514) (1 + 1/256)
-// the last factor for f32 sums. Of the `count` likeliest columns of a row by rounded logits let L
-// be the least of logit - s reach(x): no column whose logit + s reach(x) is below L can be among
-// the `count` likeliest. All others are multiplied again, with the weights as they are. So what is
-// found is what exact logits would have given; their normaliser alone has rounded terms, of columns
-// that are unlikely (measured in docs/measurements.md).
+// exactly where that can matter. Rows w of the table have much in common, and what is common to all
+// logits changes nothing that is found. So with the table's mean row m and the deviations d of its
+// columns, what is rounded is
+//   u = (w - m) / d  to v = s q, s = max |u| / 127,   and  z = x d  to y = t r (Inputs::i8)
+// a logit less that of m is x.(w - m) = z.u, and
+//   z.u - y.v = z.(u - v) + (z - y).v
+// so that by Cauchy-Schwarz it is off by at most
+//   reach = (|u - v| |z| + |v| |z - y|) (1 + 1/256),   |.| the root of the sum of squares
+// the last factor for f32 sums. (t is such that z.y = z.z: likely columns are those whose v is much
+// like z, so that z - y would otherwise move all of them together.) Of the `count` likeliest
+// columns of a row by rounded logits let L be the least of logit - reach: no column whose logit +
+// reach is below L can be among the `count` likeliest. All others are multiplied again, with the
+// weights as they are. So what is found is what exact logits would have given; their normaliser
+// alone has rounded terms, of columns that are unlikely (measured in docs/measurements.md).
 #pragma once
 
 #include <cstdint>
@@ -18,6 +24,12 @@
 
 namespace slim {
 
+// What a row z loses by rounding: |z| and |z - y|, 1/256 more for f32 sums.
+struct RoundedInput {
+  float size = 0.0F;
+  float off = 0.0F;
+};
+
 class RoundedHead {
  public:
   // Null where it would not serve: other models than those that hear, small vocabularies, weights
@@ -28,19 +40,24 @@ class RoundedHead {
   // Whether make() would, but for weights that are not finite.
   static bool serves(const ModelSpec& spec, const LinearWeights& head, Kernels& kernels);
 
-  // Whether it is quicker for so many rows than the product as it is.
-  bool pays(int64_t rows) const { return rows <= most_rows_; }
-  // logits [T, V] = x head^T, off by what is said above.
+  // logits [T, V] = x (head - m)^T, off by what is said above.
   void approximate(ConstMatrix x, Matrix logits) const;
   // Makes exact whatever can be found in a row, and all columns from find.tail on. What is
   // -infinity stays so. `logits`: of approximate(), where some may have been forbidden since.
   void settle(ConstMatrix x, const FindCandidates& find, Matrix logits) const;
 
-  int64_t bytes() const { return rounded_.bytes(); }
+  int64_t bytes() const { return rounded_.bytes() + norms_.bytes() + columns_.bytes(); }
 
  private:
   RoundedHead(const LinearWeights& head, Kernels& kernels);
+  // Of the table's rows, `visit(row, values)` for each in turn, while it is true; whether it was.
+  template <typename Visit>
+  bool each_row(const Visit& visit) const;
+  void describe_columns();
   bool round();  // false if a weight is not finite
+  // z, to be rounded, of x. [D] each
+  RoundedInput prepare(const float* x, float* z) const;
+  float common_logit(const float* x) const;  // x.m
   // Lists the columns that may be among the `count` likeliest of some row, ascending.
   void find_doubtful(ConstMatrix x, ConstMatrix logits, int64_t count) const;
   void settle_doubtful(ConstMatrix x, Matrix logits) const;
@@ -48,8 +65,9 @@ class RoundedHead {
 
   const LinearWeights& exact_;
   Kernels& kernels_;
-  int64_t most_rows_;
   LinearWeights rounded_;
+  Tensor columns_;  // [2, D]: m, d
+  Tensor norms_;    // [2, V]: |u - v|, |v|
 };
 
 }  // namespace slim

@@ -103,6 +103,25 @@ TEST_P(RoundedHeadTest, TellsApartWhatRoundsAlike) {
   EXPECT_GT(compare(head, x.matrix(), 6, kNoTail, {}), 0) << "the test should be a hard one";
 }
 
+// As trained tables are: rows with much in common, columns of very different size, one that is the
+// same in all rows, and an x with a number far above the others.
+TEST_P(RoundedHeadTest, RowsMayHaveMuchInCommon) {
+  Tensor weight = random_rows(8, kRows, 0.05F);
+  const Tensor common = random_rows(9, 1, 3);
+  auto* values = weight.writable<float>();
+  for (int64_t row = 0; row < kRows; ++row) {
+    values[row * kWidth + 1] *= 10;
+    values[row * kWidth + 2] = 0;
+    for (int64_t i = 0; i < kWidth; ++i) values[row * kWidth + i] += common.values<float>()[i];
+  }
+  Tensor x = random_rows(10, GetParam(), 2);
+  for (int64_t t = 0; t < GetParam(); ++t) x.writable<float>()[t * kWidth + 3] = 32;
+  LinearWeights head;
+  head.weight = weight;
+  compare(head, x.matrix(), 6, kNoTail, {});
+  compare(head, x.matrix(), 6, 8000, {{-1, 0, 100}});
+}
+
 TEST_P(RoundedHeadTest, FewColumnsAndNaN) {
   LinearWeights head;
   head.weight = random_rows(5, kRows, 0.1F);

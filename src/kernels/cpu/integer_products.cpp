@@ -39,10 +39,8 @@ namespace slim {
 namespace HWY_NAMESPACE {
 namespace {
 
-constexpr int64_t kLanes = hn::MaxLanes(Floats());
 constexpr int64_t kWidth = 2 * kLanes;  // of a panel
 constexpr int64_t kDepth = 64;          // depth is filled up to multiples of it, with zeros
-using IntVector = hn::Vec<Ints>;
 
 #if HWY_TARGET != HWY_SCALAR
 // A sum that g++ leaves where it is: by itself it adds products to one another first, and then has

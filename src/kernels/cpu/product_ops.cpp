@@ -31,7 +31,6 @@ namespace slim {
 namespace HWY_NAMESPACE {
 namespace {
 
-constexpr int64_t kLanes = hn::MaxLanes(Floats());
 constexpr int64_t kWidth = 2 * kLanes;                  // of a panel
 constexpr int kGroup = HWY_TARGET <= HWY_AVX3 ? 8 : 6;  // rows multiplied together
 // With 32 registers dot products run at 97 GFLOP/s a core (Zen 4, 384 x 384) for any number of
