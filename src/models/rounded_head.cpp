@@ -17,12 +17,18 @@ namespace {
 
 constexpr int64_t kSmallVocabulary = 8192;  // below it there is little to save
 constexpr int64_t kGathered = 1024;         // rows of weights that are multiplied again at a time
+constexpr int64_t kDescribed = 4096;        // rows that describe the columns of all
 constexpr float kLargest = 127;
 constexpr float kLowest = -std::numeric_limits<float>::infinity();
 
 std::vector<int32_t>& doubtful() {
   thread_local std::vector<int32_t> of_this_thread;
   return of_this_thread;
+}
+
+// Of a number within +-127, by instructions of the baseline.
+float nearest(float number) {
+  return static_cast<float>(static_cast<int32_t>(number + std::copysign(0.5F, number)));
 }
 
 // What a row of weights is rounded to.
@@ -32,6 +38,12 @@ struct RoundedWeights {
   float* lost = nullptr;  // |u - v|
   float* kept = nullptr;  // |v|
 };
+
+// x.m of each row of a step.
+std::vector<float>& common() {
+  thread_local std::vector<float> of_this_thread;
+  return of_this_thread;
+}
 
 // To the nearest of 127 steps either side; false if a number is not finite, or too small to divide
 // by.
@@ -49,7 +61,7 @@ bool round_row(std::span<const float> row, const RoundedWeights& to) {
   float kept = 0;
   for (size_t i = 0; i < row.size(); ++i) {
     const float number = row[i] * inverse;
-    const float whole = std::trunc(number + std::copysign(0.5F, number));
+    const float whole = nearest(number);
     to.integers[i] = static_cast<int8_t>(whole);
     kept += whole * whole;
     lost += (number - whole) * (number - whole);
@@ -137,43 +149,57 @@ RoundedHead::RoundedHead(const LinearWeights& head, Kernels& kernels)
     : exact_(head), kernels_(kernels) {}
 
 template <typename Visit>
-bool RoundedHead::each_row(const Visit& visit) const {
+bool RoundedHead::each_row(int64_t step, const Visit& visit) const {
   const int64_t rows = exact_.weight.size(0);
   const auto width = static_cast<size_t>(exact_.weight.size(1));
   StepScratch memory(kernels_.device());
   const Matrix some = memory.matrix(kGathered, exact_.weight.size(1));
   std::vector<int32_t> ids;
-  for (int64_t first = 0; first < rows; first += kGathered) {
-    ids.resize(static_cast<size_t>(std::min(kGathered, rows - first)));
-    std::iota(ids.begin(), ids.end(), static_cast<int32_t>(first));
+  for (int64_t row = 0; row < rows;) {
+    ids.clear();
+    for (; row < rows && std::ssize(ids) < kGathered; row += step) {
+      ids.push_back(static_cast<int32_t>(row));
+    }
     const Matrix these = some.rows_from(0, std::ssize(ids));
     kernels_.embed(embed_of(ids, exact_, these));
     for (int64_t i = 0; i < these.rows; ++i) {
-      if (!visit(first + i, std::span(these.row<float>(i), width))) return false;
+      const int64_t id = ids[static_cast<size_t>(i)];
+      if (!visit(id, std::span(these.row<float>(i), width))) return false;
     }
   }
   return true;
 }
 
+// Of some rows: the bound holds for any m, and any d above 0.
 void RoundedHead::describe_columns() {
   const int64_t width = exact_.weight.size(1);
   std::vector<double> sums(static_cast<size_t>(2 * width));
   double* squares = sums.data() + width;
-  each_row([&](int64_t, std::span<const float> row) {
-    for (size_t i = 0; i < row.size(); ++i) {
-      const double value = row[i];
-      sums[i] += value;
-      squares[i] += value * value;
-    }
-    return true;
-  });
-  columns_ = Tensor::allocate(host_device(), DType::f32, {2, width});
-  auto* mean = columns_.writable<float>();
-  const auto count = static_cast<double>(exact_.weight.size(0));
+  double count = 0;
+  each_row(std::max<int64_t>(1, exact_.weight.size(0) / kDescribed),
+           [&](int64_t, std::span<const float> row) {
+             for (size_t i = 0; i < row.size(); ++i) {
+               const double value = row[i];
+               sums[i] += value;
+               squares[i] += value * value;
+             }
+             ++count;
+             return true;
+           });
+  double largest = 0;
   for (int64_t i = 0; i < width; ++i) {
-    mean[i] = static_cast<float>(sums[static_cast<size_t>(i)] / count);
-    const double about = squares[i] / count - double{mean[i]} * mean[i];
-    mean[width + i] = static_cast<float>(std::sqrt(std::max(about, 0.0)));
+    double& mean = sums[static_cast<size_t>(i)];
+    mean /= count;
+    squares[i] = std::sqrt(std::max(squares[i] / count - mean * mean, 0.0));
+    largest = std::max(largest, squares[i]);
+  }
+  columns_ = Tensor::allocate(host_device(), DType::f32, {2, width});
+  auto* described = columns_.writable<float>();
+  for (int64_t i = 0; i < width; ++i) {
+    const double mean = sums[static_cast<size_t>(i)];
+    const double least = 1e-6 * std::max(std::abs(mean), largest);  // of it f32 leaves nothing
+    described[i] = static_cast<float>(mean);
+    described[width + i] = static_cast<float>(least > 0 ? std::max(squares[i], least) : 1.0);
   }
 }
 
@@ -191,10 +217,9 @@ bool RoundedHead::round() {
   const auto* mean = columns_.values<float>();
   const float* deviation = mean + width;
   std::vector<float> standard(static_cast<size_t>(width));
-  return each_row([&](int64_t row, std::span<const float> values) {
+  return each_row(1, [&](int64_t row, std::span<const float> values) {
     for (size_t i = 0; i < standard.size(); ++i) {
-      const float value = values[i] - mean[i];
-      standard[i] = deviation[i] > 0 ? value / deviation[i] : value;
+      standard[i] = (values[i] - mean[i]) / deviation[i];
     }
     return round_row(standard,
                      {integers + row * width, scales + row, norms + row, norms + rows + row});
@@ -205,32 +230,33 @@ RoundedInput RoundedHead::prepare(const float* x, float* z) const {
   const int64_t width = columns_.size(1);
   const float* deviation = columns_.values<float>() + width;
   float largest = 0;
+  bool numbers = true;
   for (int64_t i = 0; i < width; ++i) {
-    z[i] = deviation[i] > 0 ? x[i] * deviation[i] : x[i];
+    z[i] = x[i] * deviation[i];
     largest = std::max(largest, std::abs(z[i]));
+    numbers &= !std::isnan(z[i]);
   }
-  const InputScale by(Inputs::i8, largest);
-  const auto rounded = [&](float value) { return by.scale * std::nearbyint(value * by.inverse); };
+  const InputScale by(Inputs::i8, numbers ? largest : std::numeric_limits<float>::quiet_NaN());
+  if (!by.finite) return {by.scale, by.scale};
+  // In units of y's step, so that squares are numbers whatever the size of z.
   float squares = 0;
   float shared = 0;
   for (int64_t i = 0; i < width; ++i) {
-    squares += z[i] * z[i];
-    shared += z[i] * rounded(z[i]);
+    const float number = z[i] * by.inverse;
+    squares += number * number;
+    shared += number * nearest(number);
   }
   const float factor = shared > 0 ? squares / shared : 1;
   float off = 0;
   for (int64_t i = 0; i < width; ++i) {
-    const float rest = z[i] - factor * rounded(z[i]);
+    const float number = z[i] * by.inverse;
+    const float rest = number - factor * nearest(number);
     off += rest * rest;
     z[i] *= factor;
   }
   constexpr float kRoom = 1 + 1.0F / 256;
-  return {std::sqrt(squares) * kRoom, std::sqrt(off) * kRoom};
-}
-
-float RoundedHead::common_logit(const float* x) const {
-  const auto* mean = columns_.values<float>();
-  return std::inner_product(mean, mean + columns_.size(1), x, 0.0F);
+  const float size = by.scale * std::sqrt(squares) * kRoom;
+  return {size, by.scale * std::sqrt(off) * kRoom + size * 0x1p-20F};
 }
 
 void RoundedHead::approximate(ConstMatrix x, Matrix logits) const {
@@ -242,6 +268,14 @@ void RoundedHead::approximate(ConstMatrix x, Matrix logits) const {
 
 void RoundedHead::settle(ConstMatrix x, const FindCandidates& find, Matrix logits) const {
   const int64_t tail = std::min(find.tail, logits.columns);
+  std::vector<float>& shares = common();
+  shares.resize(static_cast<size_t>(x.rows));
+  const auto* mean = columns_.values<float>();
+  for (int64_t t = 0; t < x.rows; ++t) {
+    const auto* row = x.row<float>(t);
+    shares[static_cast<size_t>(t)] =
+        static_cast<float>(std::inner_product(mean, mean + x.columns, row, 0.0));
+  }
   find_doubtful(x, logits.columns_from(0, tail), find.count);
   settle_doubtful(x, logits);
   settle_tail(x, tail, logits);
@@ -253,7 +287,11 @@ void RoundedHead::find_doubtful(ConstMatrix x, ConstMatrix logits, int64_t count
   kernels_.find_candidates({.x = logits, .count = count, .candidates = likeliest});
   std::vector<int32_t>& columns = doubtful();
   columns.clear();
-  columns.reserve(static_cast<size_t>(logits.columns));  // however many there will be next time
+  columns.reserve(static_cast<size_t>(2 * logits.columns));  // however many there will be
+  const auto sort = [&] {
+    std::sort(columns.begin(), columns.end());
+    columns.erase(std::unique(columns.begin(), columns.end()), columns.end());
+  };
   StepScratch memory(kernels_.device());
   const Matrix z = memory.matrix(1, x.columns);
   for (int64_t t = 0; t < logits.rows; ++t) {
@@ -265,9 +303,9 @@ void RoundedHead::find_doubtful(ConstMatrix x, ConstMatrix logits, int64_t count
       least = std::min(least, one.column < 0 ? kLowest : row[one.column] - reach.of(one.column));
     }
     collect(row, reach, logits.columns, least, columns);
+    if (std::ssize(columns) > logits.columns) sort();
   }
-  std::sort(columns.begin(), columns.end());
-  columns.erase(std::unique(columns.begin(), columns.end()), columns.end());
+  sort();
 }
 
 void RoundedHead::settle_doubtful(ConstMatrix x, Matrix logits) const {
@@ -285,10 +323,10 @@ void RoundedHead::settle_doubtful(ConstMatrix x, Matrix logits) const {
     for (int64_t t = 0; t < x.rows; ++t) {
       auto* row = logits.row<float>(t);
       const auto* from = exact.row<float>(t);
-      const float common = common_logit(x.row<float>(t));
+      const float share = common()[static_cast<size_t>(t)];
       for (size_t i = 0; i < some.size(); ++i) {
         float& logit = row[some[i]];
-        if (logit > kLowest) logit = from[i] - common;
+        if (logit > kLowest) logit = from[i] - share;
       }
     }
   }
@@ -310,8 +348,8 @@ void RoundedHead::settle_tail(ConstMatrix x, int64_t tail, Matrix logits) const 
   for (int64_t t = 0; t < x.rows; ++t) {
     auto* row = logits.row<float>(t) + first;
     const auto* from = exact.row<float>(t);
-    const float common = common_logit(x.row<float>(t));
-    for (int64_t i = 0; i < count; ++i) row[i] = row[i] > kLowest ? from[i] - common : row[i];
+    const float share = common()[static_cast<size_t>(t)];
+    for (int64_t i = 0; i < count; ++i) row[i] = row[i] > kLowest ? from[i] - share : row[i];
   }
 }
 

@@ -1,18 +1,19 @@
 // RoundedHead: the vocabulary product, the largest of a decoding step, in integers first, and
 // exactly where that can matter. Rows w of the table have much in common, and what is common to all
 // logits changes nothing that is found. So with the table's mean row m and the deviations d of its
-// columns, what is rounded is
+// columns (of a sample of its rows), what is rounded is
 //   u = (w - m) / d  to v = s q, s = max |u| / 127,   and  z = x d  to y = t r (Inputs::i8)
 // a logit less that of m is x.(w - m) = z.u, and
 //   z.u - y.v = z.(u - v) + (z - y).v
 // so that by Cauchy-Schwarz it is off by at most
-//   reach = (|u - v| |z| + |v| |z - y|) (1 + 1/256),   |.| the root of the sum of squares
-// the last factor for f32 sums. (t is such that z.y = z.z: likely columns are those whose v is much
-// like z, so that z - y would otherwise move all of them together.) Of the `count` likeliest
-// columns of a row by rounded logits let L be the least of logit - reach: no column whose logit +
-// reach is below L can be among the `count` likeliest. All others are multiplied again, with the
-// weights as they are. So what is found is what exact logits would have given; their normaliser
-// alone has rounded terms, of columns that are unlikely (measured in docs/measurements.md).
+//   reach = (|u - v| |z| + |v| (|z - y| + |z| / 2^20)) (1 + 1/256)
+// where |.| is the root of the sum of squares, and 256 and 2^20 are for f32's rounding. (t is such
+// that z.y = z.z: likely columns are those whose v is much like z, so that z - y would otherwise
+// move all of them together.) Of the `count` likeliest columns of a row by rounded logits let L be
+// the least of logit - reach: no column whose logit + reach is below L can be among the `count`
+// likeliest. All others are multiplied again, with the weights as they are. So what is found is
+// what exact logits would have given; their normaliser alone has rounded terms, of columns that are
+// unlikely (measured in docs/measurements.md).
 #pragma once
 
 #include <cstdint>
@@ -24,7 +25,7 @@
 
 namespace slim {
 
-// What a row z loses by rounding: |z| and |z - y|, 1/256 more for f32 sums.
+// What a row z loses by rounding: |z| and |z - y|, with room for f32's own; NaN for NaN.
 struct RoundedInput {
   float size = 0.0F;
   float off = 0.0F;
@@ -50,14 +51,13 @@ class RoundedHead {
 
  private:
   RoundedHead(const LinearWeights& head, Kernels& kernels);
-  // Of the table's rows, `visit(row, values)` for each in turn, while it is true; whether it was.
+  // `visit(row, values)` for every `step`th row of the table, while it is true; whether it was.
   template <typename Visit>
-  bool each_row(const Visit& visit) const;
+  bool each_row(int64_t step, const Visit& visit) const;
   void describe_columns();
   bool round();  // false if a weight is not finite
   // z, to be rounded, of x. [D] each
   RoundedInput prepare(const float* x, float* z) const;
-  float common_logit(const float* x) const;  // x.m
   // Lists the columns that may be among the `count` likeliest of some row, ascending.
   void find_doubtful(ConstMatrix x, ConstMatrix logits, int64_t count) const;
   void settle_doubtful(ConstMatrix x, Matrix logits) const;
