@@ -23,7 +23,7 @@
 #include "hwy/foreach_target.h"
 // After foreach_target.h, for each target.
 #include "kernels/cpu/dot_inl.h"
-#include "kernels/cpu/vector_math_inl.h"
+#include "kernels/cpu/lanes_inl.h"
 #include "kernels/cpu/weight_codec_inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -36,7 +36,6 @@ BlockOps block_ops() { return {}; }
 #else
 namespace {
 
-constexpr int64_t kLanes = hn::MaxLanes(Floats());
 // Beyond, decoding into the cache costs less than repeating the masks and conversions.
 constexpr int kMostRows = HWY_TARGET <= HWY_AVX3 ? 8 : 4;
 

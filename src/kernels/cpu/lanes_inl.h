@@ -1,4 +1,4 @@
-// The vectors that code on cached rows works with, beside the floats of vector_math_inl.h. Included
+// How many floats a vector has, and vectors of integers beside those of vector_math_inl.h. Included
 // once per target, inside foreach_target.
 
 // Highway's way: a guard that admits the file once for each target.

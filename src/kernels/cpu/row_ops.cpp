@@ -9,15 +9,13 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/row_ops.cpp"
 #include "hwy/foreach_target.h"
 // After foreach_target.h, for each target.
-#include "kernels/cpu/vector_math_inl.h"
+#include "kernels/cpu/lanes_inl.h"
 #include "kernels/cpu/weight_codec_inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace slim {
 namespace HWY_NAMESPACE {
 namespace {
-
-constexpr int64_t kLanes = hn::MaxLanes(Floats());
 
 // Lanes of a row: whole vectors, and the last, shorter one. Same interface, so that a loop body is
 // written once and called with either.
