@@ -39,24 +39,30 @@ struct RoundedWeights {
   float* kept = nullptr;  // |v|
 };
 
-// x.m of each row of a step.
-std::vector<float>& common() {
-  thread_local std::vector<float> of_this_thread;
+// Of the step at hand, row by row: made with its rounded logits, needed to settle them.
+std::vector<RoundedInput>& inputs() {
+  thread_local std::vector<RoundedInput> of_this_thread;
   return of_this_thread;
+}
+
+// The largest size; NaN if one is.
+float largest_of(std::span<const float> values) {
+  float largest = 0;
+  bool numbers = true;
+  for (const float value : values) {
+    largest = std::max(largest, std::abs(value));
+    numbers &= !std::isnan(value);
+  }
+  return numbers ? largest : std::numeric_limits<float>::quiet_NaN();
 }
 
 // To the nearest of 127 steps either side; false if a number is not finite, or too small to divide
 // by.
 bool round_row(std::span<const float> row, const RoundedWeights& to) {
-  float largest = 0;
-  bool numbers = true;
-  for (const float value : row) {
-    largest = std::max(largest, std::abs(value));
-    numbers &= !std::isnan(value);
-  }
+  const float largest = largest_of(row);
   const float scale = largest / kLargest;
   const float inverse = largest > 0 ? kLargest / largest : 0;
-  if (!numbers || !std::isfinite(largest) || !std::isfinite(inverse)) return false;
+  if (!std::isfinite(largest) || !std::isfinite(inverse)) return false;
   float lost = 0;
   float kept = 0;
   for (size_t i = 0; i < row.size(); ++i) {
@@ -228,16 +234,12 @@ bool RoundedHead::round() {
 
 RoundedInput RoundedHead::prepare(const float* x, float* z) const {
   const int64_t width = columns_.size(1);
-  const float* deviation = columns_.values<float>() + width;
-  float largest = 0;
-  bool numbers = true;
-  for (int64_t i = 0; i < width; ++i) {
-    z[i] = x[i] * deviation[i];
-    largest = std::max(largest, std::abs(z[i]));
-    numbers &= !std::isnan(z[i]);
-  }
-  const InputScale by(Inputs::i8, numbers ? largest : std::numeric_limits<float>::quiet_NaN());
-  if (!by.finite) return {by.scale, by.scale};
+  const auto* mean = columns_.values<float>();
+  const float* deviation = mean + width;
+  for (int64_t i = 0; i < width; ++i) z[i] = x[i] * deviation[i];
+  const auto common = static_cast<float>(std::inner_product(mean, mean + width, x, 0.0));
+  const InputScale by(Inputs::i8, largest_of({z, static_cast<size_t>(width)}));
+  if (!by.finite) return {by.scale, by.scale, common};
   // In units of y's step, so that squares are numbers whatever the size of z.
   float squares = 0;
   float shared = 0;
@@ -256,32 +258,27 @@ RoundedInput RoundedHead::prepare(const float* x, float* z) const {
   }
   constexpr float kRoom = 1 + 1.0F / 256;
   const float size = by.scale * std::sqrt(squares) * kRoom;
-  return {size, by.scale * std::sqrt(off) * kRoom + size * 0x1p-20F};
+  return {size, by.scale * std::sqrt(off) * kRoom + size * 0x1p-20F, common};
 }
 
 void RoundedHead::approximate(ConstMatrix x, Matrix logits) const {
   StepScratch memory(kernels_.device());
   const Matrix z = memory.matrix(x.rows, x.columns);
-  for (int64_t t = 0; t < x.rows; ++t) prepare(x.row<float>(t), z.row<float>(t));
+  inputs().clear();
+  for (int64_t t = 0; t < x.rows; ++t) {
+    inputs().push_back(prepare(x.row<float>(t), z.row<float>(t)));
+  }
   kernels_.linear(linear_of(z, rounded_, logits));
 }
 
 void RoundedHead::settle(ConstMatrix x, const FindCandidates& find, Matrix logits) const {
   const int64_t tail = std::min(find.tail, logits.columns);
-  std::vector<float>& shares = common();
-  shares.resize(static_cast<size_t>(x.rows));
-  const auto* mean = columns_.values<float>();
-  for (int64_t t = 0; t < x.rows; ++t) {
-    const auto* row = x.row<float>(t);
-    shares[static_cast<size_t>(t)] =
-        static_cast<float>(std::inner_product(mean, mean + x.columns, row, 0.0));
-  }
-  find_doubtful(x, logits.columns_from(0, tail), find.count);
+  find_doubtful(logits.columns_from(0, tail), find.count);
   settle_doubtful(x, logits);
   settle_tail(x, tail, logits);
 }
 
-void RoundedHead::find_doubtful(ConstMatrix x, ConstMatrix logits, int64_t count) const {
+void RoundedHead::find_doubtful(ConstMatrix logits, int64_t count) const {
   thread_local std::vector<Candidate> likeliest;
   likeliest.resize(static_cast<size_t>(logits.rows * count));
   kernels_.find_candidates({.x = logits, .count = count, .candidates = likeliest});
@@ -292,11 +289,9 @@ void RoundedHead::find_doubtful(ConstMatrix x, ConstMatrix logits, int64_t count
     std::sort(columns.begin(), columns.end());
     columns.erase(std::unique(columns.begin(), columns.end()), columns.end());
   };
-  StepScratch memory(kernels_.device());
-  const Matrix z = memory.matrix(1, x.columns);
   for (int64_t t = 0; t < logits.rows; ++t) {
     const auto* row = logits.row<float>(t);
-    const Reach reach(prepare(x.row<float>(t), z.row<float>(0)), norms_);
+    const Reach reach(inputs()[static_cast<size_t>(t)], norms_);
     float least = std::numeric_limits<float>::infinity();
     for (const Candidate& one :
          std::span(likeliest).subspan(static_cast<size_t>(t * count), static_cast<size_t>(count))) {
@@ -323,10 +318,10 @@ void RoundedHead::settle_doubtful(ConstMatrix x, Matrix logits) const {
     for (int64_t t = 0; t < x.rows; ++t) {
       auto* row = logits.row<float>(t);
       const auto* from = exact.row<float>(t);
-      const float share = common()[static_cast<size_t>(t)];
+      const float common = inputs()[static_cast<size_t>(t)].common;
       for (size_t i = 0; i < some.size(); ++i) {
         float& logit = row[some[i]];
-        if (logit > kLowest) logit = from[i] - share;
+        if (logit > kLowest) logit = from[i] - common;
       }
     }
   }
@@ -348,8 +343,8 @@ void RoundedHead::settle_tail(ConstMatrix x, int64_t tail, Matrix logits) const 
   for (int64_t t = 0; t < x.rows; ++t) {
     auto* row = logits.row<float>(t) + first;
     const auto* from = exact.row<float>(t);
-    const float share = common()[static_cast<size_t>(t)];
-    for (int64_t i = 0; i < count; ++i) row[i] = row[i] > kLowest ? from[i] - share : row[i];
+    const float common = inputs()[static_cast<size_t>(t)].common;
+    for (int64_t i = 0; i < count; ++i) row[i] = row[i] > kLowest ? from[i] - common : row[i];
   }
 }
 

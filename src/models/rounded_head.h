@@ -25,10 +25,12 @@
 
 namespace slim {
 
-// What a row z loses by rounding: |z| and |z - y|, with room for f32's own; NaN for NaN.
+// Of a row x: what z loses by rounding, |z| and |z - y| with room for f32's own (NaN for NaN), and
+// x.m, which its rounded logits are without.
 struct RoundedInput {
   float size = 0.0F;
   float off = 0.0F;
+  float common = 0.0F;
 };
 
 class RoundedHead {
@@ -44,7 +46,8 @@ class RoundedHead {
   // logits [T, V] = x (head - m)^T, off by what is said above.
   void approximate(ConstMatrix x, Matrix logits) const;
   // Makes exact whatever can be found in a row, and all columns from find.tail on. What is
-  // -infinity stays so. `logits`: of approximate(), where some may have been forbidden since.
+  // -infinity stays so. `logits`: of approximate(), which this thread called last with this x; some
+  // may have been forbidden since.
   void settle(ConstMatrix x, const FindCandidates& find, Matrix logits) const;
 
   int64_t bytes() const { return rounded_.bytes() + norms_.bytes() + columns_.bytes(); }
@@ -59,7 +62,7 @@ class RoundedHead {
   // z, to be rounded, of x. [D] each
   RoundedInput prepare(const float* x, float* z) const;
   // Lists the columns that may be among the `count` likeliest of some row, ascending.
-  void find_doubtful(ConstMatrix x, ConstMatrix logits, int64_t count) const;
+  void find_doubtful(ConstMatrix logits, int64_t count) const;
   void settle_doubtful(ConstMatrix x, Matrix logits) const;
   void settle_tail(ConstMatrix x, int64_t tail, Matrix logits) const;
 
